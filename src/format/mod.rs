@@ -1,0 +1,3 @@
+//! Bytes to values and back, pure. `FORMAT.md` beside this file is the specification.
+
+pub(crate) mod bin;

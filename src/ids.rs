@@ -1,0 +1,163 @@
+//! The names of things: sessions, stores, lives, positions and sequences.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+
+/// The caller's name for a session: any UTF-8 text of 1 to 512 bytes.
+///
+/// Colons, slashes, upper and lower case, emoji and line ends are all allowed: an id never becomes a
+/// file name by itself (see [`SessionId::dir_name`]). Two ids that differ in one byte are two sessions,
+/// on case-insensitive file systems too.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(Arc<str>);
+
+impl SessionId {
+    /// Checks the length and wraps the text.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidId`] if the text is empty or longer than 512 bytes.
+    pub fn new(id: impl AsRef<str>) -> Result<SessionId> {
+        let id = id.as_ref();
+        if id.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidId, "check a session id")
+                .hint("the id is empty; a session id has 1 to 512 bytes of UTF-8"));
+        }
+        if id.len() > limits::MAX_SESSION_ID {
+            return Err(Error::new(ErrorKind::InvalidId, "check a session id").hint(format!(
+                "the id has {} bytes; a session id has 1 to {} bytes of UTF-8",
+                id.len(),
+                limits::MAX_SESSION_ID
+            )));
+        }
+        Ok(SessionId(Arc::from(id)))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The two hexadecimal digits of the directory in which the session's directory lies.
+    pub(crate) fn shard(&self) -> String {
+        format!("{:02x}", (xxh3_128(self.0.as_bytes()) >> 120) as u8)
+    }
+
+    /// `<slug>~<hash>`: a readable slug of the id (lower case, at most 40 bytes of `a-z 0-9 . _ -`, never
+    /// starting with a dot), and the 128-bit XXH3 of the whole id in hexadecimal.
+    pub(crate) fn dir_name(&self) -> String {
+        let mut slug = String::with_capacity(40);
+        for c in self.0.chars() {
+            if slug.len() >= 40 {
+                break;
+            }
+            let c = c.to_ascii_lowercase();
+            let keep = c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '.';
+            let c = if keep { c } else { '-' };
+            if c == '-' && slug.ends_with('-') || c == '.' && slug.is_empty() {
+                continue;
+            }
+            slug.push(c);
+        }
+        format!("{slug}~{:032x}", xxh3_128(self.0.as_bytes()))
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for SessionId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub struct $name(pub [u8; 16]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                for byte in self.0 {
+                    write!(f, "{byte:02x}")?;
+                }
+                Ok(())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+random_id! {
+    /// The random id of one life of a session: one that is removed and created again has another.
+    BirthId
+}
+random_id! {
+    /// The random id of a store, written once into its `STORE` file.
+    StoreId
+}
+
+/// One writer's term of office in a session: rises with each process that opens it for writing.
+///
+/// Durable before that writer's first acknowledgement, and so the token by which an older writer can be
+/// told from a newer one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Incarnation {
+    /// Counts the writers of this session, from 1.
+    pub number: u64,
+    /// Random, so that two writers which took the same number by accident still differ.
+    pub nonce: u64,
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:016x}", self.number, self.nonce)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_safe_and_short_whatever_the_id() {
+        for id in ["a/b", "..", "C:\\x", "agent:main:telegram:group:-100", "日本語", "A", "a", &"x".repeat(512), "\0", "CON"] {
+            let id = SessionId::new(id).unwrap();
+            let name = id.dir_name();
+            assert!(name.len() <= 73, "{name}");
+            assert!(!name.starts_with('.'), "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-~".contains(c)), "{name}");
+            assert_eq!(id.shard().len(), 2);
+        }
+        assert_ne!(SessionId::new("A").unwrap().dir_name(), SessionId::new("a").unwrap().dir_name());
+    }
+
+    #[test]
+    fn empty_and_overlong_ids_are_refused() {
+        assert_eq!(SessionId::new("").unwrap_err().kind(), ErrorKind::InvalidId);
+        assert_eq!(SessionId::new("x".repeat(513)).unwrap_err().kind(), ErrorKind::InvalidId);
+        assert!(SessionId::new("x".repeat(512)).is_ok());
+    }
+}
