@@ -1,0 +1,85 @@
+//! The writing side of a [frame](super::frame).
+
+use super::frame::{ENTRY_LEN, EntryMeta, FRAME_HEADER_LEN, FrameHeader, frame_len};
+use super::sum::Seed;
+use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS};
+
+/// Builds frames into one buffer that is used again and again: no allocation once it has grown.
+///
+/// `begin`, then `push` once for each record, then `finish`. Limits are checked at the call that a user makes,
+/// long before; a frame that breaks one here is our mistake and panics, because no reader would accept it.
+pub(crate) struct FrameBuilder {
+    buf: Vec<u8>,
+    count: usize,
+    pushed: usize,
+    offset: u64,
+    seed: Seed,
+}
+
+/// What the next frame has to name: checksum and length of this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Finished {
+    pub crc: u32,
+    pub len: u32,
+}
+
+impl FrameBuilder {
+    pub(crate) fn new() -> FrameBuilder {
+        FrameBuilder { buf: Vec::new(), count: 0, pushed: 0, offset: 0, seed: Seed::NONE }
+    }
+
+    /// Starts a frame of exactly `count` records that will stand at `offset` of the file. What was in the
+    /// buffer is gone.
+    pub(crate) fn begin(&mut self, count: usize, offset: u64, seed: Seed) {
+        assert!((1..=MAX_FRAME_RECORDS).contains(&count), "a frame of {count} records");
+        self.buf.clear();
+        self.buf.resize(frame_len(count, 0), 0);
+        (self.count, self.pushed, self.offset, self.seed) = (count, 0, offset, seed);
+    }
+
+    /// Adds the next record.
+    pub(crate) fn push(&mut self, meta: &EntryMeta, extras: &[u8], payload: &[u8]) {
+        assert!(self.pushed < self.count, "more than the {} records that were announced", self.count);
+        let start = self.buf.len();
+        assert!(extras.len() <= usize::from(u16::MAX), "extras of {} bytes", extras.len());
+        assert!(
+            payload.len() <= MAX_FRAME && start + extras.len() + payload.len() <= MAX_FRAME,
+            "a frame over the limit"
+        );
+        self.buf.reserve(extras.len() + payload.len());
+        self.buf.extend_from_slice(extras);
+        self.buf.extend_from_slice(payload);
+
+        let (extras_len, len) = (extras.len() as u16, payload.len() as u32);
+        let body = &self.buf[start..];
+        let crc = self.seed.of_body(self.offset + start as u64, &meta.encode(extras_len, len, 0), body);
+        let at = frame_len(self.pushed, 0);
+        self.buf[at..at + ENTRY_LEN].copy_from_slice(&meta.encode(extras_len, len, crc));
+        self.pushed += 1;
+    }
+
+    /// Writes the header in front; then [`bytes`](Self::bytes) is the frame.
+    pub(crate) fn finish(&mut self, header: &FrameHeader) -> Finished {
+        assert!(self.count > 0 && self.pushed == self.count, "{} of {} records", self.pushed, self.count);
+        debug_assert!(header.mark <= header.first_position, "a mark ahead of its own frame");
+        let len = self.buf.len() as u32;
+        let mut head = header.encode(self.count as u32, len - FRAME_HEADER_LEN as u32);
+        let table = &self.buf[FRAME_HEADER_LEN..frame_len(self.count, 0)];
+        let crc = self.seed.of_frame(self.offset, &head, table);
+        head[..4].copy_from_slice(&crc.to_le_bytes());
+        self.buf[..FRAME_HEADER_LEN].copy_from_slice(&head);
+        Finished { crc, len }
+    }
+
+    /// The frame, once it is finished.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buf
+    }
+
+    /// Gives memory back after a large frame: keeps room for `keep` bytes. What was in the buffer is gone.
+    pub(crate) fn shrink(&mut self, keep: usize) {
+        self.buf.clear();
+        self.buf.shrink_to(keep);
+        (self.count, self.pushed) = (0, 0);
+    }
+}

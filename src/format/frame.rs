@@ -1,0 +1,349 @@
+//! The frame: one commit with all its records, and the unit of atomicity.
+//!
+//! `[header][table: one entry for each record][bodies: extras, then payload, of each record]`. The frame's
+//! checksum covers header and table, and the table holds a checksum for each body: so the extent of a commit
+//! and everything about its records but their bytes can be trusted, and listed, before any body is read.
+
+use std::fmt;
+
+pub(crate) use super::builder::{Finished, FrameBuilder};
+use super::layout::layout;
+pub(crate) use super::record::{CRITICAL, ENTRY_LEN, EntryMeta, Record, RecordKind, Records, TURN_START};
+pub(crate) use super::sum::Seed;
+use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS};
+
+const MAGIC: u16 = 0x5EC1;
+
+layout! {
+    struct RawHeader, 60 {
+        0 crc: u32,
+        4 body_len: u32,
+        8 prev_crc: u32,
+        12 prev_len: u32,
+        16 magic: u16,
+        18 kind: u8,
+        19 flags: u8,
+        20 count: u32,
+        24 first_position: u64,
+        32 base: u64,
+        40 mark_delta: u32,
+        44 message_count: u32,
+        48 epoch: u32,
+        52 archives: u32,
+        56 journal: u32,
+    }
+}
+
+/// The length of a frame's header, in bytes: what [`peek`] wants to see.
+pub(crate) const FRAME_HEADER_LEN: usize = RawHeader::LEN;
+
+const _: () = assert!(MAX_FRAME <= u32::MAX as usize && MAX_FRAME_RECORDS * ENTRY_LEN < MAX_FRAME);
+
+/// What a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// Records that one leader wrote in one go.
+    Commit = 1,
+    /// The state with which a segment begins. Its record takes no position.
+    Snapshot = 2,
+    /// A run of records copied from the segment before, with their own positions.
+    Carry = 3,
+    /// The witness behind a segment's stated end. Its record takes no position.
+    Next = 4,
+}
+
+impl FrameKind {
+    fn from_number(number: u8) -> Option<FrameKind> {
+        [FrameKind::Commit, FrameKind::Snapshot, FrameKind::Carry, FrameKind::Next]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
+    }
+
+    /// True where each record has a position of its own.
+    fn takes_positions(self) -> bool {
+        matches!(self, FrameKind::Commit | FrameKind::Carry)
+    }
+}
+
+/// What the header of a frame says: its place in the chain, and the state after it in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub kind: FrameKind,
+    /// The checksum of the frame before it in this segment; for the first, that of the segment header.
+    pub prev_crc: u32,
+    /// The whole length of the frame before it; 0 for the first.
+    pub prev_len: u32,
+    pub first_position: u64,
+    pub base: u64,
+    /// Positions below it were durable when this frame was written. At most `first_position`.
+    pub mark: u64,
+    pub message_count: u32,
+    pub epoch: u32,
+    pub archives: u32,
+    pub journal: u32,
+}
+
+/// In `mark_delta`: too far back to say, so nothing is known to be durable.
+const NO_MARK: u32 = u32::MAX;
+
+impl FrameHeader {
+    /// The bytes of the header, its checksum still zero.
+    pub(super) fn encode(&self, count: u32, body_len: u32) -> [u8; FRAME_HEADER_LEN] {
+        let mark_delta = u32::try_from(self.first_position.saturating_sub(self.mark)).unwrap_or(NO_MARK);
+        RawHeader {
+            crc: 0,
+            body_len,
+            prev_crc: self.prev_crc,
+            prev_len: self.prev_len,
+            magic: MAGIC,
+            kind: self.kind as u8,
+            flags: 0,
+            count,
+            first_position: self.first_position,
+            base: self.base,
+            mark_delta,
+            message_count: self.message_count,
+            epoch: self.epoch,
+            archives: self.archives,
+            journal: self.journal,
+        }
+        .encode()
+    }
+}
+
+impl RawHeader {
+    /// Length of table and of the whole frame, if they are within the limits.
+    #[inline]
+    fn lengths(&self) -> Result<(usize, usize), FrameFault> {
+        if self.magic != MAGIC {
+            return Err(FrameFault::Magic);
+        }
+        let (count, body_len) = (self.count as usize, self.body_len as usize);
+        if count == 0 || count > MAX_FRAME_RECORDS || body_len > MAX_FRAME - RawHeader::LEN {
+            return Err(FrameFault::Length);
+        }
+        let table_len = count * ENTRY_LEN;
+        if table_len > body_len {
+            return Err(FrameFault::Length);
+        }
+        Ok((table_len, RawHeader::LEN + body_len))
+    }
+
+    #[inline]
+    fn meaning(&self) -> Result<FrameHeader, FrameFault> {
+        let kind = FrameKind::from_number(self.kind).ok_or(FrameFault::Kind(self.kind))?;
+        if self.flags != 0 {
+            return Err(FrameFault::Field("flags"));
+        }
+        if self.first_position.checked_add(u64::from(self.count)).is_none() {
+            return Err(FrameFault::Field("first_position"));
+        }
+        let mark = match self.mark_delta {
+            NO_MARK => 0,
+            delta => {
+                self.first_position.checked_sub(u64::from(delta)).ok_or(FrameFault::Field("mark_delta"))?
+            }
+        };
+        Ok(FrameHeader {
+            kind,
+            prev_crc: self.prev_crc,
+            prev_len: self.prev_len,
+            first_position: self.first_position,
+            base: self.base,
+            mark,
+            message_count: self.message_count,
+            epoch: self.epoch,
+            archives: self.archives,
+            journal: self.journal,
+        })
+    }
+}
+
+/// The length of a frame of `count` records with `body_bytes` bytes of extras and payloads.
+pub(crate) fn frame_len(count: usize, body_bytes: usize) -> usize {
+    RawHeader::LEN + ENTRY_LEN * count + body_bytes
+}
+
+/// What stands at an offset, as far as the header tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peek {
+    /// A header whose lengths are possible. Nothing has been checked against a checksum.
+    Frame {
+        /// The length of the whole frame.
+        len: usize,
+        header: FrameHeader,
+        count: usize,
+    },
+    /// Nothing but zeros (or nothing at all) in the place of a header. What follows it was not looked at.
+    Zeros,
+    /// No header.
+    Fault(FrameFault),
+}
+
+/// Looks at the header that `bytes` begin with, without its checksum: how much has to be read?
+pub(crate) fn peek(bytes: &[u8]) -> Peek {
+    let Some(header) = bytes.first_chunk::<FRAME_HEADER_LEN>() else {
+        // The allocated zeros may end anywhere.
+        return match is_zero(bytes) {
+            true => Peek::Zeros,
+            false => Peek::Fault(FrameFault::Short { need: RawHeader::LEN, have: bytes.len() }),
+        };
+    };
+    let raw = RawHeader::decode(header);
+    if raw.magic == 0 && is_zero(header) {
+        return Peek::Zeros;
+    }
+    match raw.lengths().and_then(|(_, len)| Ok((len, raw.meaning()?))) {
+        Ok((len, header)) => Peek::Frame { len, header, count: raw.count as usize },
+        Err(fault) => Peek::Fault(fault),
+    }
+}
+
+/// True if all bytes are zero.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    // Whole blocks are folded without a branch, so that the compiler can use the widest registers.
+    let (blocks, rest) = bytes.as_chunks::<256>();
+    blocks.iter().all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
+        && rest.iter().all(|byte| *byte == 0)
+}
+
+/// A frame whose header and table are as they were written. The bodies are checked by
+/// [`verify`](Frame::verify), or one by one by [`Record::verify`].
+#[derive(Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    seed: Seed,
+    offset: u64,
+    crc: u32,
+    header: FrameHeader,
+    table: &'a [u8],
+    bodies: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// Checks and takes the frame with which `bytes`, found at `offset` of the file, begin. More bytes may
+    /// follow it.
+    ///
+    /// The order is the one of all checks here: lengths, then checksum, then meaning. That the frame belongs
+    /// behind the one before it (`prev_crc`, `first_position`) is for the caller to compare.
+    pub(crate) fn parse(seed: Seed, offset: u64, bytes: &'a [u8]) -> Result<Frame<'a>, FrameFault> {
+        let short = |need| FrameFault::Short { need, have: bytes.len() };
+        let (head, behind) = bytes.split_first_chunk::<FRAME_HEADER_LEN>().ok_or(short(FRAME_HEADER_LEN))?;
+        let raw = RawHeader::decode(head);
+        let (table_len, len) = raw.lengths()?;
+        let body = behind.get(..raw.body_len as usize).ok_or(short(len))?;
+        let (table, bodies) = body.split_at_checked(table_len).ok_or(FrameFault::Length)?;
+        if offset.checked_add(len as u64).is_none() {
+            return Err(FrameFault::Length);
+        }
+        if seed.of_frame(offset, head, table) != raw.crc {
+            return Err(FrameFault::Checksum);
+        }
+        let header = raw.meaning()?;
+        if Records::total(table)? != bodies.len() as u64 {
+            return Err(FrameFault::Length);
+        }
+        Ok(Frame { seed, offset, crc: raw.crc, header, table, bodies })
+    }
+
+    pub(crate) fn header(&self) -> &FrameHeader {
+        &self.header
+    }
+
+    /// The stored checksum: what the next frame names as its predecessor's.
+    pub(crate) fn crc(&self) -> u32 {
+        self.crc
+    }
+
+    /// The length of the whole frame.
+    pub(crate) fn len(&self) -> usize {
+        RawHeader::LEN + self.table.len() + self.bodies.len()
+    }
+
+    /// How many records there are; at least one.
+    pub(crate) fn count(&self) -> usize {
+        self.table.len() / ENTRY_LEN
+    }
+
+    /// The position behind the last record. Snapshot and witness take none.
+    pub(crate) fn end_position(&self) -> u64 {
+        let taken = if self.header.kind.takes_positions() { self.count() as u64 } else { 0 };
+        self.header.first_position.saturating_add(taken)
+    }
+
+    /// The records, in order, their bodies unchecked.
+    pub(crate) fn records(&self) -> Records<'a> {
+        Records {
+            seed: self.seed,
+            index: 0,
+            position: self.header.first_position,
+            step: u64::from(self.header.kind.takes_positions()),
+            offset: self.offset.saturating_add((RawHeader::LEN + self.table.len()) as u64),
+            table: self.table,
+            bodies: self.bodies,
+        }
+    }
+
+    /// Checks all bodies.
+    pub(crate) fn verify(&self) -> Result<(), FrameFault> {
+        self.records().try_for_each(|record| record.verify())
+    }
+}
+
+impl fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("offset", &self.offset)
+            .field("len", &self.len())
+            .field("count", &self.count())
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why bytes are not a frame, or not the one that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameFault {
+    /// Fewer bytes than the frame says it has.
+    Short { need: usize, have: usize },
+    /// No frame begins here.
+    Magic,
+    /// A frame of a kind that this version does not know. Certain only from [`Frame::parse`].
+    Kind(u8),
+    /// A length or count is over its limit, or the lengths do not add up.
+    Length,
+    /// Header or table is not what was written, or was written for another place.
+    Checksum,
+    /// Header and table are good, but the body of this record is not what was written.
+    Body { index: usize, offset: u64 },
+    /// A field has a value that no writer of this version writes.
+    Field(&'static str),
+}
+
+impl fmt::Display for FrameFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrameFault::Short { need, have } => {
+                write!(f, "a commit needs {need} bytes, but only {have} are there")
+            }
+            FrameFault::Magic => f.write_str("no commit begins here"),
+            FrameFault::Kind(kind) => {
+                write!(f, "the kind of the commit is {kind}, which this version does not know")
+            }
+            FrameFault::Length => f.write_str("the lengths in the commit are impossible"),
+            FrameFault::Checksum => f.write_str(
+                "the checksum of the commit's header does not match: it was changed, or belongs elsewhere",
+            ),
+            FrameFault::Body { index, offset } => {
+                write!(f, "the checksum of record {index} of the commit does not match its bytes at {offset}")
+            }
+            FrameFault::Field(name) => write!(f, "the field `{name}` of the commit has an impossible value"),
+        }
+    }
+}
+
+impl std::error::Error for FrameFault {}
+
+#[cfg(test)]
+pub(super) fn fields() -> Vec<(usize, usize, &'static str)> {
+    RawHeader::fields()
+}

@@ -1,0 +1,240 @@
+//! The records of a [frame](super::frame): entries of its table, and the bodies they speak of.
+
+use std::fmt;
+
+use super::frame::FrameFault;
+use super::layout::layout;
+use super::sum::Seed;
+
+/// Set in the entry of a message with which a turn starts.
+pub(crate) const TURN_START: u8 = 1 << 0;
+/// Set in the entry of a record that a reader must understand: if its kind is unknown, the session is
+/// `Unsupported`. A record of unknown kind without it may be passed over.
+pub(crate) const CRITICAL: u8 = 1 << 1;
+
+layout! {
+    struct RawEntry, 32 {
+        0 kind: u8,
+        1 flags: u8,
+        2 codec: u8,
+        3 reserved: u8,
+        4 len: u32,
+        8 crc: u32,
+        12 extras_len: u16,
+        14 reserved2: u16,
+        16 time: u64,
+        24 seq: u64,
+    }
+}
+
+/// The length of one entry of a frame's table, in bytes.
+pub(crate) const ENTRY_LEN: usize = RawEntry::LEN;
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordKind {
+    /// A message of the caller.
+    Message,
+    /// A journal record: attributes, an intent, and so on.
+    Op,
+    /// The state of the session.
+    Snapshot,
+    /// The witness that a successor exists.
+    Next,
+    /// Nothing but a new durable-up-to mark.
+    Mark,
+    /// A kind of a later version (never 0); its flags say whether it may be passed over.
+    Unknown(u8),
+}
+
+impl RecordKind {
+    pub(crate) fn from_number(number: u8) -> RecordKind {
+        match number {
+            1 => RecordKind::Message,
+            2 => RecordKind::Op,
+            3 => RecordKind::Snapshot,
+            4 => RecordKind::Next,
+            5 => RecordKind::Mark,
+            other => RecordKind::Unknown(other),
+        }
+    }
+
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            RecordKind::Message => 1,
+            RecordKind::Op => 2,
+            RecordKind::Snapshot => 3,
+            RecordKind::Next => 4,
+            RecordKind::Mark => 5,
+            RecordKind::Unknown(other) => other,
+        }
+    }
+}
+
+/// What the entry of a record says besides lengths and checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EntryMeta {
+    pub kind: RecordKind,
+    /// [`TURN_START`], [`CRITICAL`]; other bits are kept and mean nothing.
+    pub flags: u8,
+    pub codec: u8,
+    /// Microseconds since 1970.
+    pub time: u64,
+    /// The sequence of a message; 0 for all else.
+    pub seq: u64,
+}
+
+impl EntryMeta {
+    /// The bytes of the entry with this checksum.
+    pub(super) fn encode(&self, extras_len: u16, len: u32, crc: u32) -> [u8; ENTRY_LEN] {
+        RawEntry {
+            kind: self.kind.number(),
+            flags: self.flags,
+            codec: self.codec,
+            reserved: 0,
+            len,
+            crc,
+            extras_len,
+            reserved2: 0,
+            time: self.time,
+            seq: self.seq,
+        }
+        .encode()
+    }
+}
+
+/// The records of a frame, one after the other.
+#[derive(Clone)]
+pub(crate) struct Records<'a> {
+    pub(super) seed: Seed,
+    pub(super) index: usize,
+    pub(super) position: u64,
+    pub(super) step: u64,
+    pub(super) offset: u64,
+    pub(super) table: &'a [u8],
+    pub(super) bodies: &'a [u8],
+}
+
+impl Records<'_> {
+    /// The length of all bodies that a table speaks of, if its entries are such as a writer writes.
+    #[inline]
+    pub(super) fn total(table: &[u8]) -> Result<u64, FrameFault> {
+        let mut sum = 0u64;
+        let (entries, _) = table.as_chunks::<ENTRY_LEN>();
+        for entry in entries {
+            let entry = RawEntry::decode(entry);
+            if entry.reserved != 0 || entry.reserved2 != 0 {
+                return Err(FrameFault::Field("reserved"));
+            }
+            if entry.kind == 0 {
+                return Err(FrameFault::Field("kind"));
+            }
+            // At most MAX_FRAME_RECORDS of less than 2^33: this cannot overflow.
+            sum += u64::from(entry.extras_len) + u64::from(entry.len);
+        }
+        Ok(sum)
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        let (entry, table) = self.table.split_first_chunk::<ENTRY_LEN>()?;
+        let raw = RawEntry::decode(entry);
+        // `Frame::parse` has added up the lengths, so both splits succeed.
+        let (extras, behind) = self.bodies.split_at_checked(raw.extras_len.into())?;
+        let (payload, bodies) = behind.split_at_checked(raw.len as usize)?;
+        let body = self.bodies.get(..extras.len() + payload.len())?;
+        let record = Record {
+            index: self.index,
+            position: self.position,
+            kind: RecordKind::from_number(raw.kind),
+            flags: raw.flags,
+            codec: raw.codec,
+            time: raw.time,
+            seq: raw.seq,
+            extras,
+            payload,
+            body_offset: self.offset,
+            crc: raw.crc,
+            seed: self.seed,
+            entry,
+            body,
+        };
+        self.index += 1;
+        self.position = self.position.saturating_add(self.step);
+        self.offset = self.offset.saturating_add(body.len() as u64);
+        (self.table, self.bodies) = (table, bodies);
+        Some(record)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.table.len() / ENTRY_LEN;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Records<'_> {}
+
+/// One record: everything its entry says, and its body. The body is unchecked until
+/// [`verify`](Record::verify) said so.
+#[derive(Clone, Copy)]
+pub(crate) struct Record<'a> {
+    /// The place in the frame, from 0.
+    pub index: usize,
+    pub position: u64,
+    pub kind: RecordKind,
+    /// [`TURN_START`], [`CRITICAL`].
+    pub flags: u8,
+    pub codec: u8,
+    /// Microseconds since 1970.
+    pub time: u64,
+    pub seq: u64,
+    /// For [`Extras::decode`](super::Extras::decode).
+    pub extras: &'a [u8],
+    pub payload: &'a [u8],
+    /// The file offset of the extras; the payload lies directly behind them.
+    pub body_offset: u64,
+    /// The stored checksum.
+    pub crc: u32,
+    seed: Seed,
+    entry: &'a [u8; ENTRY_LEN],
+    body: &'a [u8],
+}
+
+impl Record<'_> {
+    /// Checks extras and payload.
+    #[inline]
+    pub(crate) fn verify(&self) -> Result<(), FrameFault> {
+        match self.seed.of_body(self.body_offset, self.entry, self.body) == self.crc {
+            true => Ok(()),
+            false => Err(FrameFault::Body { index: self.index, offset: self.body_offset }),
+        }
+    }
+
+    /// What a copy of this record carries besides extras and payload.
+    pub(crate) fn meta(&self) -> EntryMeta {
+        EntryMeta { kind: self.kind, flags: self.flags, codec: self.codec, time: self.time, seq: self.seq }
+    }
+}
+
+impl fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("index", &self.index)
+            .field("position", &self.position)
+            .field("meta", &self.meta())
+            .field("extras", &self.extras.len())
+            .field("payload", &self.payload.len())
+            .field("body_offset", &self.body_offset)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(super) fn fields() -> Vec<(usize, usize, &'static str)> {
+    RawEntry::fields()
+}

@@ -1,0 +1,54 @@
+//! The checksums of a frame, each computed in one place for writer and reader: CRC-32 (the one of zip and PNG),
+//! started from the segment's [`Seed`].
+
+use crc32fast::Hasher;
+
+use super::layout::Fixed;
+use crate::ids::BirthId;
+
+/// Where the checksums of one segment start: the CRC-32 of birth id, segment number and salt.
+///
+/// So bytes of another session, another segment, or of an earlier file in the same place do not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seed(u32);
+
+impl Seed {
+    /// Of no segment: stands in a builder that has not begun.
+    pub(super) const NONE: Seed = Seed(0);
+
+    pub(crate) fn new(birth: &BirthId, segment: u64, salt: u64) -> Seed {
+        let mut hasher = Hasher::new();
+        hasher.update(&birth.0);
+        hasher.update(&segment.to_le_bytes());
+        hasher.update(&salt.to_le_bytes());
+        Seed(hasher.finalize())
+    }
+
+    /// The checksum of a frame's header and table: over the file offset, the header behind its checksum
+    /// field, and the table.
+    #[inline]
+    pub(super) fn of_frame(self, offset: u64, header: &[u8; 60], table: &[u8]) -> u32 {
+        let [_, _, _, _, covered @ ..] = header;
+        let mut hasher = Hasher::new_with_initial(self.0);
+        // In one piece: over this little, the call costs more than the bytes.
+        let mut front = [0; 8 + 56];
+        covered.put(offset.put(&mut front));
+        hasher.update(&front);
+        hasher.update(table);
+        hasher.finalize()
+    }
+
+    /// The checksum of one record: over the file offset of its body, its entry without the checksum field,
+    /// and the body (extras, then payload).
+    #[inline]
+    pub(super) fn of_body(self, offset: u64, entry: &[u8; 32], body: &[u8]) -> u32 {
+        let [a, b, c, d, e, f, g, h, _, _, _, _, behind @ ..] = entry;
+        let before = [*a, *b, *c, *d, *e, *f, *g, *h];
+        let mut hasher = Hasher::new_with_initial(self.0);
+        let mut front = [0; 8 + 8 + 20];
+        behind.put(before.put(offset.put(&mut front)));
+        hasher.update(&front);
+        hasher.update(body);
+        hasher.finalize()
+    }
+}

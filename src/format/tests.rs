@@ -1,0 +1,591 @@
+//! The rules of `FORMAT.md`, tried: what was written comes back, and nothing else is accepted.
+
+use std::fmt::Write;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::ids::{BirthId, StoreId};
+
+const BIRTH: BirthId = BirthId(*b"the birth id 16!");
+const OFFSET: u64 = 4096;
+
+fn seed() -> Seed {
+    Seed::new(&BIRTH, 3, 0x1234_5678_9abc_def0)
+}
+
+fn header(kind: FrameKind) -> FrameHeader {
+    FrameHeader {
+        kind,
+        prev_crc: 0xdead_beef,
+        prev_len: 321,
+        first_position: 1_000,
+        base: 40,
+        mark: 990,
+        message_count: 12,
+        epoch: 2,
+        archives: 1,
+        journal: 9,
+    }
+}
+
+fn message(seq: u64) -> EntryMeta {
+    EntryMeta { kind: RecordKind::Message, flags: TURN_START, codec: 1, time: 1_700_000_000_000_000, seq }
+}
+
+/// Two messages, one with extras and one without a payload, and a journal record.
+fn sample() -> Vec<u8> {
+    let mut builder = FrameBuilder::new();
+    builder.begin(3, OFFSET, seed());
+    builder.push(&message(51), b"\x01\x04\x00user", b"hello");
+    builder.push(&message(52), b"", b"");
+    let op = EntryMeta { kind: RecordKind::Op, flags: CRITICAL, codec: 0, time: 1, seq: 0 };
+    builder.push(&op, b"", &[7; 100]);
+    let finished = builder.finish(&header(FrameKind::Commit));
+    assert_eq!(finished.len as usize, builder.bytes().len());
+    assert_eq!(finished.len as usize, frame_len(3, 7 + 5 + 100));
+    builder.bytes().to_vec()
+}
+
+/// Parses and checks everything.
+fn check(bytes: &[u8]) -> Result<(), FrameFault> {
+    Frame::parse(seed(), OFFSET, bytes)?.verify()
+}
+
+/// Puts the right checksum over header and table of a frame that a test has changed.
+fn reseal(bytes: &mut [u8]) {
+    let count = u32::from_le_bytes(bytes[20..24].try_into().unwrap()) as usize;
+    let table = (60 + count.min(1 << 20) * 32).min(bytes.len());
+    let crc = seed().of_frame(OFFSET, bytes[..60].try_into().unwrap(), &bytes[60..table]);
+    bytes[..4].copy_from_slice(&crc.to_le_bytes());
+}
+
+#[test]
+fn a_frame_comes_back() {
+    let mut bytes = sample();
+    let len = bytes.len();
+    bytes.extend_from_slice(b"what follows is no part of it");
+    let expected = header(FrameKind::Commit);
+    assert_eq!(peek(&bytes), Peek::Frame { len, header: expected, count: 3 });
+    assert_eq!(peek(&bytes[..60]), Peek::Frame { len, header: expected, count: 3 });
+    let frame = Frame::parse(seed(), OFFSET, &bytes).unwrap();
+    frame.verify().unwrap();
+    assert_eq!(frame.header(), &expected);
+    assert_eq!((frame.len(), frame.count(), frame.end_position()), (len, 3, 1_003));
+    assert_eq!(frame.crc().to_le_bytes(), bytes[..4]);
+    let records: Vec<_> = frame.records().collect();
+    assert_eq!(frame.records().len(), 3);
+    assert_eq!(records[0].meta(), message(51));
+    assert_eq!((records[0].extras, records[0].payload), (&b"\x01\x04\x00user"[..], &b"hello"[..]));
+    assert_eq!((records[1].seq, records[1].payload, records[1].position), (52, &b""[..], 1_001));
+    assert_eq!((records[2].kind, records[2].flags, records[2].index), (RecordKind::Op, CRITICAL, 2));
+    for record in &records {
+        let at = (record.body_offset - OFFSET) as usize;
+        assert_eq!(bytes[at..at + record.extras.len()], *record.extras);
+        assert_eq!(bytes[at + record.extras.len()..][..record.payload.len()], *record.payload);
+    }
+}
+
+#[test]
+fn snapshot_and_witness_take_no_position() {
+    for (kind, end) in [
+        (FrameKind::Commit, 1_002),
+        (FrameKind::Carry, 1_002),
+        (FrameKind::Snapshot, 1_000),
+        (FrameKind::Next, 1_000),
+    ] {
+        let mut builder = FrameBuilder::new();
+        builder.begin(2, OFFSET, seed());
+        builder.push(&message(0), b"", b"a");
+        builder.push(&message(1), b"", b"b");
+        builder.finish(&header(kind));
+        let frame = Frame::parse(seed(), OFFSET, builder.bytes()).unwrap();
+        assert_eq!(frame.end_position(), end, "{kind:?}");
+        assert_eq!(frame.records().last().unwrap().position, end.saturating_sub(1).max(1_000));
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_noticed() {
+    let good = sample();
+    check(&good).unwrap();
+    for bit in 0..good.len() * 8 {
+        let mut bad = good.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(check(&bad).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn every_truncation_is_noticed() {
+    let good = sample();
+    for cut in 0..good.len() {
+        let fault = check(&good[..cut]).unwrap_err();
+        assert!(matches!(fault, FrameFault::Short { have, .. } if have == cut), "{cut}: {fault}");
+        let mut zeroed = good.clone();
+        zeroed[cut..].fill(0);
+        assert!(zeroed == good || check(&zeroed).is_err(), "zeros from {cut}");
+    }
+}
+
+#[test]
+fn a_frame_from_elsewhere_does_not_pass() {
+    let bytes = sample();
+    let other = |seed, offset| Frame::parse(seed, offset, &bytes).map(|_| ()).unwrap_err();
+    let salt = 0x1234_5678_9abc_def0;
+    assert_eq!(other(seed(), OFFSET + 512), FrameFault::Checksum);
+    assert_eq!(other(seed(), OFFSET | 1 << 63), FrameFault::Checksum);
+    assert_eq!(other(Seed::new(&BIRTH, 3, salt ^ 1), OFFSET), FrameFault::Checksum);
+    assert_eq!(other(Seed::new(&BIRTH, 4, salt), OFFSET), FrameFault::Checksum);
+    assert_eq!(other(Seed::new(&BirthId([9; 16]), 3, salt), OFFSET), FrameFault::Checksum);
+    assert_eq!(other(seed(), u64::MAX), FrameFault::Length);
+}
+
+#[test]
+fn the_same_commit_behind_another_predecessor_has_another_checksum() {
+    let build = |header: &FrameHeader| {
+        let mut builder = FrameBuilder::new();
+        builder.begin(1, OFFSET, seed());
+        builder.push(&message(1), b"", b"same");
+        builder.finish(header);
+        builder.bytes().to_vec()
+    };
+    let one = build(&header(FrameKind::Commit));
+    let two = build(&FrameHeader { prev_crc: 1, ..header(FrameKind::Commit) });
+    assert_ne!(one[..4], two[..4]);
+    // Renaming the predecessor afterwards is a change like any other.
+    let mut forged = one.clone();
+    forged[8..12].copy_from_slice(&two[8..12]);
+    assert_eq!(check(&forged), Err(FrameFault::Checksum));
+}
+
+#[test]
+fn a_body_moved_or_swapped_within_its_frame_does_not_pass() {
+    let mut builder = FrameBuilder::new();
+    builder.begin(2, OFFSET, seed());
+    builder.push(&message(1), b"", b"aaaa");
+    builder.push(&message(2), b"", b"bbbb");
+    builder.finish(&header(FrameKind::Commit));
+    let mut bytes = builder.bytes().to_vec();
+    bytes[124..].rotate_left(4);
+    let frame = Frame::parse(seed(), OFFSET, &bytes).unwrap();
+    assert_eq!(frame.verify(), Err(FrameFault::Body { index: 0, offset: OFFSET + 124 }));
+    // Swapped with their entries, and header and table sealed again: still noticed, by the body's offset.
+    bytes[60..124].rotate_left(32);
+    reseal(&mut bytes);
+    let frame = Frame::parse(seed(), OFFSET, &bytes).unwrap();
+    assert!(frame.records().all(|record| record.verify().is_err()));
+}
+
+#[test]
+fn nothing_but_zeros_is_told_from_damage() {
+    for len in [0, 1, 59, 60, 61, 4096] {
+        assert_eq!(peek(&vec![0; len]), Peek::Zeros, "{len}");
+    }
+    assert!(Frame::parse(seed(), 0, &[0; 4096]).is_err());
+    for at in 0..60 {
+        let mut bytes = [0; 100];
+        bytes[at] = 1;
+        assert!(matches!(peek(&bytes), Peek::Fault(_)), "{at}");
+    }
+    assert_eq!(peek(&[1; 10]), Peek::Fault(FrameFault::Short { need: 60, have: 10 }));
+    for len in [0, 1, 255, 256, 257, 1000] {
+        let mut bytes = vec![0; len];
+        assert!(is_zero(&bytes));
+        for at in 0..len {
+            bytes[at] = 128;
+            assert!(!is_zero(&bytes), "{at} of {len}");
+            bytes[at] = 0;
+        }
+    }
+}
+
+#[test]
+fn lengths_are_judged_before_anything_is_read() {
+    let with = |at: usize, value: u32| {
+        let mut bytes = sample();
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        reseal(&mut bytes);
+        (peek(&bytes), Frame::parse(seed(), OFFSET, &bytes).map(|_| ()))
+    };
+    for (at, value) in
+        [(4, u32::MAX), (4, (256 << 20) - 59), (4, 95), (20, 0), (20, u32::MAX), (20, (1 << 20) + 1)]
+    {
+        let fault = FrameFault::Length;
+        assert_eq!(with(at, value), (Peek::Fault(fault), Err(fault)), "{value} at {at}");
+    }
+    // Possible lengths, but not the ones of the records.
+    assert_eq!(with(20, 2).1, Err(FrameFault::Length));
+    assert!(matches!(with(4, (256 << 20) - 60).1, Err(FrameFault::Short { need: 0x1000_0000, .. })));
+}
+
+#[test]
+fn values_that_no_writer_writes_are_refused_even_under_a_good_checksum() {
+    let with = |at: usize, new: &[u8]| {
+        let mut bytes = sample();
+        bytes[at..at + new.len()].copy_from_slice(new);
+        reseal(&mut bytes);
+        Frame::parse(seed(), OFFSET, &bytes).map(|_| ()).unwrap_err()
+    };
+    assert_eq!(with(18, &[9]), FrameFault::Kind(9));
+    assert_eq!(with(19, &[1]), FrameFault::Field("flags"));
+    assert_eq!(with(24, &[255; 8]), FrameFault::Field("first_position"));
+    assert_eq!(with(40, &1_001u32.to_le_bytes()), FrameFault::Field("mark_delta"));
+    assert_eq!(with(60, &[0]), FrameFault::Field("kind"));
+    assert_eq!(with(63, &[1]), FrameFault::Field("reserved"));
+    assert_eq!(with(74, &[1]), FrameFault::Field("reserved"));
+}
+
+#[test]
+fn a_mark_too_far_back_to_say_promises_nothing() {
+    let far = u64::from(u32::MAX);
+    for (first_position, mark, read) in
+        [(5, 5, 5), (5, 0, 0), (far - 1, 0, 0), (far + 9, 10, 10), (far + 9, 9, 0), (u64::MAX - 9, 7, 0)]
+    {
+        let mut builder = FrameBuilder::new();
+        builder.begin(1, OFFSET, seed());
+        builder.push(&message(1), b"", b"");
+        builder.finish(&FrameHeader { first_position, mark, ..header(FrameKind::Commit) });
+        let frame = Frame::parse(seed(), OFFSET, builder.bytes()).unwrap();
+        assert_eq!(frame.header().mark, read, "{mark} of {first_position}");
+        assert!(read <= mark);
+    }
+}
+
+#[test]
+fn an_unknown_kind_of_record_is_handed_on_with_its_flags() {
+    let mut builder = FrameBuilder::new();
+    builder.begin(1, OFFSET, seed());
+    builder.push(&EntryMeta { kind: RecordKind::Unknown(77), flags: CRITICAL, ..message(0) }, b"", b"?");
+    builder.finish(&header(FrameKind::Commit));
+    let frame = Frame::parse(seed(), OFFSET, builder.bytes()).unwrap();
+    let record = frame.records().next().unwrap();
+    assert_eq!((record.kind, record.flags), (RecordKind::Unknown(77), CRITICAL));
+    for number in 0..=255 {
+        assert_eq!(RecordKind::from_number(number).number(), number);
+    }
+}
+
+#[test]
+fn the_builder_is_used_again_and_gives_memory_back() {
+    let mut builder = FrameBuilder::new();
+    for round in 0..3u8 {
+        builder.begin(1, OFFSET, seed());
+        builder.push(&message(1), b"", &vec![round; 100_000]);
+        builder.finish(&header(FrameKind::Commit));
+        check(builder.bytes()).unwrap();
+    }
+    builder.shrink(1000);
+    assert!(builder.bytes().is_empty());
+    builder.begin(1, OFFSET, seed());
+    builder.push(&message(1), b"", b"small");
+    builder.finish(&header(FrameKind::Commit));
+    check(builder.bytes()).unwrap();
+}
+
+fn segment_header() -> SegmentHeader {
+    SegmentHeader {
+        store: StoreId([1; 16]),
+        birth: BIRTH,
+        number: 7,
+        salt: 0x0102_0304_0506_0708,
+        first_position: 500,
+        prev_number: 6,
+        prev_end_position: 499,
+        prev_end_offset: 65_536,
+        prev_end_crc: 0xc0ff_ee00,
+        carry_len: 4_000,
+        incarnation: 3,
+        created: 1_700_000_000_000_000,
+    }
+}
+
+fn store_file(lock_dir: Option<&str>) -> StoreFile {
+    StoreFile { id: StoreId([2; 16]), created: 5, lock_dir: lock_dir.map(str::to_owned) }
+}
+
+/// Changes a header and puts the right checksum over it.
+fn changed(mut bytes: Vec<u8>, at: usize, new: &[u8]) -> Vec<u8> {
+    bytes[at..at + new.len()].copy_from_slice(new);
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[..124]);
+    hasher.update(&bytes[128..]);
+    bytes[124..128].copy_from_slice(&hasher.finalize().to_le_bytes());
+    bytes
+}
+
+#[test]
+fn headers_come_back_and_every_flipped_bit_is_noticed() {
+    let header = segment_header();
+    let bytes = header.encode();
+    assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
+    assert_eq!(SegmentHeader::decode(&[&bytes[..], b"more"].concat()), Ok(header));
+    assert_eq!(header.crc().to_le_bytes(), bytes[124..]);
+    assert_eq!(header.seed(), Seed::new(&header.birth, 7, header.salt));
+    for file in [store_file(None), store_file(Some("/run/locks/日本"))] {
+        assert_eq!(StoreFile::decode(&file.encode()), Ok(file.clone()));
+        assert!(file.encode().len() <= StoreFile::MAX_LEN);
+        assert!(StoreFile::decode(&[&file.encode()[..], b"\0"].concat()).is_err());
+        for cut in 0..file.encode().len() {
+            assert!(StoreFile::decode(&file.encode()[..cut]).is_err(), "{cut}");
+        }
+    }
+    let store = store_file(Some("/locks")).encode();
+    for bit in 0..store.len() * 8 {
+        let flip = |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bytes
+        };
+        let expected = if bit < 64 { HeaderFault::Magic } else { HeaderFault::Checksum };
+        assert_eq!(StoreFile::decode(&flip(&store)), Err(expected), "bit {bit}");
+        if bit < 128 * 8 {
+            assert_eq!(SegmentHeader::decode(&flip(&bytes)), Err(expected), "bit {bit}");
+        }
+    }
+    for cut in 0..128 {
+        assert_eq!(SegmentHeader::decode(&bytes[..cut]), Err(HeaderFault::Short));
+    }
+    assert_eq!(SegmentHeader::decode(&[0; 4096]), Err(HeaderFault::Empty));
+    assert_eq!(StoreFile::decode(&[0; 128]), Err(HeaderFault::Empty));
+    assert_eq!(StoreFile::decode(&bytes), Err(HeaderFault::Magic));
+}
+
+#[test]
+fn a_later_version_is_told_from_damage() {
+    let later = |bytes: Vec<u8>, check: &dyn Fn(&[u8]) -> HeaderFault| {
+        // Same length: the checksum stands where it always did, and is right.
+        assert_eq!(check(&changed(bytes.clone(), 8, &[2, 0])), HeaderFault::Version(2));
+        assert_eq!(check(&changed(bytes.clone(), 8, &[0, 0])), HeaderFault::Field("version"));
+        assert_eq!(check(&changed(bytes.clone(), 12, &[0, 1, 0, 0])), HeaderFault::Features(256));
+        // Another length: the checksum may be anywhere.
+        let mut moved = bytes.clone();
+        moved[8..12].copy_from_slice(&[3, 0, 0, 1]);
+        assert_eq!(check(&moved), HeaderFault::Version(3));
+        // Another length without a later version, or one out of reason, is damage.
+        for bad in [[1, 0, 0, 1], [3, 0, 1, 1], [3, 0, 0, 64], [0, 3, 0, 1]] {
+            moved[8..12].copy_from_slice(&bad);
+            assert_eq!(check(&moved), HeaderFault::Checksum, "{bad:?}");
+        }
+    };
+    later(segment_header().encode().to_vec(), &|bytes| SegmentHeader::decode(bytes).unwrap_err());
+    later(store_file(None).encode(), &|bytes| StoreFile::decode(bytes).unwrap_err());
+    assert!(HeaderFault::Version(2).is_unsupported() && !HeaderFault::Checksum.is_unsupported());
+}
+
+#[test]
+fn header_values_that_no_writer_writes_are_refused() {
+    let segment = |at, new: &[u8]| {
+        SegmentHeader::decode(&changed(segment_header().encode().to_vec(), at, new)).unwrap_err()
+    };
+    assert_eq!(segment(48, &[0]), HeaderFault::Field("number"));
+    assert_eq!(segment(72, &[7]), HeaderFault::Field("prev_number"));
+    assert_eq!(segment(120, &[1]), HeaderFault::Field("reserved"));
+    let store = |at, new: &[u8]| {
+        StoreFile::decode(&changed(store_file(Some("/locks")).encode(), at, new)).unwrap_err()
+    };
+    assert_eq!(store(40, &[1]), HeaderFault::Field("flags"));
+    assert_eq!(store(44, &[5]), HeaderFault::Field("lock_dir_len"));
+    assert_eq!(store(60, &[1]), HeaderFault::Field("reserved"));
+    assert_eq!(store(130, &[0xff]), HeaderFault::Field("lock_dir"));
+}
+
+/// A seeded workload; if its bytes change, the format has changed, and `FORMAT.md` needs a new version.
+#[test]
+fn the_bytes_of_a_seeded_workload_are_what_they_always_were() {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    };
+    let mut all = xxhash_rust::xxh3::Xxh3::new();
+    let mut builder = FrameBuilder::new();
+    for round in 0..200 {
+        let count = 1 + (next() % 9) as usize;
+        builder.begin(count, next(), Seed::new(&BIRTH, round, next()));
+        for seq in 0..count as u64 {
+            let payload: Vec<u8> = (0..next() % 300).map(|_| next() as u8).collect();
+            let kind = RecordKind::from_number(1 + (next() % 6) as u8);
+            let meta = EntryMeta { kind, flags: next() as u8, codec: next() as u8, time: next(), seq };
+            builder.push(&meta, &payload[..payload.len() / 4], &payload);
+        }
+        let kind =
+            [FrameKind::Commit, FrameKind::Snapshot, FrameKind::Carry, FrameKind::Next][round as usize % 4];
+        builder.finish(&FrameHeader { first_position: next(), mark: 0, base: next(), ..header(kind) });
+        all.update(builder.bytes());
+    }
+    assert_eq!(all.digest(), 15_027_798_909_496_135_721);
+}
+
+/// The segment that `FORMAT.md` shows.
+fn worked_example() -> Vec<u8> {
+    let number = |kind| EntryMeta { kind, flags: CRITICAL, codec: 0, time: 1_700_000_000_000_000, seq: 0 };
+    let segment = SegmentHeader {
+        store: StoreId(*b"store-0123456789"),
+        birth: BirthId(*b"birth-0123456789"),
+        number: 1,
+        salt: 0x1122_3344_5566_7788,
+        first_position: 0,
+        prev_number: 0,
+        prev_end_position: 0,
+        prev_end_offset: 0,
+        prev_end_crc: 0,
+        carry_len: frame_len(1, 5) as u32,
+        incarnation: 1,
+        created: 1_700_000_000_000_000,
+    };
+    let mut file = segment.encode().to_vec();
+    let mut builder = FrameBuilder::new();
+    let mut head = FrameHeader {
+        kind: FrameKind::Snapshot,
+        prev_crc: segment.crc(),
+        prev_len: 0,
+        first_position: 0,
+        base: 0,
+        mark: 0,
+        message_count: 0,
+        epoch: 0,
+        archives: 0,
+        journal: 0,
+    };
+    let mut add = |head: &mut FrameHeader, meta: EntryMeta, extras: &[u8], payload: &[u8]| {
+        builder.begin(1, file.len() as u64, segment.seed());
+        builder.push(&meta, extras, payload);
+        let finished = builder.finish(head);
+        (head.prev_crc, head.prev_len) = (finished.crc, finished.len);
+        file.extend_from_slice(builder.bytes());
+    };
+    add(&mut head, number(RecordKind::Snapshot), b"", b"STATE");
+    let mut extras = vec![];
+    Extras { tag: Some("user"), ..Extras::default() }.encode(&mut extras);
+    let message = EntryMeta { flags: TURN_START | CRITICAL, ..number(RecordKind::Message) };
+    head = FrameHeader { kind: FrameKind::Commit, message_count: 1, ..head };
+    add(&mut head, message, &extras, b"hello");
+    head = FrameHeader { kind: FrameKind::Next, first_position: 1, mark: 1, ..head };
+    let successor = Successor { number: 2, salt: 0x99aa_bbcc_ddee_ff00 };
+    add(&mut head, number(RecordKind::Next), b"", &successor.encode());
+    assert_eq!(Successor::decode(&successor.encode()), Some(successor));
+    assert_eq!(Successor::decode(&[0; 15]), None);
+    file.resize(file.len().next_multiple_of(16), 0);
+    file
+}
+
+fn hexdump(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for (index, line) in bytes.chunks(16).enumerate() {
+        write!(out, "{:08x} ", index * 16).unwrap();
+        for (at, byte) in line.iter().enumerate() {
+            write!(out, "{}{byte:02x}", if at == 8 { "  " } else { " " }).unwrap();
+        }
+        let text = line.iter().map(|b| if b.is_ascii_graphic() || *b == b' ' { *b as char } else { '.' });
+        writeln!(out, "  |{}|", text.collect::<String>()).unwrap();
+    }
+    out
+}
+
+const FORMAT_MD: &str = include_str!("FORMAT.md");
+
+#[test]
+fn the_worked_example_in_the_specification_is_what_the_encoder_writes() {
+    let expected = hexdump(&worked_example());
+    let (_, block) = FORMAT_MD.split_once("```hexdump\n").expect("FORMAT.md has a block of hexdump");
+    let (block, _) = block.split_once("```").unwrap();
+    assert!(block == expected, "put this into the block `hexdump` of FORMAT.md:\n{expected}");
+}
+
+#[test]
+fn the_layout_boxes_in_the_specification_are_those_of_the_code() {
+    let [segment, successor] = segment::fields();
+    for (title, fields) in [
+        ("STORE", store::fields()),
+        ("SEGMENT HEADER", segment),
+        ("FRAME HEADER", frame::fields()),
+        ("ENTRY", record::fields()),
+        ("SUCCESSOR", successor),
+    ] {
+        let len: usize = fields.iter().map(|(_, size, _)| size).sum();
+        let start = format!("{title}, {len} bytes\n");
+        let (_, block) =
+            FORMAT_MD.split_once(&start).unwrap_or_else(|| panic!("FORMAT.md has no box {start:?}"));
+        let (block, _) = block.split_once("```").unwrap();
+        let rows = block.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?))
+        });
+        let rows: Vec<(usize, usize, &str)> = rows.collect();
+        assert_eq!(rows, fields, "the box {title} of FORMAT.md (left) is not what the code does (right)");
+    }
+}
+
+fn any_record() -> impl Strategy<Value = (EntryMeta, Vec<u8>, Vec<u8>)> {
+    let bytes = |most| proptest::collection::vec(any::<u8>(), 0..most);
+    (1u8.., any::<u8>(), any::<u8>(), any::<u64>(), any::<u64>(), bytes(40), bytes(400)).prop_map(
+        |(kind, flags, codec, time, seq, extras, payload)| {
+            (EntryMeta { kind: RecordKind::from_number(kind), flags, codec, time, seq }, extras, payload)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn any_frame_comes_back_and_any_change_to_it_is_noticed(
+        records in proptest::collection::vec(any_record(), 1..20),
+        offset in 0..u64::MAX / 2,
+        salt in any::<u64>(),
+        numbers in any::<(u32, u32, u32, u32, u32, u32)>(),
+        base in any::<u64>(),
+        mark in 0..u64::MAX / 4,
+        ahead in 0..u64::from(u32::MAX),
+        change in any::<(prop::sample::Index, u8)>(),
+    ) {
+        let (prev_crc, prev_len, message_count, epoch, archives, journal) = numbers;
+        let kind = FrameKind::Commit;
+        let first_position = mark + ahead;
+        let header = FrameHeader {
+            kind, prev_crc, prev_len, first_position, base, mark, message_count, epoch, archives, journal
+        };
+        let seed = Seed::new(&BIRTH, 1, salt);
+        let mut builder = FrameBuilder::new();
+        builder.begin(records.len(), offset, seed);
+        for (meta, extras, payload) in &records {
+            builder.push(meta, extras, payload);
+        }
+        let finished = builder.finish(&header);
+        let frame = Frame::parse(seed, offset, builder.bytes()).unwrap();
+        prop_assert_eq!(frame.verify(), Ok(()));
+        prop_assert_eq!((frame.crc(), frame.len()), (finished.crc, finished.len as usize));
+        prop_assert_eq!(frame.header(), &header);
+        let read = frame.records().map(|r| (r.meta(), r.extras.to_vec(), r.payload.to_vec()));
+        prop_assert_eq!(read.collect::<Vec<_>>(), records);
+
+        let mut bytes = builder.bytes().to_vec();
+        let (place, xor) = change;
+        let place = place.index(bytes.len());
+        bytes[place] ^= xor.max(1);
+        prop_assert!(Frame::parse(seed, offset, &bytes).and_then(|frame| frame.verify()).is_err());
+    }
+
+    /// Random bytes never get past the checksum, so it is made right: what lies behind must not panic either.
+    #[test]
+    fn any_bytes_are_judged_without_a_panic(
+        mut bytes in proptest::collection::vec(any::<u8>(), 60..400),
+        count in 0u32..6,
+        offset in any::<u64>(),
+    ) {
+        let _ = (SegmentHeader::decode(&bytes), StoreFile::decode(&bytes), peek(&bytes));
+        bytes[16..18].copy_from_slice(&0x5EC1u16.to_le_bytes());
+        let body_len = bytes.len() as u32 - 60;
+        bytes[4..8].copy_from_slice(&body_len.to_le_bytes());
+        bytes[18] %= 5;
+        bytes[19] = 0;
+        bytes[20..24].copy_from_slice(&count.to_le_bytes());
+        bytes[27..32].fill(0);
+        reseal(&mut bytes);
+        let _ = peek(&bytes);
+        let _ = Frame::parse(seed(), offset, &bytes);
+        if let Ok(frame) = Frame::parse(seed(), OFFSET, &bytes) {
+            let _ = frame.verify();
+            prop_assert_eq!(frame.records().count(), count as usize);
+        }
+    }
+}
