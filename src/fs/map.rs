@@ -1,1 +1,124 @@
-pub struct Map;
+//! Bytes of a file in memory, mapped where that is possible: the one file with `unsafe` in it.
+#![allow(unsafe_code, reason = "mapping a file cannot be had without it; every block carries its proof")]
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The first bytes of a file, for reading.
+///
+/// It lives on when the file is closed, renamed or removed. Clones are cheap and share the bytes.
+///
+/// # The rule that makes it sound
+/// A file with a final name is never overwritten, nor cut below its last record, nor recycled (rule 1 for
+/// files). Whoever calls [`super::File::map`] promises to ask for no more than such a prefix. So the bytes
+/// never change under the reader, here or in another process, and never vanish (which would kill the
+/// process with a signal at the next access). The simulated disk answers a write or a cut that breaks this
+/// rule with an error, so that a test notices it.
+#[derive(Clone)]
+pub struct Map(Bytes);
+
+#[derive(Clone)]
+enum Bytes {
+    #[cfg(not(miri))]
+    Mapped(Arc<memmap2::Mmap>),
+    Owned(Arc<[u8]>),
+}
+
+// Readers on other threads hold messages that borrow from a map.
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    shared::<Map>();
+};
+
+impl Map {
+    /// Maps the first `len` bytes of `file`; `UnexpectedEof` if it is shorter. `None` where files cannot be
+    /// mapped (under Miri).
+    pub(super) fn of_file(file: &File, len: usize) -> io::Result<Option<Map>> {
+        // Pages that lie wholly behind the end of the file can be mapped, but to touch one is fatal.
+        if file.metadata()?.len() < len as u64 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if len == 0 {
+            return Ok(Some(Map::from(Vec::new())));
+        }
+        #[cfg(miri)]
+        return Ok(None);
+        #[cfg(not(miri))]
+        {
+            // SAFETY: A mapping is unsound if the mapped bytes change or the file is cut below them while it
+            // lives. `len` does not go beyond the end of the file (checked above), and the caller has
+            // promised that the prefix is one that the store never writes again: files with a final name are
+            // not overwritten, not cut below their last record and not recycled, by any thread or process
+            // that goes through this library; removing or renaming the file leaves its pages alone. The
+            // directories are 0700, so only the user's own programs could break this from outside, as they
+            // could write to this process's memory. The mapping is private and read-only, so nothing
+            // changes through it either.
+            let map = unsafe { memmap2::MmapOptions::new().len(len).map(file)? };
+            Ok(Some(Map(Bytes::Mapped(Arc::new(map)))))
+        }
+    }
+
+    /// Tells the system that reads will be scattered, so that it does not read ahead. A hint: it cannot fail.
+    pub fn advise_random(&self) {
+        #[cfg(all(unix, not(miri)))]
+        if let Bytes::Mapped(map) = &self.0 {
+            let _ = map.advise(memmap2::Advice::Random);
+        }
+    }
+
+    /// Asks the system to bring all of it into memory at once, which is cheaper than a fault for each page of a
+    /// long read. A hint: it cannot fail.
+    pub fn populate(&self) {
+        #[cfg(all(unix, not(miri)))]
+        if let Bytes::Mapped(map) = &self.0 {
+            // Linux knows the first since 5.14; elsewhere the second begins to read and does not wait.
+            #[cfg(target_os = "linux")]
+            if map.advise(memmap2::Advice::PopulateRead).is_ok() {
+                return;
+            }
+            let _ = map.advise(memmap2::Advice::WillNeed);
+        }
+    }
+}
+
+impl From<Arc<[u8]>> for Map {
+    /// Bytes that were copied from a file, for file systems that cannot map.
+    fn from(bytes: Arc<[u8]>) -> Map {
+        Map(Bytes::Owned(bytes))
+    }
+}
+
+impl From<Vec<u8>> for Map {
+    /// Bytes that were copied from a file, for file systems that cannot map.
+    fn from(bytes: Vec<u8>) -> Map {
+        Map(Bytes::Owned(bytes.into()))
+    }
+}
+
+impl Deref for Map {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            #[cfg(not(miri))]
+            Bytes::Mapped(map) => map,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Map {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Map {
+    /// The length alone: the content is the user's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Map({} bytes)", self.len())
+    }
+}

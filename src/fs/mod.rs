@@ -21,7 +21,10 @@ use std::sync::Arc;
 
 mod disk;
 mod map;
+mod name;
 mod sim;
+#[cfg(test)]
+mod suite;
 
 pub use disk::DiskFs;
 pub use map::Map;

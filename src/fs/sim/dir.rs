@@ -1,0 +1,179 @@
+//! An open directory of the simulated disk.
+
+use std::any::Any;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::file::SimFile;
+use super::process::SimFs;
+use super::state::{Op, State};
+use crate::fs::name::{TEMP_SUFFIX, check, check_prefix};
+use crate::fs::{Access, Dir, Entry, File, Fs, Ident, Kind, Medium, Space, Stat};
+
+/// What every inode's identity names as its device.
+pub(super) const DEVICE: u64 = 1;
+
+const BLOCK: u64 = 4096;
+const TOTAL: u64 = 1 << 40;
+
+#[derive(Debug)]
+pub(super) struct SimDir {
+    fs: SimFs,
+    inode: u64,
+    path: PathBuf,
+}
+
+impl SimDir {
+    pub(super) fn new(fs: SimFs, inode: u64, path: PathBuf) -> SimDir {
+        SimDir { fs, inode, path }
+    }
+
+    /// Opens a directory in it.
+    pub(super) fn child(&self, name: &str) -> io::Result<SimDir> {
+        check(name)?;
+        let child = self.fs.enter(Op::Open)?.dir(self.inode)?.get(name)?;
+        if child.kind != Kind::Dir {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(SimDir::new(self.fs.clone(), child.inode, self.path.join(name)))
+    }
+
+    fn file(&self, state: &mut State, inode: u64, access: Access) -> Arc<dyn File> {
+        Arc::new(SimFile::new(self.fs.clone(), inode, state.new_opening(), access))
+    }
+
+    /// A name that is not taken, from the random numbers of the process.
+    fn unique(&self, state: &mut State, prefix: &str) -> io::Result<String> {
+        loop {
+            let name = format!("{prefix}{:08x}{TEMP_SUFFIX}", state.random(self.fs.process()) >> 32);
+            if state.dir(self.inode)?.get(&name).is_err() {
+                return Ok(name);
+            }
+        }
+    }
+}
+
+impl Dir for SimDir {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn ident(&self) -> io::Result<Ident> {
+        drop(self.fs.enter(Op::Stat)?);
+        Ok(Ident { device: DEVICE, inode: self.inode })
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
+        check(name)?;
+        let mut state = self.fs.enter(Op::Open)?;
+        let child = state.dir(self.inode)?.get(name)?;
+        if child.kind != Kind::File {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(self.file(&mut state, child.inode, access))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        check(name)?;
+        let mut state = self.fs.enter(Op::Create)?;
+        let inode = state.create(self.inode, name, Kind::File)?;
+        Ok(self.file(&mut state, inode, Access::Write))
+    }
+
+    fn create_temp(&self, prefix: &str) -> io::Result<(String, Arc<dyn File>)> {
+        check_prefix(prefix)?;
+        let mut state = self.fs.enter(Op::Create)?;
+        let name = self.unique(&mut state, prefix)?;
+        let inode = state.create(self.inode, &name, Kind::File)?;
+        Ok((name, self.file(&mut state, inode, Access::Write)))
+    }
+
+    fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
+        Ok(Arc::new(self.child(name)?))
+    }
+
+    fn create_dir(&self, name: &str) -> io::Result<()> {
+        check(name)?;
+        self.fs.enter(Op::Create)?.create(self.inode, name, Kind::Dir).map(drop)
+    }
+
+    fn create_temp_dir(&self, prefix: &str) -> io::Result<String> {
+        check_prefix(prefix)?;
+        let mut state = self.fs.enter(Op::Create)?;
+        let name = self.unique(&mut state, prefix)?;
+        state.create(self.inode, &name, Kind::Dir)?;
+        Ok(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<Entry>> {
+        let mut state = self.fs.enter(Op::List)?;
+        let entry =
+            |(name, child): (&String, super::node::Child)| Entry { name: name.clone(), kind: child.kind };
+        let mut entries: Vec<Entry> = state.dir(self.inode)?.entries().map(entry).collect();
+        // No order is promised, so none is to be relied upon.
+        for last in (1..entries.len()).rev() {
+            let other = state.random(self.fs.process()) % (last as u64 + 1);
+            entries.swap(last, other as usize);
+        }
+        Ok(entries)
+    }
+
+    fn stat(&self, name: &str) -> io::Result<Stat> {
+        check(name)?;
+        let mut state = self.fs.enter(Op::Stat)?;
+        let child = state.dir(self.inode)?.get(name)?;
+        let len = match child.kind {
+            Kind::File => state.file(child.inode)?.len(),
+            _ => BLOCK,
+        };
+        Ok(Stat {
+            kind: child.kind,
+            len,
+            allocated: len.div_ceil(BLOCK) * BLOCK,
+            ident: Ident { device: DEVICE, inode: child.inode },
+        })
+    }
+
+    fn rename(&self, from: &str, to: &dyn Dir, name: &str) -> io::Result<()> {
+        check(from)?;
+        check(name)?;
+        let to: &SimDir = to.as_any().downcast_ref().ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "the target is a directory of another file system")
+        })?;
+        if !self.fs.same_disk(&to.fs) {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
+        self.fs.enter(Op::Rename)?.rename(self.inode, from, to.inode, name)
+    }
+
+    fn remove_file(&self, name: &str) -> io::Result<()> {
+        check(name)?;
+        self.fs.enter(Op::Remove)?.remove(self.inode, name, Kind::File)
+    }
+
+    fn remove_dir(&self, name: &str) -> io::Result<()> {
+        check(name)?;
+        self.fs.enter(Op::Remove)?.remove(self.inode, name, Kind::Dir)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.fs.enter(Op::SyncDir)?.dir(self.inode)?.sync();
+        Ok(())
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let state = self.fs.enter(Op::Stat)?;
+        let used = state.files.values().map(|file| file.len()).fold(0, u64::saturating_add);
+        Ok(Space { total: TOTAL, available: TOTAL.saturating_sub(used) })
+    }
+
+    fn medium(&self) -> io::Result<Medium> {
+        drop(self.fs.enter(Op::Stat)?);
+        Ok(Medium::Local)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
