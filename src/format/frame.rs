@@ -87,6 +87,12 @@ pub(crate) struct FrameHeader {
 const NO_MARK: u32 = u32::MAX;
 
 impl FrameHeader {
+    /// The sequence of the next message after this frame.
+    #[inline]
+    pub(crate) fn next(&self) -> u64 {
+        self.base.saturating_add(u64::from(self.message_count))
+    }
+
     /// The bytes of the header, its checksum still zero.
     pub(super) fn encode(&self, count: u32, body_len: u32) -> [u8; FRAME_HEADER_LEN] {
         let mark_delta = u32::try_from(self.first_position.saturating_sub(self.mark)).unwrap_or(NO_MARK);
@@ -162,6 +168,14 @@ impl RawHeader {
 /// The length of a frame of `count` records with `body_bytes` bytes of extras and payloads.
 pub(crate) fn frame_len(count: usize, body_bytes: usize) -> usize {
     RawHeader::LEN + ENTRY_LEN * count + body_bytes
+}
+
+/// Where in `bytes` a frame's header may begin: the place of its magic number shows it. `None` if nowhere.
+pub(crate) fn find_magic(bytes: &[u8]) -> Option<usize> {
+    const AT: usize = 16;
+    let [low, high] = MAGIC.to_le_bytes();
+    let tail = bytes.get(AT..)?;
+    tail.windows(2).position(|w| w == [low, high])
 }
 
 /// What stands at an offset, as far as the header tells.

@@ -23,7 +23,7 @@ mod tests;
 pub(crate) use builder::{Finished, FrameBuilder};
 pub(crate) use extras::Extras;
 pub(crate) use frame::{
-    FRAME_HEADER_LEN, Frame, FrameFault, FrameHeader, FrameKind, Peek, frame_len, is_zero, peek,
+    FRAME_HEADER_LEN, Frame, FrameFault, FrameHeader, FrameKind, Peek, find_magic, frame_len, is_zero, peek,
 };
 pub(crate) use header::HeaderFault;
 pub(crate) use record::{CRITICAL, ENTRY_LEN, EntryMeta, Record, RecordKind, Records, TURN_START};

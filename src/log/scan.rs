@@ -1,0 +1,377 @@
+//! The fold of the last segment: snapshot, carry block, and the commits behind them.
+
+use std::sync::Arc;
+
+use super::resync::next_frame;
+use super::segment::Segment;
+use super::window::{At, Window};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{CRITICAL, Extras, Frame, FrameFault, FrameKind, Record, RecordKind, SegmentHeader};
+use crate::state::{Contradiction, MessageFacts, Op, State, op_error};
+
+/// A stretch of a segment that is not what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) offset: u64,
+    /// The offset of the next good frame, or of the end.
+    pub(crate) until: u64,
+    pub(crate) what: String,
+    /// It may hide a journal record: what the session's state was behind it is not certain.
+    pub(crate) hides_state: bool,
+}
+
+/// How the segment ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// A writer is still at work, or died.
+    Open,
+    /// A close record, not yet confirmed by the mark behind it.
+    Closing,
+    /// A close record and the mark that says it was synced; nothing but zeros behind.
+    Clean,
+}
+
+/// The fold of a segment up to its last good frame; can go on when the file has grown.
+pub(crate) struct Tail {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) state: State,
+    /// The first position in it, carried ones included.
+    pub(crate) low: u64,
+    /// The sequence of the first message in it, carried ones included.
+    pub(crate) low_seq: u64,
+    /// The offset behind the last good frame.
+    pub(crate) offset: u64,
+    pub(crate) last_crc: u32,
+    pub(crate) last_len: u32,
+    /// Positions below it are durable: some frame says so.
+    pub(crate) mark: u64,
+    pub(crate) ending: Ending,
+    /// Bytes behind the end that are neither zeros nor a good frame.
+    pub(crate) torn: bool,
+    pub(crate) damage: Vec<Damage>,
+    /// The successor that the witness behind the end names: number and salt.
+    pub(crate) next: Option<(u64, u64)>,
+    /// Records of an unknown kind that may be ignored were met: the log must not be rewritten.
+    pub(crate) ignored: bool,
+}
+
+impl Tail {
+    /// Reads the snapshot and the carry block, and folds the commits behind them.
+    pub(crate) fn open(segment: Arc<Segment>) -> Result<Tail> {
+        let path = &segment.path;
+        let start = SegmentHeader::LEN as u64;
+        let carry_end = start + u64::from(segment.header.carry_len);
+        let mut window = Window::new();
+        let io = |e| Error::io("read a segment", path, e);
+        let corrupt = |at: u64, what: String| Error::corrupt(path, at, what);
+
+        let mut offset = start;
+        let (mut last_crc, mut last_len) = (segment.header_crc, 0u32);
+        let mut state = None;
+        let (mut low, mut low_seq) = (segment.header.first_position, None);
+        while offset < carry_end {
+            let at = window.at(&*segment.file, segment.seed, offset, carry_end).map_err(io)?;
+            let frame = match at {
+                At::Frame(frame, _, _) => frame,
+                At::End => return Err(corrupt(offset, "zeros where the state of the session was written".into())),
+                At::Fault(fault) => {
+                    return Err(corrupt(offset, format!("the state of the session cannot be read: {fault}")));
+                }
+            };
+            frame.verify().map_err(|f| corrupt(offset, f.to_string()))?;
+            if frame.header().prev_crc != last_crc || frame.header().prev_len != last_len {
+                return Err(corrupt(offset, "this frame does not follow the one before it".into()));
+            }
+            match (frame.header().kind, &state) {
+                (FrameKind::Snapshot, None) => {
+                    let body = frame.records().next().map(|r| r.payload).unwrap_or_default();
+                    state = Some(read_snapshot(&segment, offset, body)?);
+                }
+                (FrameKind::Carry, Some(_)) => {
+                    low = low.min(frame.header().first_position);
+                    if low_seq.is_none() {
+                        low_seq = frame.records().find(|r| r.kind == RecordKind::Message).map(|r| r.seq);
+                    }
+                }
+                _ => return Err(corrupt(offset, "a frame of this kind does not belong here".into())),
+            }
+            (last_crc, last_len) = (frame.crc(), frame.len() as u32);
+            offset += frame.len() as u64;
+        }
+        let state = state.ok_or_else(|| corrupt(start, "there is no state snapshot".into()))?;
+        if state.position != segment.header.first_position || state.birth != segment.header.birth {
+            return Err(corrupt(start, "the snapshot belongs to another segment".into()));
+        }
+        let mark = state.position;
+        let mut tail = Tail {
+            low_seq: low_seq.unwrap_or(state.next),
+            low,
+            state,
+            offset,
+            last_crc,
+            last_len,
+            mark,
+            ending: Ending::Open,
+            torn: false,
+            damage: Vec::new(),
+            next: None,
+            ignored: false,
+            segment,
+        };
+        tail.advance()?;
+        Ok(tail)
+    }
+
+    /// Folds the frames that came since. Bytes behind the last good frame that are no frame are a torn tail
+    /// or a commit in flight, unless a later frame's mark proves that they were durable once.
+    pub(crate) fn advance(&mut self) -> Result<()> {
+        let segment = self.segment.clone();
+        let io = |e| Error::io("read a segment", &segment.path, e);
+        let limit = segment.file.len().map_err(io)?;
+        let mut window = Window::new();
+        self.torn = false;
+        loop {
+            let offset = self.offset;
+            let fault = match window.at(&*segment.file, segment.seed, offset, limit).map_err(io)? {
+                At::End => match self.behind(&mut window, offset, limit)? {
+                    None => return Ok(()),
+                    Some(fault) => fault,
+                },
+                At::Frame(frame, _, _) => match self.follows(&frame) {
+                    Ok(()) => {
+                        if !self.fold(&frame)? {
+                            return Ok(());
+                        }
+                        continue;
+                    }
+                    Err(fault) => fault,
+                },
+                At::Fault(fault) => fault,
+            };
+            if self.ending == Ending::Clean {
+                // Whatever it is, the end is not clean any more: nothing may be appended behind it.
+                self.ending = Ending::Closing;
+            }
+            if !self.skip_damage(&mut window, fault, limit)? {
+                self.torn = true;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks behind zeros: an allocated tail is zeros to its end. Anything else there is a later frame whose
+    /// predecessor was lost, or the remains of one.
+    fn behind(&self, window: &mut Window, offset: u64, limit: u64) -> Result<Option<FrameFault>> {
+        let io = |e| Error::io("read a segment", &self.segment.path, e);
+        let mut at = offset;
+        while at < limit {
+            let bytes = window.raw(&*self.segment.file, at, 256 << 10, limit).map_err(io)?;
+            if bytes.is_empty() {
+                break;
+            }
+            if !crate::format::is_zero(bytes) {
+                return Ok(Some(FrameFault::Field("zeros in front of other bytes")));
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(None)
+    }
+
+    /// Checks everything that ties a frame to its place.
+    fn follows(&self, frame: &Frame<'_>) -> Result<(), FrameFault> {
+        let h = frame.header();
+        if h.prev_crc != self.last_crc || h.prev_len != self.last_len {
+            return Err(FrameFault::Field("the link to the frame before it"));
+        }
+        if h.first_position != self.state.position {
+            return Err(FrameFault::Field("the position"));
+        }
+        if !matches!(h.kind, FrameKind::Commit | FrameKind::Next) {
+            return Err(FrameFault::Field("the kind"));
+        }
+        frame.verify()
+    }
+
+    /// Folds a good frame; false if nothing may follow it.
+    fn fold(&mut self, frame: &Frame<'_>) -> Result<bool> {
+        let h = *frame.header();
+        if h.kind == FrameKind::Next {
+            let body = frame.records().next().map(|r| r.payload).unwrap_or_default();
+            self.next = read_witness(body);
+            return Ok(false);
+        }
+        let before = self.state.position;
+        let mut ending = Ending::Open;
+        for record in frame.records() {
+            match self.apply(&record) {
+                Ok(Some(Op::Close)) => ending = Ending::Closing,
+                Ok(_) => {}
+                Err(Refusal::Unsupported(what)) => {
+                    return Err(Error::new(ErrorKind::Unsupported, "read")
+                        .path(&self.segment.path)
+                        .offset(record.body_offset)
+                        .session(self.state.id.as_str())
+                        .hint(format!("{what}; it was left untouched: use the program that wrote it, or a newer one")));
+                }
+                Err(Refusal::Damaged(what)) => {
+                    self.damage.push(Damage {
+                        offset: self.offset,
+                        until: self.offset + frame.len() as u64,
+                        what,
+                        hides_state: true,
+                    });
+                    self.state.position = self.state.position.max(record.position + 1);
+                }
+            }
+            let marked = record.kind == RecordKind::Mark && frame.count() == 1;
+            if marked && self.ending == Ending::Closing && h.mark >= before {
+                ending = Ending::Clean;
+            }
+        }
+        self.state.position = frame.end_position();
+        let s = &self.state;
+        let told = (h.base, u64::from(h.message_count), h.epoch, h.archives, h.journal);
+        if told != (s.base, s.message_count, s.epoch, s.archives_made, s.journal)
+            && !self.damage.iter().any(|d| d.hides_state)
+        {
+            self.damage.push(Damage {
+                offset: self.offset,
+                until: self.offset + frame.len() as u64,
+                what: "the state that this commit states is not the one that its records lead to".into(),
+                hides_state: true,
+            });
+        }
+        self.ending = ending;
+        self.mark = self.mark.max(h.mark);
+        self.last_crc = frame.crc();
+        self.last_len = frame.len() as u32;
+        self.offset += frame.len() as u64;
+        Ok(true)
+    }
+
+    fn apply(&mut self, record: &Record<'_>) -> Result<Option<Op>, Refusal> {
+        match record.kind {
+            RecordKind::Message => {
+                let extras = Extras::decode(record.extras).map_err(|e| Refusal::Damaged(e.to_owned()))?;
+                self.state.apply_message(MessageFacts {
+                    seq: record.seq,
+                    bytes: record.payload.len() as u64,
+                    tokens: u64::from(extras.tokens.unwrap_or(0)),
+                    time: record.time,
+                })?;
+                Ok(None)
+            }
+            RecordKind::Op => {
+                let op = Op::decode(record.payload).map_err(|e| match op_error(&e) {
+                    (true, what) => Refusal::Unsupported(what),
+                    (false, what) => Refusal::Damaged(what),
+                })?;
+                self.state.apply_op(&op, record.time)?;
+                Ok(Some(op))
+            }
+            RecordKind::Mark => {
+                self.state.apply_ignored();
+                Ok(None)
+            }
+            RecordKind::Unknown(kind) if record.flags & CRITICAL == 0 => {
+                let _ = kind;
+                self.ignored = true;
+                self.state.apply_ignored();
+                Ok(None)
+            }
+            RecordKind::Unknown(kind) => {
+                Err(Refusal::Unsupported(format!("a record of kind {kind}, which this version does not know")))
+            }
+            RecordKind::Snapshot | RecordKind::Next => {
+                Err(Refusal::Damaged("a record of this kind does not belong in a commit".into()))
+            }
+        }
+    }
+
+    /// Behind a fault: if a later frame's mark says that this stretch was durable, it is damage; the fold goes
+    /// on behind it and true is returned. Otherwise nobody was ever told of these bytes, and this is the end.
+    fn skip_damage(&mut self, window: &mut Window, fault: FrameFault, limit: u64) -> Result<bool> {
+        let segment = self.segment.clone();
+        let io = |e| Error::io("read a segment", &segment.path, e);
+        let position = self.state.position;
+        let mut proof = None;
+        let mut first = None;
+        let mut at = self.offset;
+        while let Some(found) = next_frame(&*segment.file, segment.seed, at, limit, position).map_err(io)? {
+            first.get_or_insert(found);
+            let At::Frame(frame, _, _) = window.at(&*segment.file, segment.seed, found, limit).map_err(io)? else {
+                break;
+            };
+            if frame.header().mark > position {
+                proof = first;
+                break;
+            }
+            at = found + frame.len() as u64 - 1;
+        }
+        let Some(resume) = proof else { return Ok(false) };
+        let At::Frame(frame, _, _) = window.at(&*segment.file, segment.seed, resume, limit).map_err(io)? else {
+            return Ok(false);
+        };
+        let h = *frame.header();
+        let messages = frame.records().filter(|r| r.kind == RecordKind::Message).count() as u64;
+        let ops = frame.records().filter(|r| r.kind == RecordKind::Op).count() as u32;
+        let next = h.next().saturating_sub(messages);
+        let hides_state = h.journal.wrapping_sub(ops) != self.state.journal
+            || h.epoch != self.state.epoch
+            || next < self.state.next
+            || next - self.state.next > h.first_position.saturating_sub(position);
+        self.damage.push(Damage {
+            offset: self.offset,
+            until: resume,
+            what: format!("{fault}; the commits at positions {position} to {} were durable once", h.first_position),
+            hides_state,
+        });
+        self.state.adopt(next, h.first_position);
+        self.state.journal = h.journal.wrapping_sub(ops);
+        self.offset = resume;
+        self.last_crc = h.prev_crc;
+        self.last_len = h.prev_len;
+        self.mark = self.mark.max(h.mark);
+        Ok(true)
+    }
+
+    /// True if damage may hide a journal record.
+    pub(crate) fn uncertain(&self) -> bool {
+        self.damage.iter().any(|d| d.hides_state)
+    }
+}
+
+enum Refusal {
+    Unsupported(String),
+    Damaged(String),
+}
+
+impl From<Contradiction> for Refusal {
+    fn from(c: Contradiction) -> Refusal {
+        Refusal::Damaged(format!("the records contradict each other: {}", c.0))
+    }
+}
+
+fn read_snapshot(segment: &Segment, offset: u64, body: &[u8]) -> Result<State> {
+    State::decode(body).map_err(|e| match e {
+        Ok(version) => Error::new(ErrorKind::Unsupported, "read")
+            .path(&segment.path)
+            .hint(format!("a snapshot of version {version}, written by a newer program; it was left untouched")),
+        Err(what) => Error::corrupt(&segment.path, offset, format!("the snapshot cannot be read: {what}")),
+    })
+}
+
+/// The body of a witness: the successor's number and salt.
+pub(crate) fn witness(number: u64, salt: u64) -> [u8; 16] {
+    let mut out = [0; 16];
+    let (a, b) = out.split_at_mut(8);
+    a.copy_from_slice(&number.to_le_bytes());
+    b.copy_from_slice(&salt.to_le_bytes());
+    out
+}
+
+fn read_witness(body: &[u8]) -> Option<(u64, u64)> {
+    let number = body.first_chunk::<8>()?;
+    let salt = body.get(8..)?.first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*number), u64::from_le_bytes(*salt)))
+}

@@ -1,0 +1,124 @@
+//! A segment file that is open for reading.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use super::message::Buffer;
+use super::names::{parse_segment_name, segment_name};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{HeaderFault, Seed, SegmentHeader};
+use crate::fs::{Access, Dir, File, read_up_to_at};
+use crate::ids::{BirthId, StoreId};
+
+/// Whose segment it must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) store: StoreId,
+    /// `None` when the session's birth id is learnt from this very file.
+    pub(crate) birth: Option<BirthId>,
+}
+
+/// A segment file: its header is read and checked.
+pub(crate) struct Segment {
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) path: PathBuf,
+    pub(crate) header: SegmentHeader,
+    /// The checksum of the header: the first frame's predecessor.
+    pub(crate) header_crc: u32,
+    pub(crate) seed: Seed,
+    map: OnceLock<Option<Arc<Buffer>>>,
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Segment({})", self.path.display())
+    }
+}
+
+impl Segment {
+    pub(crate) fn open(dir: &dyn Dir, number: u64, owner: Owner) -> Result<Segment> {
+        let name = segment_name(number);
+        let path = dir.path().join(&name);
+        let file = dir.open(&name, Access::Read).map_err(|e| Error::io("open a segment", &path, e))?;
+        Segment::with_file(file, path, number, owner)
+    }
+
+    pub(crate) fn with_file(
+        file: Arc<dyn File>,
+        path: PathBuf,
+        number: u64,
+        owner: Owner,
+    ) -> Result<Segment> {
+        let mut bytes = [0; SegmentHeader::LEN];
+        let have = read_up_to_at(&*file, &mut bytes, 0).map_err(|e| Error::io("read a segment", &path, e))?;
+        let header = SegmentHeader::decode(bytes.get(..have).unwrap_or_default())
+            .map_err(|fault| header_error(&path, &fault))?;
+        if header.number != number {
+            return Err(Error::corrupt(
+                &path,
+                48,
+                format!("this is segment {} under the name of another", header.number),
+            ));
+        }
+        if header.store != owner.store {
+            return Err(Error::corrupt(
+                &path,
+                16,
+                "it belongs to another store; it was copied or moved here from elsewhere",
+            ));
+        }
+        if owner.birth.is_some_and(|birth| birth != header.birth) {
+            return Err(Error::corrupt(&path, 32, "it belongs to another session, or to an earlier life of this one"));
+        }
+        let header_crc = header.crc();
+        let seed = header.seed();
+        Ok(Segment { file, path, header, header_crc, seed, map: OnceLock::new() })
+    }
+
+    /// The first `len` bytes, mapped, if this platform and file system can; kept for the next caller. Only for
+    /// sealed segments, whose bytes below `len` never change.
+    pub(crate) fn map(&self, len: u64) -> Option<Arc<Buffer>> {
+        let mapped = self.map.get_or_init(|| {
+            let len = usize::try_from(len).ok()?;
+            // A file that is shorter than it should be must not be mapped beyond its end.
+            if self.file.len().ok()? < len as u64 {
+                return None;
+            }
+            self.file.map(len).ok().flatten().map(|m| Arc::new(Buffer::Map(m)))
+        });
+        mapped.clone().filter(|b| b.len() as u64 >= len)
+    }
+}
+
+/// What a segment header's fault means to the caller.
+pub(crate) fn header_error(path: &Path, fault: &HeaderFault) -> Error {
+    match fault {
+        HeaderFault::Version(_) | HeaderFault::Features(_) => Error::new(ErrorKind::Unsupported, "read")
+            .path(path)
+            .hint(format!("{fault}; it was left untouched: use the program that wrote it, or a newer one")),
+        _ => Error::corrupt(path, 0, fault.to_string()),
+    }
+}
+
+/// The id of the store, from the first segment of any session that can be read.
+pub(crate) fn first_store_id(sessions: &dyn Dir) -> Option<StoreId> {
+    let dirs = |d: &dyn Dir| -> Vec<Arc<dyn Dir>> {
+        let names = d.list().unwrap_or_default();
+        names.into_iter().filter_map(|e| d.open_dir(&e.name).ok()).collect()
+    };
+    for session in dirs(sessions).iter().flat_map(|shard| dirs(&**shard)) {
+        for entry in session.list().unwrap_or_default() {
+            if parse_segment_name(&entry.name).is_none() {
+                continue;
+            }
+            let Ok(file) = session.open(&entry.name, Access::Read) else { continue };
+            let mut bytes = [0; SegmentHeader::LEN];
+            if let Ok(SegmentHeader::LEN) = read_up_to_at(&*file, &mut bytes, 0)
+                && let Ok(header) = SegmentHeader::decode(&bytes)
+            {
+                return Some(header.store);
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,429 @@
+//! The writing end of a segment: frames behind one another into allocated space, one sync for many.
+//!
+//! The order of the steps that make a segment come into being is written here, once.
+
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::names::segment_name;
+use super::scan::{Tail, witness};
+use super::segment::{Owner, Segment};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{
+    EntryMeta, Frame, FrameBuilder, FrameHeader, FrameKind, Record, RecordKind, SegmentHeader, frame_len,
+};
+use crate::fs::{Access, Dir, File, write_all_at};
+use crate::state::{Op, SegmentInfo, State};
+
+/// Room that an ordinary commit leaves free in the allocated space, so that an intent, a close and the
+/// witness can be written when the disk is full.
+pub(crate) const RESERVE: u64 = 1024;
+const BLOCK: u64 = 4096;
+/// Space is allocated ahead in steps that grow with the segment up to this.
+const LARGEST_STEP: u64 = 1 << 20;
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// The active segment of a session that this process writes.
+///
+/// Invariants: everything below `end` is whole frames; everything from `end` to `allocated` is zeros; only the
+/// descriptor that wrote syncs, and after a sync that failed nothing is written or synced any more.
+pub(crate) struct SegmentWriter {
+    pub(crate) segment: Arc<Segment>,
+    file: Arc<dyn File>,
+    pub(crate) low: u64,
+    pub(crate) low_seq: u64,
+    pub(crate) end: u64,
+    pub(crate) last_crc: u32,
+    pub(crate) last_len: u32,
+    allocated: u64,
+    /// The position behind the last record written.
+    pub(crate) position: u64,
+    /// Positions below it are durable.
+    pub(crate) durable: u64,
+    /// The mark that the last frame written carries.
+    pub(crate) marked: u64,
+    builder: FrameBuilder,
+    /// Ordinary frames were written since the segment began or was opened.
+    pub(crate) used: bool,
+}
+
+/// What a write that failed left behind.
+pub(crate) enum WriteFault {
+    /// It was taken back: nothing of it will ever be seen.
+    TakenBack(Error),
+    /// It could not be taken back: the writer must not go on.
+    Broken(Error),
+}
+
+/// The summary that goes into a frame's header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct After {
+    pub(crate) base: u64,
+    pub(crate) message_count: u64,
+    pub(crate) epoch: u32,
+    pub(crate) archives: u32,
+    pub(crate) journal: u32,
+}
+
+impl After {
+    pub(crate) fn of(state: &State) -> After {
+        After {
+            base: state.base,
+            message_count: state.message_count,
+            epoch: state.epoch,
+            archives: state.archives_made,
+            journal: state.journal,
+        }
+    }
+
+    /// What a journal record changes of it.
+    pub(crate) fn after_op(&mut self, op: &Op) {
+        if let Op::Archive { upto, .. } = op {
+            self.message_count = (self.base + self.message_count).saturating_sub(*upto);
+            self.base = *upto;
+            self.archives += 1;
+        }
+        self.journal = self.journal.wrapping_add(1);
+    }
+}
+
+/// A record to be written.
+pub(crate) struct NewRecord<'a> {
+    pub(crate) meta: EntryMeta,
+    pub(crate) extras: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
+
+/// The content of a segment that is about to be born: header, snapshot, carried records.
+pub(crate) struct Birth {
+    header: SegmentHeader,
+    bytes: Vec<u8>,
+    builder: FrameBuilder,
+    last: (u32, u32),
+    low: u64,
+    low_seq: Option<u64>,
+    next_seq: u64,
+    position: u64,
+}
+
+impl Birth {
+    /// Begins with the snapshot of `state`, which is the state after everything that will be carried.
+    pub(crate) fn new(header: SegmentHeader, state: &State) -> Result<Birth> {
+        let body = state.encode().map_err(|e| Error::new(ErrorKind::InvalidInput, "write a snapshot").hint(e))?;
+        if body.len() > crate::limits::MAX_SNAPSHOT {
+            return Err(Error::new(ErrorKind::TooLarge, "write a snapshot").hint(format!(
+                "the state of this session takes {} bytes; remove archives or attributes",
+                body.len()
+            )));
+        }
+        let mut birth = Birth {
+            last: (0, 0),
+            low: header.first_position,
+            low_seq: None,
+            next_seq: state.next,
+            position: state.position,
+            bytes: vec![0; SegmentHeader::LEN],
+            builder: FrameBuilder::new(),
+            header,
+        };
+        let after = After::of(state);
+        birth.frame(FrameKind::Snapshot, state.position, after, |b| {
+            let meta = EntryMeta { kind: RecordKind::Snapshot, flags: 0, codec: 0, time: state.modified, seq: 0 };
+            b.push(&meta, &[], &body);
+            1
+        }, 1);
+        Ok(birth)
+    }
+
+    fn frame(
+        &mut self,
+        kind: FrameKind,
+        first: u64,
+        after: After,
+        push: impl FnOnce(&mut FrameBuilder) -> usize,
+        count: usize,
+    ) {
+        let seed = self.header.seed();
+        self.builder.begin(count, self.bytes.len() as u64, seed);
+        push(&mut self.builder);
+        let header = frame_header(kind, self.last, first, first, after);
+        let done = self.builder.finish(&header);
+        self.bytes.extend_from_slice(self.builder.bytes());
+        self.last = (done.crc, done.len);
+    }
+
+    /// Copies the records of a frame at these positions, as they are.
+    pub(crate) fn carry(&mut self, frame: &Frame<'_>, positions: Range<u64>) {
+        let wanted = |r: &Record<'_>| positions.contains(&r.position);
+        let count = frame.records().filter(wanted).count();
+        let Some(first) = frame.records().find(wanted).map(|r| r.position) else { return };
+        let messages = || frame.records().filter(wanted).filter(|r| r.kind == RecordKind::Message);
+        let n = messages().count() as u64;
+        let base = messages().next().map_or(self.low_seq.unwrap_or(self.next_seq), |r| r.seq);
+        if n > 0 && self.low_seq.is_none() {
+            self.low_seq = Some(base);
+        }
+        self.low = self.low.min(first);
+        let after = After { base, message_count: n, epoch: 0, archives: 0, journal: 0 };
+        self.frame(FrameKind::Carry, first, after, |b| {
+            for r in frame.records().filter(wanted) {
+                let meta = EntryMeta { kind: r.kind, flags: r.flags, codec: r.codec, time: r.time, seq: r.seq };
+                b.push(&meta, r.extras, r.payload);
+            }
+            count
+        }, count);
+    }
+
+    /// Gives the header back, to begin anew.
+    pub(crate) fn into_header(self) -> SegmentHeader {
+        self.header
+    }
+
+    /// Creates the segment: content under a temporary name, sync, rename to its own name, sync of the
+    /// directory. Until the rename was tried an error leaves everything as it was.
+    ///
+    /// # Errors
+    /// `Err((error, false))`: nothing happened. `Err((error, true))`: the name may or may not be there; the
+    /// writer must not go on.
+    pub(crate) fn publish(self, dir: &dyn Dir, sync_dir: bool) -> Result<SegmentWriter, (Error, bool)> {
+        let name = segment_name(self.header.number);
+        let path = dir.path().join(&name);
+        let fail = |doing| move |e: io::Error| Error::io(doing, dir.path(), e);
+        let (temp, file) =
+            dir.create_temp(&format!("{name}-")).map_err(|e| (fail("create a segment")(e), false))?;
+        let written = self.fill(&*file, path.clone());
+        let (header, end, allocated) = match written {
+            Ok(done) => done,
+            Err(e) => {
+                // A leftover under a temporary name is harmless; the next opening removes it.
+                let _ = dir.remove_file(&temp);
+                return Err((e, false));
+            }
+        };
+        if let Err(e) = dir.rename(&temp, dir, &name) {
+            let _ = dir.remove_file(&temp);
+            return Err((Error::io("name a new segment", &path, e).unknown(), true));
+        }
+        if sync_dir && let Err(e) = dir.sync() {
+            return Err((Error::io("make the name of a new segment durable", &path, e).unknown(), true));
+        }
+        let owner = Owner { store: header.store, birth: Some(header.birth) };
+        let segment = Segment::with_file(file.clone(), path, header.number, owner).map_err(|e| (e, true))?;
+        Ok(SegmentWriter {
+            segment: Arc::new(segment),
+            file,
+            low: self.low,
+            low_seq: self.low_seq.unwrap_or(self.next_seq),
+            end,
+            last_crc: self.last.0,
+            last_len: self.last.1,
+            allocated,
+            position: self.position,
+            durable: self.position,
+            marked: self.position,
+            builder: self.builder,
+            used: false,
+        })
+    }
+
+    fn fill(&self, file: &dyn File, path: PathBuf) -> Result<(SegmentHeader, u64, u64)> {
+        let mut header = self.header.clone();
+        header.carry_len = u32::try_from(self.bytes.len() - SegmentHeader::LEN).map_err(|_| {
+            Error::new(ErrorKind::TooLarge, "start a segment").hint("more than 4 GiB to carry")
+        })?;
+        let io = |e| Error::io("write a new segment", &path, e);
+        let end = self.bytes.len() as u64;
+        let head = header.encode();
+        write_all_at(file, &head, 0).map_err(io)?;
+        write_all_at(file, self.bytes.get(SegmentHeader::LEN..).unwrap_or_default(), head.len() as u64).map_err(io)?;
+        let allocated = (end + RESERVE + BLOCK).next_multiple_of(BLOCK);
+        write_zeros(file, end, allocated).map_err(io)?;
+        file.sync().map_err(io)?;
+        Ok((header, end, allocated))
+    }
+}
+
+fn frame_header(kind: FrameKind, last: (u32, u32), first: u64, mark: u64, after: After) -> FrameHeader {
+    FrameHeader {
+        kind,
+        prev_crc: last.0,
+        prev_len: last.1,
+        first_position: first,
+        base: after.base,
+        mark,
+        message_count: u32::try_from(after.message_count).unwrap_or(u32::MAX),
+        epoch: after.epoch,
+        archives: after.archives,
+        journal: after.journal,
+    }
+}
+
+fn write_zeros(file: &dyn File, mut from: u64, to: u64) -> io::Result<()> {
+    while from < to {
+        let n = ((to - from) as usize).min(ZEROS.len());
+        write_all_at(file, ZEROS.get(..n).unwrap_or_default(), from)?;
+        from += n as u64;
+    }
+    Ok(())
+}
+
+impl SegmentWriter {
+    /// Goes on in a segment that ended clean.
+    pub(crate) fn resume(dir: &dyn Dir, tail: &Tail) -> Result<SegmentWriter> {
+        let name = segment_name(tail.segment.header.number);
+        let path = dir.path().join(&name);
+        let file = dir.open(&name, Access::Write).map_err(|e| Error::io("open a segment to write", &path, e))?;
+        let same = file.ident().and_then(|a| Ok(a == tail.segment.file.ident()?));
+        if !same.map_err(|e| Error::io("open a segment to write", &path, e))? {
+            return Err(Error::new(ErrorKind::Conflict, "open a segment to write")
+                .path(&path)
+                .hint("the file changed meanwhile; open the session again"));
+        }
+        let allocated = file.len().map_err(|e| Error::io("open a segment to write", &path, e))?;
+        Ok(SegmentWriter {
+            segment: tail.segment.clone(),
+            file,
+            low: tail.low,
+            low_seq: tail.low_seq,
+            end: tail.offset,
+            last_crc: tail.last_crc,
+            last_len: tail.last_len,
+            allocated: allocated.max(tail.offset),
+            position: tail.state.position,
+            durable: tail.state.position,
+            marked: tail.mark,
+            builder: FrameBuilder::new(),
+            used: true,
+        })
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.segment.header.number
+    }
+
+    /// What successors are told of it.
+    pub(crate) fn info(&self) -> SegmentInfo {
+        let h = &self.segment.header;
+        SegmentInfo {
+            number: h.number,
+            salt: h.salt,
+            low: self.low,
+            first: h.first_position,
+            end: self.position,
+            end_offset: self.end,
+            end_len: self.last_len,
+            low_seq: self.low_seq,
+        }
+    }
+
+    /// Writes one frame behind the end: not durable before [`SegmentWriter::sync`].
+    ///
+    /// `keep_reserve` is for ordinary commits; intents may use the reserve.
+    pub(crate) fn write<'a>(
+        &mut self,
+        records: impl ExactSizeIterator<Item = NewRecord<'a>>,
+        bytes: usize,
+        after: After,
+        keep_reserve: bool,
+    ) -> Result<(), WriteFault> {
+        let count = records.len();
+        let len = frame_len(count, bytes) as u64;
+        self.allocate(self.end + len + if keep_reserve { RESERVE } else { 0 })?;
+        self.builder.begin(count, self.end, self.segment.seed);
+        for r in records {
+            self.builder.push(&r.meta, r.extras, r.payload);
+        }
+        let header =
+            frame_header(FrameKind::Commit, (self.last_crc, self.last_len), self.position, self.durable, after);
+        let done = self.builder.finish(&header);
+        self.put()?;
+        self.end += u64::from(done.len);
+        (self.last_crc, self.last_len) = (done.crc, done.len);
+        self.position += count as u64;
+        self.marked = self.durable;
+        self.used = true;
+        self.builder.shrink(1 << 20);
+        Ok(())
+    }
+
+    /// Writes the built frame at the end, or takes it back.
+    fn put(&mut self) -> Result<(), WriteFault> {
+        let bytes = self.builder.bytes();
+        let Err(e) = write_all_at(&*self.file, bytes, self.end) else { return Ok(()) };
+        let error = Error::io("write to a segment", &self.segment.path, e);
+        match write_zeros(&*self.file, self.end, self.end + bytes.len() as u64) {
+            Ok(()) => Err(WriteFault::TakenBack(error)),
+            Err(_) => Err(WriteFault::Broken(error.unknown())),
+        }
+    }
+
+    /// Makes sure that the file is allocated up to `need`, with written zeros.
+    fn allocate(&mut self, need: u64) -> Result<(), WriteFault> {
+        if need <= self.allocated {
+            return Ok(());
+        }
+        let step = self.allocated.clamp(BLOCK, LARGEST_STEP);
+        let want = need.max(self.allocated + step).next_multiple_of(BLOCK);
+        for target in [want, need.next_multiple_of(BLOCK)] {
+            match write_zeros(&*self.file, self.allocated, target) {
+                Ok(()) => {
+                    self.allocated = target;
+                    return Ok(());
+                }
+                Err(e) if target == need.next_multiple_of(BLOCK) => {
+                    // Zeros behind the end are no content: whatever was written of them stays, harmless.
+                    return Err(WriteFault::TakenBack(Error::io("allocate space in a segment", &self.segment.path, e)));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes everything written so far durable. An error ends the writer.
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        if self.durable == self.position {
+            return Ok(());
+        }
+        match self.file.sync() {
+            Ok(()) => {
+                self.durable = self.position;
+                Ok(())
+            }
+            Err(e) => Err(Error::io("sync a segment", &self.segment.path, e)
+                .with_kind(ErrorKind::Poisoned)
+                .unknown()
+                .hint("what was not acknowledged may or may not be on disk; open the session again, its log decides")),
+        }
+    }
+
+    /// Puts the witness of the successor behind the end, where no commit will ever stand: a later opening can
+    /// tell a lost successor from one that never was. Not synced: it is evidence, not state.
+    pub(crate) fn bear_witness(&mut self, number: u64, salt: u64, after: After) {
+        let body = witness(number, salt);
+        self.builder.begin(1, self.end, self.segment.seed);
+        let meta = EntryMeta { kind: RecordKind::Next, flags: 0, codec: 0, time: 0, seq: 0 };
+        self.builder.push(&meta, &[], &body);
+        let last = (self.last_crc, self.last_len);
+        let header = frame_header(FrameKind::Next, last, self.position, self.durable, after);
+        let len = u64::from(self.builder.finish(&header).len);
+        if write_all_at(&*self.file, self.builder.bytes(), self.end).is_ok() {
+            // The allocated rest is given back; a file that could not be cut is only larger than it need be.
+            let _ = self.file.set_len(self.end + len);
+        }
+    }
+
+    /// Gives back the allocated space behind the end.
+    pub(crate) fn trim(&mut self) {
+        if self.file.set_len(self.end).is_ok() {
+            self.allocated = self.end;
+        }
+    }
+
+    /// Bytes of the file behind the end that are allocated ahead.
+    pub(crate) fn allocated(&self) -> u64 {
+        self.allocated
+    }
+}

@@ -1,0 +1,220 @@
+//! One session in this process: the queue in front of its writer, and what readers see of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::lead::lead;
+use super::pending::{Control, Done, Pending, Reply};
+use super::writer::{Writer, view_of_tail};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::Dir;
+use crate::ids::{BirthId, SessionId};
+use crate::log::queue::{Queue, Ticket};
+use crate::log::scan::Tail;
+use crate::log::view::{Source, View};
+use crate::log::writer::SegmentWriter;
+use crate::recovery::Report;
+use crate::state::{Extent, State};
+use crate::store::{Env, Job};
+
+/// What readers of this process see of a session that is open for writing: every acknowledged op, nothing
+/// else. Locked for moments only.
+pub(crate) struct Shared {
+    pub(crate) dir: Arc<dyn Dir>,
+    pub(crate) state: State,
+    pub(crate) sealed: Arc<Vec<Arc<Source>>>,
+    active: Arc<Source>,
+    end: (u64, u64, u32),
+    /// Positions below it are durable.
+    pub(crate) mark: u64,
+    pub(crate) report: Report,
+    /// The log holds records that this version may ignore: nothing of it is rewritten or removed.
+    pub(crate) frozen: bool,
+    map: bool,
+    store: crate::ids::StoreId,
+}
+
+impl Shared {
+    pub(crate) fn of_tail(env: &Env, dir: Arc<dyn Dir>, tail: &Tail, report: Report) -> Shared {
+        let view = view_of_tail(env, dir.clone(), tail);
+        Shared {
+            dir,
+            state: tail.state.clone(),
+            sealed: view.sealed,
+            active: view.active,
+            end: view.active_end,
+            mark: tail.mark,
+            report,
+            frozen: tail.ignored,
+            map: env.maps(),
+            store: env.layout.id,
+        }
+    }
+
+    pub(crate) fn of_writer(
+        env: &Env,
+        dir: Arc<dyn Dir>,
+        log: &SegmentWriter,
+        state: State,
+        sealed: Arc<Vec<Arc<Source>>>,
+        report: Report,
+    ) -> Shared {
+        let info = log.info();
+        Shared {
+            dir,
+            state,
+            sealed,
+            active: Source::active(info, log.segment.clone()),
+            end: (info.end, info.end_offset, info.end_len),
+            mark: log.durable,
+            report,
+            frozen: false,
+            map: env.maps(),
+            store: env.layout.id,
+        }
+    }
+
+    /// The log has moved on.
+    pub(crate) fn moved(&mut self, log: &SegmentWriter) {
+        self.end = (log.position, log.end, log.last_len);
+        self.mark = log.durable;
+    }
+
+    pub(crate) fn view(&self, extents: Vec<Extent>) -> View {
+        View {
+            dir: self.dir.clone(),
+            owner: crate::log::segment::Owner { store: self.store, birth: Some(self.state.birth) },
+            sealed: self.sealed.clone(),
+            active: self.active.clone(),
+            active_end: self.end,
+            extents,
+            mark: self.mark,
+            map: self.map,
+        }
+    }
+}
+
+/// Where a session stands in this process.
+pub(crate) enum Phase {
+    /// Not open: never was, or parked. What was seen of it then, so that another writer's work is noticed.
+    Closed(Option<Seen>),
+    /// Open for writing.
+    Open(Box<Writer>),
+    /// A sync failed. The writer stays as it is, descriptor and all, until the session is opened again.
+    Poisoned(Box<Writer>, Error),
+    /// Removed through this store.
+    Removed,
+}
+
+/// What a session was when it was parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) birth: BirthId,
+    pub(crate) position: u64,
+}
+
+/// One session in this process. Handles share it.
+pub(crate) struct Core {
+    pub(crate) id: SessionId,
+    pub(crate) env: Arc<Env>,
+    pub(crate) queue: Queue<Pending, Reply>,
+    /// The leader of a commit holds it, and whoever opens or closes.
+    pub(crate) phase: Mutex<Phase>,
+    pub(crate) shared: Mutex<Option<Shared>>,
+    pub(crate) handles: AtomicUsize,
+    /// When it was used last: a count of the store's, not a time.
+    pub(crate) used: AtomicU64,
+    pub(crate) timers: Timers,
+}
+
+/// Which background jobs are on their way for a session.
+#[derive(Default)]
+pub(crate) struct Timers {
+    pub(crate) sync: AtomicBool,
+    pub(crate) mark: AtomicBool,
+    pub(crate) linger: AtomicBool,
+    pub(crate) truncate: AtomicBool,
+    pub(crate) orphans: AtomicBool,
+}
+
+impl Core {
+    pub(crate) fn new(env: &Arc<Env>, id: SessionId) -> Arc<Core> {
+        Arc::new_cyclic(|me: &std::sync::Weak<Core>| {
+            let me = me.clone();
+            Core {
+                id,
+                queue: Queue::new(move || {
+                    // Ops that nobody blocks on: the store's own thread leads their commit.
+                    if let Some(core) = me.upgrade()
+                        && !core.timers.orphans.swap(true, Ordering::AcqRel)
+                    {
+                        core.env.io.now(Job::Lead(core.clone()));
+                    }
+                }),
+                env: env.clone(),
+                phase: Mutex::new(Phase::Closed(None)),
+                shared: Mutex::new(None),
+                handles: AtomicUsize::new(0),
+                used: AtomicU64::new(0),
+                timers: Timers::default(),
+            }
+        })
+    }
+
+    /// Hands an op to the queue and waits for its outcome, leading the commit if nobody else does.
+    pub(crate) fn run(self: &Arc<Core>, add: impl FnOnce(&mut Pending)) -> Reply {
+        self.env.check()?;
+        self.touch();
+        self.queue.submit_and_wait(add, &mut |batch, out| lead(self, batch, out))
+    }
+
+    pub(crate) fn control(self: &Arc<Core>, control: Control) -> Result<Done> {
+        self.run(|pending| pending.push_control(control))
+    }
+
+    /// Hands an op over without waiting.
+    pub(crate) fn submit(self: &Arc<Core>, add: impl FnOnce(&mut Pending)) -> Result<Ticket<Reply>> {
+        self.env.check()?;
+        self.touch();
+        self.env.io.start(&self.env)?;
+        self.queue.make_room(super::handle::MAX_WAITING, &mut |batch, out| lead(self, batch, out));
+        Ok(self.queue.push_detached(add))
+    }
+
+    fn touch(&self) {
+        self.used.store(self.env.tick(), Ordering::Relaxed);
+    }
+
+    /// Opens the session for writing if it is there: `false` if it is not.
+    pub(crate) fn open(self: &Arc<Core>) -> Result<bool> {
+        self.env.check()?;
+        self.touch();
+        let mut phase = self.phase.lock();
+        if matches!(*phase, Phase::Poisoned(..)) {
+            // The descriptor that saw the failure goes now; what is on disk decides from here on.
+            self.shared.lock().take();
+            *phase = Phase::Closed(None);
+        }
+        self.ready(&mut phase)
+    }
+
+    /// The state of a session that exists; `None` if it does not.
+    pub(crate) fn with_shared<T>(&self, f: impl FnOnce(&Shared) -> T) -> Option<T> {
+        self.shared.lock().as_ref().map(f)
+    }
+
+    /// True if a sync failed and the session was not opened again since.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        // While a leader is at work the answer is not known; it will tell its own callers.
+        self.phase.try_lock().is_some_and(|p| matches!(*p, Phase::Poisoned(..)))
+    }
+
+    /// The error for a session of which a commit failed for good.
+    pub(crate) fn poisoned(&self, cause: &Error) -> Error {
+        Error::new(ErrorKind::Poisoned, "write to a session").session(&self.id).hint(format!(
+            "open it again with Store::session or Store::open_session; the cause was: {cause}"
+        ))
+    }
+}

@@ -1,0 +1,185 @@
+//! A session's directory: finding it, locking it, reading its last segment.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{Access, Dir, File};
+use crate::ids::SessionId;
+use crate::log::scan::Tail;
+use crate::log::segment::{Owner, Segment};
+use crate::log::{LOCK_FILE, parse_segment_name};
+use crate::recovery::{Plan, plan};
+use crate::store::Env;
+
+/// The directory of a session, if it is there.
+pub(crate) fn locate(env: &Env, id: &SessionId) -> Result<Option<Arc<dyn Dir>>> {
+    let sessions = &env.layout.sessions;
+    let path = || sessions.path().join(id.shard()).join(id.dir_name());
+    let shard = match sessions.open_dir(&id.shard()) {
+        Ok(shard) => shard,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("open a session", path(), e).session(id)),
+    };
+    match shard.open_dir(&id.dir_name()) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("open a session", path(), e).session(id)),
+    }
+}
+
+/// Whether `dir` is still what stands under the session's name.
+pub(crate) fn still_there(env: &Env, id: &SessionId, dir: &dyn Dir) -> Result<bool> {
+    let io = |e| Error::io("look at a session", dir.path(), e).session(id);
+    let shard = match env.layout.sessions.open_dir(&id.shard()) {
+        Ok(shard) => shard,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(io(e)),
+    };
+    match shard.stat(&id.dir_name()) {
+        Ok(stat) => Ok(stat.ident == dir.ident().map_err(io)?),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(io(e)),
+    }
+}
+
+/// The writer's lock on a session. Released when dropped, but never by a forked child: the lock belongs to
+/// the opening that parent and child share.
+pub(crate) struct SessionLock {
+    file: Arc<dyn File>,
+    env: Arc<Env>,
+}
+
+impl Drop for SessionLock {
+    fn drop(&mut self) {
+        if !self.env.is_forked() {
+            // Closing the descriptor releases it too; this only makes it sure and at once.
+            let _ = self.file.unlock();
+        }
+    }
+}
+
+/// Creates the lock file of a session that is being made, and takes it.
+pub(crate) fn create_lock(env: &Arc<Env>, id: &SessionId, dir: &dyn Dir) -> Result<SessionLock> {
+    match &env.layout.locks {
+        None => {
+            let file = dir
+                .create(LOCK_FILE)
+                .map_err(|e| Error::io("create a lock", dir.path().join(LOCK_FILE), e).session(id))?;
+            take(env, id, file)
+        }
+        Some(locks) => lock_file(&**locks, &external_name(id), id).and_then(|file| take(env, id, file)),
+    }
+}
+
+/// Takes the lock of a session that is there; `None` if the session went or came anew meanwhile.
+pub(crate) fn lock(env: &Arc<Env>, id: &SessionId, dir: &dyn Dir) -> Result<Option<SessionLock>> {
+    let name;
+    let (place, lock_name): (&dyn Dir, &str) = match &env.layout.locks {
+        None => (dir, LOCK_FILE),
+        Some(locks) => {
+            name = external_name(id);
+            (&**locks, &name)
+        }
+    };
+    let lock = take(env, id, lock_file(place, lock_name, id)?)?;
+    let io = |e| Error::io("lock a session", place.path().join(lock_name), e).session(id);
+    // Between opening and locking, the file or the whole session may have been replaced.
+    let same = match place.stat(lock_name) {
+        Ok(stat) => stat.ident == lock.file.ident().map_err(io)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+        Err(e) => return Err(io(e)),
+    };
+    Ok((same && still_there(env, id, dir)?).then_some(lock))
+}
+
+fn external_name(id: &SessionId) -> String {
+    format!("{}.lock", id.dir_name())
+}
+
+fn lock_file(dir: &dyn Dir, name: &str, id: &SessionId) -> Result<Arc<dyn File>> {
+    let io = |e| Error::io("open a lock", dir.path().join(name), e).session(id);
+    match dir.open(name, Access::Write) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => match dir.create(name) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => dir.open(name, Access::Write).map_err(io),
+            other => other.map_err(io),
+        },
+        other => other.map_err(io),
+    }
+}
+
+fn take(env: &Arc<Env>, id: &SessionId, file: Arc<dyn File>) -> Result<SessionLock> {
+    match file.try_lock() {
+        Ok(true) => Ok(SessionLock { file, env: env.clone() }),
+        Ok(false) => {
+            let error = Error::new(ErrorKind::Locked, "open a session for writing").session(id);
+            Err(match env.catalog.holder(id) {
+                Some(h) => error.hint(format!(
+                    "process {} on {} has it open; use reader() to read it meanwhile",
+                    h.pid, h.host
+                )),
+                None => error.hint("use reader() to read it meanwhile"),
+            })
+        }
+        Err(e) => Err(Error::io("lock a session", env.layout.root.path(), e).session(id)),
+    }
+}
+
+/// The last segment of a session, folded, and what the directory's state asks for.
+pub(crate) struct LoadedTail {
+    pub(crate) tail: Tail,
+    pub(crate) plan: Plan,
+}
+
+/// Reads the last segment of the session in `dir`.
+///
+/// # Errors
+/// `Corrupt` if no segment has a readable state; `Unsupported` for a newer format; `Conflict` if the
+/// directory belongs to another id whose name is the same.
+pub(crate) fn load_tail(env: &Env, id: &SessionId, dir: &dyn Dir) -> Result<LoadedTail> {
+    // A segment that vanishes between listing and opening was released: the listing has changed, look again.
+    let mut last = None;
+    for _ in 0..16 {
+        match try_load(env, id, dir) {
+            Err(e) if e.kind() == ErrorKind::NotFound => last = Some(e),
+            other => return other,
+        }
+    }
+    Err(last.map_or_else(|| Error::new(ErrorKind::NotFound, "open a session").session(id), |e| e.session(id)))
+}
+
+fn try_load(env: &Env, id: &SessionId, dir: &dyn Dir) -> Result<LoadedTail> {
+    let entries = dir.list().map_err(|e| Error::io("list a session", dir.path(), e).session(id))?;
+    let names: Vec<String> = entries.into_iter().map(|e| e.name).collect();
+    let number = names.iter().filter_map(|n| parse_segment_name(n)).max().ok_or_else(|| {
+        Error::corrupt(dir.path(), 0, "the session's directory holds no segment").session(id)
+    })?;
+    let owner = Owner { store: env.layout.id, birth: None };
+    let segment = Segment::open(dir, number, owner).map_err(|e| e.session(id))?;
+    let tail = Tail::open(Arc::new(segment)).map_err(|e| e.session(id))?;
+    if tail.state.id != *id {
+        return Err(Error::new(ErrorKind::Conflict, "open a session").session(id).path(dir.path()).hint(format!(
+            "its directory belongs to session {:?}: the two ids have the same hash, so one needs another id",
+            tail.state.id
+        )));
+    }
+    let witness = env.catalog.witness(id, &tail.state.birth)?;
+    let mut successor = None;
+    let mut cut = None;
+    if let Some(w) = witness {
+        if w.segment > number {
+            successor = Some((w.segment, "the catalog"));
+        } else if w.segment == number
+            && w.incarnation == tail.state.incarnation
+            && let Some(position) = w.position
+            && position > tail.state.position
+        {
+            cut = Some(position);
+        }
+    }
+    let mut plan = plan(dir.path(), &tail, &names, successor, env.settings.truncate_after);
+    if let Some(position) = cut {
+        plan.lost_end(&tail, position);
+    }
+    Ok(LoadedTail { tail, plan })
+}

@@ -1,0 +1,167 @@
+//! Opening, parking and closing a session.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::core::{Core, Phase, Seen};
+use super::files::{SessionLock, load_tail, locate, lock};
+use super::summary_of;
+use super::writer::Writer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::catalog::CatalogEntry;
+use crate::store::Job;
+
+impl Core {
+    /// Makes the phase `Open` if the session is on disk; `false` if it is not there.
+    pub(crate) fn ready(self: &Arc<Core>, phase: &mut Phase) -> Result<bool> {
+        self.env.check_writable()?;
+        let seen = match phase {
+            Phase::Open(_) => return Ok(true),
+            Phase::Poisoned(_, cause) => return Err(self.poisoned(cause)),
+            Phase::Removed => {
+                return Err(Error::new(ErrorKind::NotFound, "use a session")
+                    .session(&self.id)
+                    .hint("it was removed; Store::session begins a new one under this id"));
+            }
+            Phase::Closed(seen) => *seen,
+        };
+        for _ in 0..64 {
+            let Some(dir) = locate(&self.env, &self.id)? else {
+                if let Some(seen) = seen {
+                    *phase = Phase::Closed(None);
+                    return Err(self.changed(seen, "it is gone"));
+                }
+                return Ok(false);
+            };
+            // The lock of a session that was replaced between the two steps is worth nothing: start over.
+            let Some(lock) = lock(&self.env, &self.id, &*dir)? else { continue };
+            let loaded = load_tail(&self.env, &self.id, &*dir)?;
+            let state = &loaded.tail.state;
+            let now = Seen { birth: state.birth, position: state.position };
+            let (writer, shared) = Writer::found(&self.env, dir, lock, loaded);
+            self.install(phase, writer, shared)?;
+            if let Some(seen) = seen
+                && seen != now
+            {
+                return Err(self.changed(seen, "another process wrote to it"));
+            }
+            return Ok(true);
+        }
+        Err(Error::new(ErrorKind::Conflict, "open a session")
+            .session(&self.id)
+            .hint("it is removed and created again all the time"))
+    }
+
+    fn changed(&self, seen: Seen, what: &str) -> Error {
+        Error::new(ErrorKind::Conflict, "go on with a session").session(&self.id).hint(format!(
+            "it was closed here at position {}, and {what} meanwhile; look at it, then go on",
+            seen.position
+        ))
+    }
+
+    /// Makes the phase `Open`, creating the session if it is not there. `true` if it was created.
+    pub(crate) fn ready_or_create(self: &Arc<Core>, phase: &mut Phase) -> Result<bool> {
+        for _ in 0..16 {
+            if self.ready(phase)? {
+                return Ok(false);
+            }
+            match Writer::create(&self.env, &self.id) {
+                Ok((writer, shared)) => {
+                    self.install(phase, writer, shared)?;
+                    return Ok(true);
+                }
+                // Somebody else created it between the two steps.
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(Error::new(ErrorKind::Conflict, "create a session").session(&self.id))
+    }
+
+    fn install(self: &Arc<Core>, phase: &mut Phase, writer: Writer, shared: super::core::Shared) -> Result<()> {
+        *self.shared.lock() = Some(shared);
+        *phase = Phase::Open(Box::new(writer));
+        self.env.io.start(&self.env)?;
+        self.env.opened(self);
+        if self.handles.load(Ordering::Acquire) == 0 {
+            self.linger();
+        }
+        Ok(())
+    }
+
+    /// Closes the log in good order and gives up the lock: to be done with by [`Closing::finish`], after the
+    /// catalog was synced.
+    pub(crate) fn close_phase(&self, phase: &mut Phase) -> (Closing, Result<()>) {
+        let seen = self.shared.lock().as_ref().map(|s| Seen { birth: s.state.birth, position: s.state.position });
+        let Phase::Open(writer) = phase else { return (Closing::default(), Ok(())) };
+        if self.env.is_forked() {
+            return (Closing::default(), Ok(()));
+        }
+        let mut result = Ok(());
+        let mut dirty = false;
+        let mut seen = seen;
+        match writer.close_log(&self.env, &self.shared) {
+            Ok(false) => {}
+            Ok(true) => {
+                let summary = self.shared.lock().as_ref().map(|s| {
+                    seen = Some(Seen { birth: s.state.birth, position: s.state.position });
+                    summary_of(s)
+                });
+                if let Some(summary) = summary {
+                    match self.env.catalog.record(CatalogEntry::Closed(summary)) {
+                        Ok(()) => dirty = true,
+                        Err(e) => result = Err(e),
+                    }
+                }
+            }
+            Err(fault) => result = Err(fault.error.session(&self.id)),
+        }
+        let lock = writer.lock.take();
+        self.shared.lock().take();
+        *phase = Phase::Closed(seen);
+        self.env.closed(self);
+        (Closing { locks: lock.into_iter().collect(), dirty }, result)
+    }
+
+    /// Closes the session and gives up its lock. The next op opens it again.
+    pub(crate) fn park(self: &Arc<Core>) -> Result<()> {
+        let mut phase = self.phase.lock();
+        self.park_locked(&mut phase)
+    }
+
+    pub(crate) fn park_locked(&self, phase: &mut Phase) -> Result<()> {
+        let (closing, result) = self.close_phase(phase);
+        let synced = if closing.dirty { self.env.catalog.sync() } else { Ok(()) };
+        closing.finish();
+        result.and(synced)
+    }
+
+    /// The last handle is gone: the session is closed when it was not used for a while.
+    pub(crate) fn linger(self: &Arc<Core>) {
+        if !self.timers.linger.swap(true, Ordering::AcqRel) {
+            let due = Instant::now() + self.env.settings.linger;
+            self.env.io.at(due, Job::Linger(self.clone(), self.used.load(Ordering::Relaxed)));
+        }
+    }
+}
+
+/// Sessions whose logs are closed and whose locks are still held.
+#[derive(Default)]
+pub(crate) struct Closing {
+    locks: Vec<SessionLock>,
+    /// A summary waits for the catalog's sync.
+    pub(crate) dirty: bool,
+}
+
+impl Closing {
+    pub(crate) fn absorb(&mut self, other: Closing) {
+        self.locks.extend(other.locks);
+        self.dirty |= other.dirty;
+    }
+
+    /// Releases the locks.
+    pub(crate) fn finish(self) {
+        drop(self.locks);
+    }
+}

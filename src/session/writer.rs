@@ -1,0 +1,527 @@
+//! The writing side of one open session: what the leader of a commit works with.
+
+use std::sync::Arc;
+
+use super::core::Shared;
+use super::files::{LoadedTail, SessionLock, create_lock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::catalog::{CatalogEntry, Open};
+use crate::format::{CRITICAL, EntryMeta, RecordKind, SegmentHeader};
+use crate::fs::Dir;
+use crate::ids::{BirthId, Incarnation, SessionId};
+use crate::log::scan::Tail;
+use crate::log::segment::Owner;
+use crate::log::view::{Source, View};
+use crate::log::writer::{After, Birth, NewRecord, SegmentWriter, WriteFault};
+use crate::log::segment_name;
+use crate::recovery::{EndVerdict, Plan, Report};
+use crate::state::{Op, SegmentInfo, State};
+use crate::store::Env;
+
+/// An error of the writer, and whether the writer must stop for good.
+pub(crate) struct Fault {
+    pub(crate) error: Error,
+    pub(crate) poison: bool,
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Fault {
+        Fault { error, poison: false }
+    }
+}
+
+impl From<WriteFault> for Fault {
+    fn from(fault: WriteFault) -> Fault {
+        match fault {
+            WriteFault::TakenBack(error) => Fault { error, poison: false },
+            WriteFault::Broken(error) => Fault { error, poison: true },
+        }
+    }
+}
+
+/// A session that this process may write: it holds the lock.
+///
+/// Until the first write nothing was changed on disk, and `log` is `None`: `loaded` says what was found.
+pub(crate) struct Writer {
+    pub(crate) dir: Arc<dyn Dir>,
+    /// Released last: after the log is closed.
+    pub(crate) lock: Option<SessionLock>,
+    pub(crate) log: Option<SegmentWriter>,
+    tail: Option<Box<Tail>>,
+    plan: Plan,
+    incarnation: Incarnation,
+    /// The record that announces this writer is in the log.
+    announced: bool,
+    /// Positions from here on hold nothing that a caller waits for.
+    pub(crate) essential: u64,
+}
+
+/// How much of the live tail is copied into a new segment at most, in bytes.
+const MAX_CARRY: u64 = 1 << 20;
+/// Segments that went long ago need not be remembered: their files went with them.
+const RELEASED_KEPT: usize = 16;
+
+impl Writer {
+    /// The writer of a session that was found on disk, and what readers see of it.
+    pub(crate) fn found(env: &Env, dir: Arc<dyn Dir>, lock: SessionLock, loaded: LoadedTail) -> (Writer, Shared) {
+        let LoadedTail { tail, plan } = loaded;
+        let shared = Shared::of_tail(env, dir.clone(), &tail, plan.report.clone());
+        let essential = tail.state.position;
+        let writer = Writer {
+            dir,
+            lock: Some(lock),
+            log: None,
+            tail: Some(Box::new(tail)),
+            plan,
+            incarnation: Incarnation::default(),
+            announced: false,
+            essential,
+        };
+        (writer, shared)
+    }
+
+    /// Creates the session: its directory is built under a temporary name and gets its own in one step. Fails
+    /// with `AlreadyExists` if somebody else was faster.
+    pub(crate) fn create(env: &Arc<Env>, id: &SessionId) -> Result<(Writer, Shared)> {
+        let sessions = &env.layout.sessions;
+        let path = sessions.path().join(id.shard()).join(id.dir_name());
+        let io = |e| Error::io("create a session", &path, e).session(id);
+        let shard = match sessions.open_dir(&id.shard()) {
+            Ok(shard) => shard,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                match sessions.create_dir(&id.shard()) {
+                    Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(e)),
+                    _ => {}
+                }
+                // Also when somebody else created it just now: its name must be durable before ours counts.
+                sessions.sync().map_err(io)?;
+                sessions.open_dir(&id.shard()).map_err(io)?
+            }
+            Err(e) => return Err(io(e)),
+        };
+        let temp = shard.create_temp_dir("new-").map_err(io)?;
+        let built = build(env, id, &shard, &temp);
+        let (dir, lock, log, state) = match built {
+            Ok(built) => built,
+            Err(e) => {
+                discard(&*shard, &temp);
+                return Err(e.session(id));
+            }
+        };
+        let incarnation = Incarnation { number: 1, nonce: env.random_u64()? };
+        let open = open_mark(&state, incarnation, &log.info(), env.now());
+        if let Err(e) = env.catalog.mark_open(open) {
+            discard(&*shard, &temp);
+            return Err(e);
+        }
+        if let Err(e) = shard.rename(&temp, &*shard, &id.dir_name()) {
+            discard(&*shard, &temp);
+            let _ = env.catalog.record(CatalogEntry::Removed { id: id.clone(), birth: state.birth });
+            return Err(io(e));
+        }
+        // From here on the session may exist. A failed sync leaves that open; the disk will tell.
+        shard.sync().map_err(|e| io(e).unknown())?;
+        let dir = shard.open_dir(&id.dir_name()).map_err(io).unwrap_or(dir);
+        let shared = Shared::of_writer(env, dir.clone(), &log, state, Arc::default(), Report::default());
+        let essential = log.position;
+        let plan = Plan { end: EndVerdict::Append, truncate: false, remove: Vec::new(), report: Report::default() };
+        let writer = Writer {
+            dir,
+            lock: Some(lock),
+            log: Some(log),
+            tail: None,
+            plan,
+            incarnation,
+            announced: false,
+            essential,
+        };
+        Ok((writer, shared))
+    }
+
+    /// Makes the session ready for its first write by this process: a new segment where the end was not
+    /// clean, the open mark in the catalog, leftovers removed. Does nothing later.
+    pub(crate) fn begin(&mut self, env: &Env, shared: &parking_lot::Mutex<Option<Shared>>) -> Result<(), Fault> {
+        if self.log.is_some() {
+            return Ok(());
+        }
+        let Some(tail) = &self.tail else {
+            return Err(Error::new(ErrorKind::Closed, "write to a session").into());
+        };
+        let id = tail.state.id.clone();
+        if self.plan.end == EndVerdict::ReadOnly {
+            let what = self.plan.report.findings.iter().find(|f| f.hides_state());
+            let mut error = Error::new(ErrorKind::Corrupt, "write to a session").session(&id).path(&tail.segment.path);
+            error = error.offset(tail.offset).hint(match what {
+                Some(finding) => format!("{finding}"),
+                None => "its state is not certain".to_owned(),
+            });
+            return Err(error.into());
+        }
+        self.incarnation =
+            Incarnation { number: tail.state.incarnation.number + 1, nonce: env.random_u64()? };
+        if self.plan.end == EndVerdict::Append {
+            let log = SegmentWriter::resume(&*self.dir, tail)?;
+            let open = open_mark(&tail.state, self.incarnation, &log.info(), env.now());
+            env.catalog.mark_open(open)?;
+            self.log = Some(log);
+        } else {
+            let info = tail_info(tail);
+            let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate;
+            let carry = if replace { tail.low } else { tail.mark.min(tail.state.position) };
+            let prev = Previous { info, end_crc: tail.last_crc, release: replace };
+            // What the predecessor made of the directories was perhaps never synced.
+            env.sync_parents(&id)?;
+            let log = start_segment(env, &*self.dir, shared, prev, carry, self.plan.truncate, self.incarnation)?;
+            let state_of = |s: &Shared| open_mark(&s.state, self.incarnation, &log.info(), env.now());
+            let open = shared.lock().as_ref().map(state_of);
+            self.log = Some(log);
+            if let Some(open) = open {
+                env.catalog.mark_open(open)?;
+            }
+            if replace {
+                self.plan.remove.push(segment_name(info.number));
+            }
+        }
+        self.tail = None;
+        self.plan.truncate = false;
+        if let Some(log) = &self.log {
+            self.essential = log.position;
+        }
+        for name in self.plan.remove.drain(..) {
+            // What cannot be removed now is found again by the next opening.
+            let _ = self.dir.remove_file(&name);
+        }
+        Ok(())
+    }
+
+    /// The record that announces this writer, if the log does not have it yet.
+    pub(crate) fn announcement(&self) -> Option<Op> {
+        (!self.announced).then_some(Op::Opened { incarnation: self.incarnation })
+    }
+
+    pub(crate) fn announced(&mut self) {
+        self.announced = true;
+    }
+
+    /// Starts the next segment in good order: because this one is full, or to truncate.
+    pub(crate) fn next_segment(
+        &mut self,
+        env: &Env,
+        shared: &parking_lot::Mutex<Option<Shared>>,
+        truncate: bool,
+    ) -> Result<(), Fault> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        log.sync().map_err(|error| Fault { error, poison: true })?;
+        if let Some(s) = shared.lock().as_mut() {
+            s.mark = log.durable;
+        }
+        let prev = Previous { info: log.info(), end_crc: log.last_crc, release: false };
+        let position = log.position;
+        let new = start_segment(env, &*self.dir, shared, prev, position, truncate, self.incarnation)?;
+        if let Some(s) = shared.lock().as_ref() {
+            log.bear_witness(new.number(), new.segment.header.salt, After::of(&s.state));
+        }
+        self.log = Some(new);
+        Ok(())
+    }
+
+    /// Writes and syncs the close record, and the mark that says that it was synced. True if there was anything
+    /// to close.
+    pub(crate) fn close_log(
+        &mut self,
+        env: &Env,
+        shared: &parking_lot::Mutex<Option<Shared>>,
+    ) -> Result<bool, Fault> {
+        if self.log.is_none() {
+            return Ok(false);
+        }
+        let owes = shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base && !s.frozen);
+        if owes && let Err(fault) = self.next_segment(env, shared, true) && fault.poison {
+            // Without room the debt stays; the close does not depend on it.
+            return Err(fault);
+        }
+        let mut ops = Vec::new();
+        ops.extend(self.announcement());
+        ops.push(Op::Close);
+        self.write_ops(env, shared, &ops)?;
+        self.sync(shared).map_err(|error| Fault { error, poison: true })?;
+        self.write_mark(env, shared)?;
+        if let Some(log) = &mut self.log {
+            log.trim();
+        }
+        Ok(true)
+    }
+
+    /// Writes journal records as one commit and folds them into the state; not synced.
+    pub(crate) fn write_ops(
+        &mut self,
+        env: &Env,
+        shared: &parking_lot::Mutex<Option<Shared>>,
+        ops: &[Op],
+    ) -> Result<(), Fault> {
+        let Some(log) = &mut self.log else { return Err(closed().into()) };
+        let mut guard = shared.lock();
+        let Some(s) = guard.as_mut() else { return Err(closed().into()) };
+        let time = s.state.clock(env.now());
+        let mut bodies = Vec::with_capacity(ops.len());
+        let mut after = After::of(&s.state);
+        for op in ops {
+            let mut body = Vec::new();
+            op.encode(&mut body)
+                .map_err(|e| Error::new(ErrorKind::InvalidInput, "write a journal record").hint(e))?;
+            after.after_op(op);
+            bodies.push(body);
+        }
+        drop(guard);
+        let bytes = bodies.iter().map(Vec::len).sum();
+        let meta = EntryMeta { kind: RecordKind::Op, flags: CRITICAL, codec: 0, time, seq: 0 };
+        let records = bodies.iter().map(|b| NewRecord { meta, extras: &[], payload: b });
+        log.write(records, bytes, after, false)?;
+        let mut guard = shared.lock();
+        let Some(s) = guard.as_mut() else { return Err(closed().into()) };
+        for op in ops {
+            s.state.apply_op(op, time).map_err(|c| broken(&s.state.id, c.0))?;
+        }
+        s.moved(log);
+        self.essential = log.position;
+        self.announced = true;
+        Ok(())
+    }
+
+    /// Writes a mark: everything before it is durable. Not synced itself.
+    pub(crate) fn write_mark(
+        &mut self,
+        env: &Env,
+        shared: &parking_lot::Mutex<Option<Shared>>,
+    ) -> Result<(), Fault> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        let mut guard = shared.lock();
+        let Some(s) = guard.as_mut() else { return Ok(()) };
+        let time = s.state.clock(env.now());
+        let after = After::of(&s.state);
+        drop(guard);
+        let meta = EntryMeta { kind: RecordKind::Mark, flags: 0, codec: 0, time, seq: 0 };
+        let record = NewRecord { meta, extras: &[], payload: &[] };
+        log.write(std::iter::once(record), 0, after, false)?;
+        let mut guard = shared.lock();
+        if let Some(s) = guard.as_mut() {
+            s.state.apply_ignored();
+            s.moved(log);
+        }
+        Ok(())
+    }
+
+    /// Makes everything that a caller may rely on durable.
+    pub(crate) fn sync(&mut self, shared: &parking_lot::Mutex<Option<Shared>>) -> Result<()> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        if log.durable >= self.essential {
+            return Ok(());
+        }
+        log.sync()?;
+        if let Some(s) = shared.lock().as_mut() {
+            s.mark = log.durable;
+        }
+        Ok(())
+    }
+
+    /// Removes segments that nothing reaches any more: first the record that says so, then the files.
+    pub(crate) fn release(
+        &mut self,
+        env: &Env,
+        shared: &parking_lot::Mutex<Option<Shared>>,
+    ) -> Result<(), Fault> {
+        let Some(low) = self.log.as_ref().map(|l| l.low) else { return Ok(()) };
+        let segments = match shared.lock().as_ref() {
+            Some(s) if !s.frozen => s.state.unreachable(low),
+            _ => return Ok(()),
+        };
+        if segments.is_empty() {
+            return Ok(());
+        }
+        self.write_ops(env, shared, &[Op::Released { segments: segments.clone() }])?;
+        self.sync(shared).map_err(|error| Fault { error, poison: true })?;
+        if let Some(s) = shared.lock().as_mut() {
+            let kept = s.sealed.iter().filter(|src| !segments.contains(&src.info.number)).cloned().collect();
+            s.sealed = Arc::new(kept);
+        }
+        for number in segments {
+            // What cannot be removed now is found again by the next opening.
+            let _ = self.dir.remove_file(&segment_name(number));
+        }
+        Ok(())
+    }
+}
+
+/// The segment that a new one follows.
+struct Previous {
+    info: SegmentInfo,
+    end_crc: u32,
+    /// It is carried whole and goes.
+    release: bool,
+}
+
+/// Writes segment n+1 and makes it the active one: the one way in which a segment begins after the first.
+fn start_segment(
+    env: &Env,
+    dir: &dyn Dir,
+    shared: &parking_lot::Mutex<Option<Shared>>,
+    prev: Previous,
+    required_from: u64,
+    truncate: bool,
+    incarnation: Incarnation,
+) -> Result<SegmentWriter, Fault> {
+    let (view, mut state, frozen) = {
+        let guard = shared.lock();
+        let Some(s) = guard.as_ref() else { return Err(closed().into()) };
+        (s.view(s.state.live.clone()), s.state.clone(), s.frozen)
+    };
+    let owes = state.truncated < state.base;
+    let first_live = state.live.first().map_or(state.position, |e| e.from);
+    let carry_live = (owes || truncate) && !frozen && state.live_sums.bytes <= MAX_CARRY.min(env.settings.segment_size / 4);
+    let from = if carry_live { required_from.min(first_live) } else { required_from };
+    if prev.release {
+        state.released.push(prev.info.number);
+        let surplus = state.released.len().saturating_sub(RELEASED_KEPT);
+        state.released.drain(..surplus);
+    } else {
+        state.segments.push(prev.info);
+    }
+    if owes && !frozen {
+        state.truncated = state.base;
+        state.dead_bytes = 0;
+    }
+    let header = SegmentHeader {
+        store: env.layout.id,
+        birth: state.birth,
+        number: prev.info.number + 1,
+        salt: env.random_u64()?,
+        first_position: state.position,
+        prev_number: prev.info.number,
+        prev_end_position: prev.info.end,
+        prev_end_offset: prev.info.end_offset,
+        prev_end_crc: prev.end_crc,
+        carry_len: 0,
+        incarnation: incarnation.number,
+        created: env.now(),
+    };
+    let mut birth = Birth::new(header, &state)?;
+    let carried = view.frames(from, |frame, positions| birth.carry(frame, positions));
+    if let Err(e) = carried {
+        if from == required_from {
+            return Err(e.into());
+        }
+        // The live tail cannot be read whole: it stays where it is, and nothing is rewritten around damage.
+        birth = Birth::new(birth.into_header(), &state)?;
+        view.frames(required_from, |frame, positions| birth.carry(frame, positions))?;
+    }
+    let log = birth.publish(dir, true).map_err(|(error, poison)| Fault { error, poison })?;
+    let mut guard = shared.lock();
+    if let Some(s) = guard.as_mut() {
+        let mut sealed: Vec<_> = s.sealed.iter().cloned().collect();
+        if !prev.release {
+            sealed.push(Source::sealed(prev.info));
+        }
+        let report = std::mem::take(&mut s.report);
+        let frozen = s.frozen;
+        *s = Shared::of_writer(env, s.dir.clone(), &log, state, Arc::new(sealed), report);
+        s.frozen = frozen;
+    }
+    Ok(log)
+}
+
+/// The content of a new session's directory, under its temporary name.
+fn build(
+    env: &Arc<Env>,
+    id: &SessionId,
+    shard: &Arc<dyn Dir>,
+    temp: &str,
+) -> Result<(Arc<dyn Dir>, SessionLock, SegmentWriter, State)> {
+    let io = |e| Error::io("create a session", shard.path().join(temp), e);
+    let dir = shard.open_dir(temp).map_err(io)?;
+    let lock = create_lock(env, id, &*dir)?;
+    let mut birth = [0; 16];
+    env.fs.random(&mut birth).map_err(io)?;
+    let now = env.now();
+    let state = State::new(id.clone(), BirthId(birth), now);
+    let header = SegmentHeader {
+        store: env.layout.id,
+        birth: state.birth,
+        number: 1,
+        salt: env.random_u64()?,
+        first_position: state.position,
+        prev_number: 0,
+        prev_end_position: 0,
+        prev_end_offset: 0,
+        prev_end_crc: 0,
+        carry_len: 0,
+        incarnation: 1,
+        created: now,
+    };
+    let log = Birth::new(header, &state)?.publish(&*dir, true).map_err(|(e, _)| e)?;
+    Ok((dir, lock, log, state))
+}
+
+/// Removes a half-made session: nobody knows its name.
+fn discard(shard: &dyn Dir, temp: &str) {
+    if let Ok(dir) = shard.open_dir(temp) {
+        for entry in dir.list().unwrap_or_default() {
+            let _ = dir.remove_file(&entry.name);
+        }
+    }
+    let _ = shard.remove_dir(temp);
+}
+
+fn open_mark(state: &State, incarnation: Incarnation, info: &SegmentInfo, time: u64) -> Open {
+    Open {
+        id: state.id.clone(),
+        birth: state.birth,
+        incarnation,
+        segment: info.number,
+        salt: info.salt,
+        time,
+    }
+}
+
+pub(crate) fn tail_info(tail: &Tail) -> SegmentInfo {
+    let h = &tail.segment.header;
+    SegmentInfo {
+        number: h.number,
+        salt: h.salt,
+        low: tail.low,
+        first: h.first_position,
+        end: tail.state.position,
+        end_offset: tail.offset,
+        end_len: tail.last_len,
+        low_seq: tail.low_seq,
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "write to a session")
+}
+
+/// A record that was written does not follow the state it was made from: our mistake, not the disk's.
+pub(crate) fn broken(id: &SessionId, what: String) -> Fault {
+    let error = Error::new(ErrorKind::Poisoned, "write to a session").session(id).hint(what).unknown();
+    Fault { error, poison: true }
+}
+
+/// The owner that every segment of a session must name.
+pub(crate) fn owner(env: &Env, birth: BirthId) -> Owner {
+    Owner { store: env.layout.id, birth: Some(birth) }
+}
+
+/// A view for a session whose tail was read.
+pub(crate) fn view_of_tail(env: &Env, dir: Arc<dyn Dir>, tail: &Tail) -> View {
+    let info = tail_info(tail);
+    View {
+        dir,
+        owner: owner(env, tail.state.birth),
+        sealed: Arc::new(tail.state.segments.iter().map(|s| Source::sealed(*s)).collect()),
+        active: Source::active(info, tail.segment.clone()),
+        active_end: (info.end, info.end_offset, info.end_len),
+        extents: tail.state.live.clone(),
+        mark: tail.mark,
+        map: env.maps(),
+    }
+}

@@ -1,0 +1,240 @@
+//! The directories of a store, and how it comes into being.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::StoreFile;
+use crate::fs::{Access, Dir, Fs, Kind, Medium, read_up_to_at, write_all_at};
+use crate::ids::StoreId;
+use crate::log::segment::header_error;
+use crate::log::first_store_id;
+
+const STORE: &str = "STORE";
+const DIRS: [&str; 4] = ["sessions", "catalog", "trash", "quarantine"];
+
+/// The open directories of a store.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) root: Arc<dyn Dir>,
+    pub(crate) sessions: Arc<dyn Dir>,
+    pub(crate) catalog: Arc<dyn Dir>,
+    pub(crate) trash: Arc<dyn Dir>,
+    pub(crate) id: StoreId,
+    pub(crate) locks: Option<Arc<dyn Dir>>,
+    pub(crate) network: bool,
+}
+
+pub(crate) struct Wish<'a> {
+    pub(crate) create: bool,
+    pub(crate) create_new: bool,
+    pub(crate) read_only: bool,
+    pub(crate) allow_network: bool,
+    pub(crate) lock_dir: Option<&'a Path>,
+}
+
+impl Layout {
+    pub(crate) fn open(fs: &Arc<dyn Fs>, path: &Path, wish: &Wish<'_>) -> Result<Layout> {
+        let io = |e| Error::io("open a store", path, e);
+        let root = match fs.open_root(path) {
+            Ok(root) => root,
+            Err(e) if e.kind() == io::ErrorKind::NotFound && (wish.create || wish.create_new) => {
+                fs.create_root(path).map_err(io)?
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(io(e).hint("there is no store here; Store::open or Options::create(true) makes one"));
+            }
+            Err(e) => return Err(io(e)),
+        };
+        let network = match root.medium().map_err(io)? {
+            Medium::Local => false,
+            Medium::Network(_) if wish.allow_network => true,
+            Medium::Network(name) => {
+                return Err(Error::new(ErrorKind::Unsupported, "open a store").path(path).hint(format!(
+                    "this is a network file system ({name}), whose locks and syncs cannot be relied on; move the \
+                     store to a local disk, or set Options::allow_network(true)"
+                )));
+            }
+        };
+        let file = match read_store(&*root)? {
+            Stored::File(_) if wish.create_new => {
+                return Err(Error::new(ErrorKind::AlreadyExists, "create a store").path(path));
+            }
+            Stored::File(file) => file,
+            Stored::Missing if wish.create || wish.create_new => create(fs, &root, wish)?,
+            Stored::Missing => {
+                return Err(Error::new(ErrorKind::NotFound, "open a store")
+                    .path(path.join(STORE))
+                    .hint("this directory is not a store; Store::open or Options::create(true) makes one"));
+            }
+            Stored::Empty if wish.read_only => {
+                return Err(Error::corrupt(path.join(STORE), 0, "the file is empty; open the store for writing once to restore it"));
+            }
+            Stored::Empty => restore(fs, &root, wish)?,
+        };
+        let locks = open_locks(fs, path, &file, wish)?;
+        let dir = |name: &str| open_or_create(&root, name, wish.read_only);
+        Ok(Layout {
+            sessions: dir("sessions")?,
+            catalog: dir("catalog")?,
+            trash: dir("trash")?,
+            id: file.id,
+            locks,
+            network,
+            root,
+        })
+    }
+}
+
+enum Stored {
+    File(StoreFile),
+    Missing,
+    /// Zero bytes, or nothing but zeros: a power cut can leave that where the system lost the content.
+    Empty,
+}
+
+fn read_store(root: &dyn Dir) -> Result<Stored> {
+    let path = root.path().join(STORE);
+    let io = |e| Error::io("read a store's own file", &path, e);
+    let file = match root.open(STORE, Access::Read) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Stored::Missing),
+        Err(e) => return Err(io(e)),
+    };
+    let mut bytes = vec![0; StoreFile::MAX_LEN + 1];
+    let have = read_up_to_at(&*file, &mut bytes, 0).map_err(io)?;
+    bytes.truncate(have);
+    if crate::format::is_zero(&bytes) {
+        return Ok(Stored::Empty);
+    }
+    StoreFile::decode(&bytes).map(Stored::File).map_err(|fault| header_error(&path, &fault))
+}
+
+/// Makes a store in an empty directory (or in one where an earlier attempt stopped half-way).
+fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<StoreFile> {
+    let io = |e| Error::io("create a store", root.path(), e);
+    for entry in root.list().map_err(io)? {
+        let ours = DIRS.contains(&entry.name.as_str()) && entry.kind == Kind::Dir
+            || entry.name.starts_with(STORE) && entry.name.ends_with(".tmp");
+        if !ours {
+            return Err(Error::new(ErrorKind::InvalidInput, "create a store").path(root.path()).hint(format!(
+                "the directory holds something else ({:?}); a store needs one of its own",
+                entry.name
+            )));
+        }
+    }
+    for name in DIRS {
+        open_or_create(root, name, false)?;
+    }
+    let mut id = [0; 16];
+    fs.random(&mut id).map_err(io)?;
+    write_store(fs, root, StoreId(id), wish)
+}
+
+/// Writes the STORE file of a store that has lost its content: the id stands in every segment.
+fn restore(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<StoreFile> {
+    let io = |e| Error::io("restore a store's own file", root.path(), e);
+    let quarantine = open_or_create(root, "quarantine", false)?;
+    let mut tag = [0; 8];
+    fs.random(&mut tag).map_err(io)?;
+    let aside = format!("STORE-{:016x}", u64::from_le_bytes(tag));
+    let sessions = open_or_create(root, "sessions", false)?;
+    let id = match first_store_id(&*sessions) {
+        Some(id) => id,
+        None => {
+            let mut id = [0; 16];
+            fs.random(&mut id).map_err(io)?;
+            StoreId(id)
+        }
+    };
+    match root.rename(STORE, &*quarantine, &aside) {
+        Ok(()) => {}
+        // Another process restores it as well: its file, or ours, will be the one.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(io(e)),
+    }
+    quarantine.sync().map_err(io)?;
+    write_store(fs, root, id, wish)
+}
+
+fn write_store(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, id: StoreId, wish: &Wish<'_>) -> Result<StoreFile> {
+    let io = |e| Error::io("create a store", root.path(), e);
+    let lock_dir = match wish.lock_dir {
+        None => None,
+        Some(dir) => {
+            let text = dir.to_str().filter(|t| t.len() <= StoreFile::MAX_LOCK_DIR && !t.is_empty());
+            Some(text.map(str::to_owned).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidInput, "create a store").path(dir).hint(format!(
+                    "the path of the lock directory is UTF-8 of 1 to {} bytes",
+                    StoreFile::MAX_LOCK_DIR
+                ))
+            })?)
+        }
+    };
+    let file = StoreFile { id, created: fs.now(), lock_dir };
+    let (temp, handle) = root.create_temp("STORE-").map_err(io)?;
+    write_all_at(&*handle, &file.encode(), 0).map_err(io)?;
+    handle.sync().map_err(io)?;
+    // The directories must be there for good before the file that says so.
+    root.sync().map_err(io)?;
+    match root.rename(&temp, &**root, STORE) {
+        Ok(()) => {
+            root.sync().map_err(io)?;
+            Ok(file)
+        }
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            let _ = root.remove_file(&temp);
+            if wish.create_new {
+                return Err(Error::new(ErrorKind::AlreadyExists, "create a store").path(root.path()));
+            }
+            root.sync().map_err(io)?;
+            match read_store(&**root)? {
+                Stored::File(file) => Ok(file),
+                _ => Err(Error::corrupt(root.path().join(STORE), 0, "the file is empty")),
+            }
+        }
+        Err(e) => Err(io(e)),
+    }
+}
+
+fn open_or_create(root: &Arc<dyn Dir>, name: &str, read_only: bool) -> Result<Arc<dyn Dir>> {
+    let io = |e| Error::io("open a store's directory", root.path().join(name), e);
+    match root.open_dir(name) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !read_only => {
+            match root.create_dir(name) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(io(e)),
+            }
+            root.sync().map_err(io)?;
+            root.open_dir(name).map_err(io)
+        }
+        other => other.map_err(io),
+    }
+}
+
+fn open_locks(
+    fs: &Arc<dyn Fs>,
+    path: &Path,
+    file: &StoreFile,
+    wish: &Wish<'_>,
+) -> Result<Option<Arc<dyn Dir>>> {
+    let stored = file.lock_dir.as_deref();
+    let wanted = wish.lock_dir.and_then(Path::to_str);
+    if wanted.is_some() && wanted != stored {
+        return Err(Error::new(ErrorKind::Conflict, "open a store").path(path).hint(match stored {
+            Some(dir) => format!("the locks of this store lie in {dir}"),
+            None => "the locks of this store lie beside its logs".to_owned(),
+        }));
+    }
+    let Some(dir) = stored else { return Ok(None) };
+    let dir = Path::new(dir).join(file.id.to_string());
+    let opened = if wish.read_only { fs.open_root(&dir) } else { fs.create_root(&dir) };
+    match opened {
+        Ok(dir) => Ok(Some(dir)),
+        Err(_) if wish.read_only => Ok(None),
+        Err(e) => Err(Error::io("open the lock directory", &dir, e)),
+    }
+}
+

@@ -1,0 +1,21 @@
+//! The store: one directory, its sessions, and what they share.
+
+mod env;
+mod io_thread;
+mod layout;
+mod list;
+mod options;
+mod registry;
+mod remove;
+mod stats;
+mod store;
+
+pub(crate) use env::{Env, Lease};
+pub use io_thread::Event;
+pub(crate) use io_thread::Job;
+pub use list::{ListOptions, SortBy};
+pub(crate) use layout::Layout;
+pub use options::Options;
+pub(crate) use options::Settings;
+pub use stats::StoreStats;
+pub use store::Store;
