@@ -1,1 +1,3 @@
 //! log
+
+pub(crate) mod queue;
