@@ -143,12 +143,26 @@ mod tests {
 
     #[test]
     fn names_are_safe_and_short_whatever_the_id() {
-        for id in ["a/b", "..", "C:\\x", "agent:main:telegram:group:-100", "日本語", "A", "a", &"x".repeat(512), "\0", "CON"] {
+        for id in [
+            "a/b",
+            "..",
+            "C:\\x",
+            "agent:main:telegram:group:-100",
+            "日本語",
+            "A",
+            "a",
+            &"x".repeat(512),
+            "\0",
+            "CON",
+        ] {
             let id = SessionId::new(id).unwrap();
             let name = id.dir_name();
             assert!(name.len() <= 73, "{name}");
             assert!(!name.starts_with('.'), "{name}");
-            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-~".contains(c)), "{name}");
+            assert!(
+                name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-~".contains(c)),
+                "{name}"
+            );
             assert_eq!(id.shard().len(), 2);
         }
         assert_ne!(SessionId::new("A").unwrap().dir_name(), SessionId::new("a").unwrap().dir_name());

@@ -3,8 +3,8 @@
 
 mod codec;
 mod error;
-pub mod fs;
 mod format;
+pub mod fs;
 mod ids;
 pub mod limits;
 mod log;

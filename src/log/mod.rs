@@ -3,6 +3,7 @@
 
 mod message;
 mod names;
+pub(crate) mod queue;
 mod resync;
 pub(crate) mod scan;
 pub(crate) mod segment;
@@ -11,5 +12,5 @@ mod window;
 pub(crate) mod writer;
 
 pub use message::{Message, Payload};
-pub(crate) use segment::first_store_id;
 pub(crate) use names::{LOCK_FILE, parse_segment_name, segment_name};
+pub(crate) use segment::first_store_id;

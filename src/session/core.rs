@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     end: (u64, u64, u32),
     /// Positions below it are durable.
     pub(crate) mark: u64,
+    /// The mark that stands in the log.
+    marked: u64,
     pub(crate) report: Report,
     /// The log holds records that this version may ignore: nothing of it is rewritten or removed.
     pub(crate) frozen: bool,
@@ -46,6 +48,7 @@ impl Shared {
             active: view.active,
             end: view.active_end,
             mark: tail.mark,
+            marked: tail.mark,
             report,
             frozen: tail.ignored,
             map: env.maps(),
@@ -69,6 +72,7 @@ impl Shared {
             active: Source::active(info, log.segment.clone()),
             end: (info.end, info.end_offset, info.end_len),
             mark: log.durable,
+            marked: log.marked,
             report,
             frozen: false,
             map: env.maps(),
@@ -80,6 +84,12 @@ impl Shared {
     pub(crate) fn moved(&mut self, log: &SegmentWriter) {
         self.end = (log.position, log.end, log.last_len);
         self.mark = log.durable;
+        self.marked = log.marked;
+    }
+
+    /// Whether something written is not synced, and whether something synced is above the last mark.
+    pub(crate) fn lag(&self) -> (bool, bool) {
+        (self.mark < self.end.0, self.marked < self.mark)
     }
 
     pub(crate) fn view(&self, extents: Vec<Extent>) -> View {

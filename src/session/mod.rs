@@ -11,6 +11,7 @@ mod message;
 mod pending;
 mod read;
 mod reader;
+mod staged;
 mod ticket;
 mod writer;
 

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::core::Shared;
 use super::files::{LoadedTail, SessionLock, create_lock};
+use super::staged::Staged;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::{CatalogEntry, Open};
-use crate::format::{CRITICAL, EntryMeta, RecordKind, SegmentHeader};
+use crate::format::SegmentHeader;
 use crate::fs::Dir;
 use crate::ids::{BirthId, Incarnation, SessionId};
 use crate::log::scan::Tail;
 use crate::log::segment::Owner;
 use crate::log::view::{Source, View};
-use crate::log::writer::{After, Birth, NewRecord, SegmentWriter, WriteFault};
+use crate::log::writer::{After, Birth, RESERVE, SegmentWriter, WriteFault};
 use crate::log::segment_name;
 use crate::recovery::{EndVerdict, Plan, Report};
 use crate::state::{Op, SegmentInfo, State};
@@ -54,6 +57,8 @@ pub(crate) struct Writer {
     announced: bool,
     /// Positions from here on hold nothing that a caller waits for.
     pub(crate) essential: u64,
+    /// The commit under way.
+    pub(crate) staged: Staged,
 }
 
 /// How much of the live tail is copied into a new segment at most, in bytes.
@@ -76,6 +81,7 @@ impl Writer {
             incarnation: Incarnation::default(),
             announced: false,
             essential,
+            staged: Staged::default(),
         };
         (writer, shared)
     }
@@ -134,13 +140,14 @@ impl Writer {
             incarnation,
             announced: false,
             essential,
+            staged: Staged::default(),
         };
         Ok((writer, shared))
     }
 
     /// Makes the session ready for its first write by this process: a new segment where the end was not
     /// clean, the open mark in the catalog, leftovers removed. Does nothing later.
-    pub(crate) fn begin(&mut self, env: &Env, shared: &parking_lot::Mutex<Option<Shared>>) -> Result<(), Fault> {
+    pub(crate) fn begin(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         if self.log.is_some() {
             return Ok(());
         }
@@ -194,20 +201,11 @@ impl Writer {
         Ok(())
     }
 
-    /// The record that announces this writer, if the log does not have it yet.
-    pub(crate) fn announcement(&self) -> Option<Op> {
-        (!self.announced).then_some(Op::Opened { incarnation: self.incarnation })
-    }
-
-    pub(crate) fn announced(&mut self) {
-        self.announced = true;
-    }
-
     /// Starts the next segment in good order: because this one is full, or to truncate.
     pub(crate) fn next_segment(
         &mut self,
         env: &Env,
-        shared: &parking_lot::Mutex<Option<Shared>>,
+        shared: &Mutex<Option<Shared>>,
         truncate: bool,
     ) -> Result<(), Fault> {
         let Some(log) = &mut self.log else { return Ok(()) };
@@ -230,7 +228,7 @@ impl Writer {
     pub(crate) fn close_log(
         &mut self,
         env: &Env,
-        shared: &parking_lot::Mutex<Option<Shared>>,
+        shared: &Mutex<Option<Shared>>,
     ) -> Result<bool, Fault> {
         if self.log.is_none() {
             return Ok(false);
@@ -240,11 +238,7 @@ impl Writer {
             // Without room the debt stays; the close does not depend on it.
             return Err(fault);
         }
-        let mut ops = Vec::new();
-        ops.extend(self.announcement());
-        ops.push(Op::Close);
-        self.write_ops(env, shared, &ops)?;
-        self.sync(shared).map_err(|error| Fault { error, poison: true })?;
+        self.write_ops(env, shared, vec![Op::Close], true)?;
         self.write_mark(env, shared)?;
         if let Some(log) = &mut self.log {
             log.trim();
@@ -252,83 +246,86 @@ impl Writer {
         Ok(true)
     }
 
-    /// Writes journal records as one commit and folds them into the state; not synced.
-    pub(crate) fn write_ops(
-        &mut self,
-        env: &Env,
-        shared: &parking_lot::Mutex<Option<Shared>>,
-        ops: &[Op],
-    ) -> Result<(), Fault> {
-        let Some(log) = &mut self.log else { return Err(closed().into()) };
-        let mut guard = shared.lock();
-        let Some(s) = guard.as_mut() else { return Err(closed().into()) };
-        let time = s.state.clock(env.now());
-        let mut bodies = Vec::with_capacity(ops.len());
-        let mut after = After::of(&s.state);
-        for op in ops {
-            let mut body = Vec::new();
-            op.encode(&mut body)
-                .map_err(|e| Error::new(ErrorKind::InvalidInput, "write a journal record").hint(e))?;
-            after.after_op(op);
-            bodies.push(body);
+    /// Begins a commit: on top of the state as it is, with the announcement if it is still due.
+    pub(crate) fn stage(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+        match shared.lock().as_ref() {
+            Some(s) => self.staged.begin(&s.state, s.state.clock(env.now())),
+            None => return Err(closed().into()),
         }
-        drop(guard);
-        let bytes = bodies.iter().map(Vec::len).sum();
-        let meta = EntryMeta { kind: RecordKind::Op, flags: CRITICAL, codec: 0, time, seq: 0 };
-        let records = bodies.iter().map(|b| NewRecord { meta, extras: &[], payload: b });
-        log.write(records, bytes, after, false)?;
-        let mut guard = shared.lock();
-        let Some(s) = guard.as_mut() else { return Err(closed().into()) };
-        for op in ops {
-            s.state.apply_op(op, time).map_err(|c| broken(&s.state.id, c.0))?;
+        if !self.announced {
+            self.staged.op(Op::Opened { incarnation: self.incarnation })?;
         }
-        s.moved(log);
+        Ok(())
+    }
+
+    /// True if the staged commit does not fit into the segment any more (a segment takes one commit at least).
+    pub(crate) fn is_full(&self, segment_size: u64) -> bool {
+        let need = self.staged.frame_len() + RESERVE;
+        self.log.as_ref().is_some_and(|l| l.used && l.end + need > segment_size)
+    }
+
+    /// Writes the staged commit: not durable, and not in the state, before [`Writer::settle`].
+    pub(crate) fn write_staged(&mut self, arena: &[u8], keep_reserve: bool) -> Result<(), Fault> {
+        let (Some(log), Some(after)) = (&mut self.log, self.staged.after()) else { return Err(closed().into()) };
+        log.write(self.staged.records(arena), self.staged.bytes(), after, keep_reserve)?;
         self.essential = log.position;
         self.announced = true;
         Ok(())
     }
 
-    /// Writes a mark: everything before it is durable. Not synced itself.
-    pub(crate) fn write_mark(
-        &mut self,
-        env: &Env,
-        shared: &parking_lot::Mutex<Option<Shared>>,
-    ) -> Result<(), Fault> {
+    /// Syncs, if that is wanted and anything needs it, and then folds what was written into the state that
+    /// readers see.
+    pub(crate) fn settle(&mut self, shared: &Mutex<Option<Shared>>, sync: bool) -> Result<(), Fault> {
         let Some(log) = &mut self.log else { return Ok(()) };
-        let mut guard = shared.lock();
-        let Some(s) = guard.as_mut() else { return Ok(()) };
-        let time = s.state.clock(env.now());
-        let after = After::of(&s.state);
-        drop(guard);
-        let meta = EntryMeta { kind: RecordKind::Mark, flags: 0, codec: 0, time, seq: 0 };
-        let record = NewRecord { meta, extras: &[], payload: &[] };
-        log.write(std::iter::once(record), 0, after, false)?;
-        let mut guard = shared.lock();
-        if let Some(s) = guard.as_mut() {
-            s.state.apply_ignored();
-            s.moved(log);
+        if sync && log.durable < self.essential {
+            log.sync().map_err(|error| Fault { error, poison: true })?;
         }
+        let mut guard = shared.lock();
+        let Some(s) = guard.as_mut() else { return Err(closed().into()) };
+        let id = &s.state.id.clone();
+        self.staged.apply(&mut s.state).map_err(|c| broken(id, c.0))?;
+        s.moved(log);
         Ok(())
     }
 
-    /// Makes everything that a caller may rely on durable.
-    pub(crate) fn sync(&mut self, shared: &parking_lot::Mutex<Option<Shared>>) -> Result<()> {
-        let Some(log) = &mut self.log else { return Ok(()) };
-        if log.durable >= self.essential {
-            return Ok(());
+    /// Writes journal records as one commit. They may use the reserve: an intent must not fail for want of room.
+    pub(crate) fn write_ops(
+        &mut self,
+        env: &Env,
+        shared: &Mutex<Option<Shared>>,
+        ops: Vec<Op>,
+        sync: bool,
+    ) -> Result<(), Fault> {
+        self.stage(env, shared)?;
+        for op in ops {
+            self.staged.op(op)?;
         }
-        log.sync()?;
-        if let Some(s) = shared.lock().as_mut() {
-            s.mark = log.durable;
-        }
-        Ok(())
+        self.write_staged(&[], false)?;
+        self.settle(shared, sync)
+    }
+
+    /// Writes a mark: everything before it is durable. Not synced itself, and nobody waits for it.
+    pub(crate) fn write_mark(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+        let (Some(log), Some(s)) = (&mut self.log, shared.lock().as_ref()) else { return Ok(()) };
+        self.staged.begin(&s.state, s.state.clock(env.now()));
+        self.staged.mark();
+        let Some(after) = self.staged.after() else { return Ok(()) };
+        log.write(self.staged.records(&[]), 0, after, false)?;
+        self.settle(shared, false)
+    }
+
+    /// A new segment, so that the live log holds no archived message any more.
+    pub(crate) fn truncate(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+        self.begin(env, shared)?;
+        let owes = shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base);
+        if owes { self.next_segment(env, shared, true) } else { Ok(()) }
     }
 
     /// Removes segments that nothing reaches any more: first the record that says so, then the files.
     pub(crate) fn release(
         &mut self,
         env: &Env,
-        shared: &parking_lot::Mutex<Option<Shared>>,
+        shared: &Mutex<Option<Shared>>,
     ) -> Result<(), Fault> {
         let Some(low) = self.log.as_ref().map(|l| l.low) else { return Ok(()) };
         let segments = match shared.lock().as_ref() {
@@ -338,8 +335,8 @@ impl Writer {
         if segments.is_empty() {
             return Ok(());
         }
-        self.write_ops(env, shared, &[Op::Released { segments: segments.clone() }])?;
-        self.sync(shared).map_err(|error| Fault { error, poison: true })?;
+        self.begin(env, shared)?;
+        self.write_ops(env, shared, vec![Op::Released { segments: segments.clone() }], true)?;
         if let Some(s) = shared.lock().as_mut() {
             let kept = s.sealed.iter().filter(|src| !segments.contains(&src.info.number)).cloned().collect();
             s.sealed = Arc::new(kept);
@@ -364,7 +361,7 @@ struct Previous {
 fn start_segment(
     env: &Env,
     dir: &dyn Dir,
-    shared: &parking_lot::Mutex<Option<Shared>>,
+    shared: &Mutex<Option<Shared>>,
     prev: Previous,
     required_from: u64,
     truncate: bool,

@@ -1,0 +1,330 @@
+//! The queue itself: what is pending, who leads, and who is next.
+
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+
+use super::group::{Batch, Group, Outcome};
+use super::slot::{Slot, Woken, contained};
+use super::sync::{Condvar, Mutex, MutexGuard};
+use super::ticket::Ticket;
+use super::turn::{LeadFn, Leading, Turn};
+
+/// The most slots kept for reuse: as many as threads may reasonably block on one session at a time.
+const MAX_FREE_SLOTS: usize = 1024;
+/// The most groups kept for reuse: one collects, one is committed, and some are still telling their members.
+const MAX_SPARE_GROUPS: usize = 4;
+
+/// The commit queue of one session.
+///
+/// Invariants, whenever the lock is free:
+/// 1. The collecting group has as many members as its batch has ops, in the same order.
+/// 2. If leadership is free, no thread that could lead is blocked on a pending op: whoever blocks while it is
+///    free takes it instead, and whoever gives it up passes it to such a thread. So nobody is forgotten.
+/// 3. If leadership is free and ops are pending, the hook was called after the last of them was pushed with
+///    `push_detached`, or when the last leader ended. So nothing is.
+/// 4. Leadership is offered only while a caller of `exclusive` waits for it.
+pub(crate) struct Queue<B, R> {
+    pub(super) inner: Mutex<Inner<B, R>>,
+    /// Leadership is offered to a caller of `exclusive`.
+    offered: Condvar,
+    /// Fewer bytes are pending, or leadership is free.
+    room: Condvar,
+    /// Slots whose op is through. They have a lock of their own, so that the members of a finished group do
+    /// not stand in the way of the next leader when they all wake at once.
+    free: Mutex<Vec<Arc<Slot<R>>>>,
+    on_orphans: Box<dyn Fn() + Send + Sync>,
+}
+
+pub(super) struct Inner<B, R> {
+    leadership: Leadership,
+    /// What was pushed since the last leader began.
+    collecting: Group<B, R>,
+    /// The number of the collecting group: an op is pending as long as its group has this number.
+    number: u64,
+    /// The first thread that blocked on a pending op: the next leader. One is enough, because a leader takes
+    /// all pending ops with it.
+    next: Option<Arc<Slot<R>>>,
+    waiting_for_exclusive: usize,
+    waiting_for_room: usize,
+    spare: Vec<Group<B, R>>,
+}
+
+impl<B: Batch, R> Inner<B, R> {
+    /// Keeps an empty group for reuse.
+    pub(super) fn put_back(&mut self, group: Group<B, R>) {
+        if self.spare.len() < MAX_SPARE_GROUPS {
+            self.spare.push(group);
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leadership {
+    Free,
+    /// Somebody leads, or was woken to do so.
+    Taken,
+    /// It is for a caller of `exclusive`; the first to wake has it.
+    Offered,
+}
+
+/// What a leader does once it has released the lock.
+pub(super) enum After<R> {
+    /// Wakes the next leader, to whom leadership has passed.
+    Wake(Arc<Slot<R>>),
+    /// Wakes a caller of `exclusive`, to whom it is offered.
+    Offer,
+    /// Calls the hook: ops are pending and nobody is there to lead.
+    Orphans,
+    /// Leads again.
+    GoOn,
+    /// Nothing: nothing is pending.
+    Rest,
+}
+
+impl<B: Batch, R: Outcome> Queue<B, R> {
+    /// An empty queue.
+    ///
+    /// `on_orphans` is called, without a lock held, when ops are pending, nobody leads, and no blocked thread
+    /// could: it has to see to it that [`Queue::lead_pending`] runs soon. It may be called more often than
+    /// needed, so it should be cheap.
+    pub(crate) fn new(on_orphans: impl Fn() + Send + Sync + 'static) -> Self {
+        Queue {
+            inner: Mutex::new(Inner {
+                leadership: Leadership::Free,
+                collecting: Group::default(),
+                number: 0,
+                next: None,
+                waiting_for_exclusive: 0,
+                waiting_for_room: 0,
+                spare: Vec::new(),
+            }),
+            offered: Condvar::default(),
+            room: Condvar::default(),
+            free: Mutex::new(Vec::new()),
+            on_orphans: Box::new(on_orphans),
+        }
+    }
+
+    /// Adds one op, for a caller who will [`wait`](Queue::wait) for it: if nobody leads, nobody is told.
+    ///
+    /// `add` appends exactly one op to the batch. It runs under the lock, so it must be short; if it panics it
+    /// leaves the batch without the op or with all of it.
+    pub(crate) fn push(&self, add: impl FnOnce(&mut B)) -> Ticket<R> {
+        self.push_to(&mut self.inner.lock(), add)
+    }
+
+    /// Adds one op for which perhaps nobody will block: the hook is called if nobody leads. (If somebody does,
+    /// the end of that turn sees to the op.)
+    pub(crate) fn push_detached(&self, add: impl FnOnce(&mut B)) -> Ticket<R> {
+        let mut inner = self.inner.lock();
+        let ticket = self.push_to(&mut inner, add);
+        let orphaned = inner.leadership == Leadership::Free;
+        drop(inner);
+        if orphaned {
+            (self.on_orphans)();
+        }
+        ticket
+    }
+
+    /// Blocks until the op is through, and leads its group if nobody else does.
+    pub(crate) fn wait(&self, ticket: Ticket<R>, lead: &mut LeadFn<'_, B, R>) -> R {
+        let Ticket { slot, group } = ticket;
+        let mut inner = self.inner.lock();
+        let pending = inner.number == group;
+        if pending && inner.leadership == Leadership::Free {
+            let group = self.begin(&mut inner);
+            drop(inner);
+            self.lead(group, Turn::Once, lead);
+        } else {
+            if pending {
+                inner.next.get_or_insert_with(|| Arc::clone(&slot));
+            }
+            drop(inner);
+        }
+        self.block(slot, lead)
+    }
+
+    /// [`push`](Queue::push) and [`wait`](Queue::wait) in one. Without company it is the short way: one lock to
+    /// begin, one to end, and no slot.
+    pub(crate) fn submit_and_wait(&self, add: impl FnOnce(&mut B), lead: &mut LeadFn<'_, B, R>) -> R {
+        let mut inner = self.inner.lock();
+        if inner.leadership != Leadership::Free {
+            let Ticket { slot, .. } = self.push_to(&mut inner, add);
+            inner.next.get_or_insert_with(|| Arc::clone(&slot));
+            drop(inner);
+            return self.block(slot, lead);
+        }
+        inner.collecting.add(add, None);
+        let group = self.begin(&mut inner);
+        drop(inner);
+        let mut leading = Leading::new(self, group, Turn::Once);
+        leading.run(lead);
+        // The leader's own op is the last one: it was added and the group taken under the same lock.
+        leading.take_last()
+    }
+
+    /// For the background thread: leads until nothing is pending or a blocked thread takes over. False if
+    /// somebody else leads (whose end will see to what is pending) or nothing was there.
+    pub(crate) fn lead_pending(&self, lead: &mut LeadFn<'_, B, R>) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.leadership != Leadership::Free || inner.collecting.is_empty() {
+            return false;
+        }
+        loop {
+            let group = self.begin(&mut inner);
+            drop(inner);
+            if !self.lead(group, Turn::Background, lead) {
+                return true;
+            }
+            inner = self.inner.lock();
+        }
+    }
+
+    /// Returns when fewer than `bytes` are pending (or nothing is): waits for a leader to take them, or leads
+    /// itself. For callers who are about to push and want the memory bounded.
+    pub(crate) fn make_room(&self, bytes: usize, lead: &mut LeadFn<'_, B, R>) {
+        let mut inner = self.inner.lock();
+        while inner.collecting.batch.bytes() >= bytes && !inner.collecting.is_empty() {
+            if inner.leadership == Leadership::Free {
+                let group = self.begin(&mut inner);
+                drop(inner);
+                self.lead(group, Turn::Once, lead);
+                inner = self.inner.lock();
+            } else {
+                inner.waiting_for_room += 1;
+                inner = self.room.wait(inner);
+                inner.waiting_for_room -= 1;
+            }
+        }
+    }
+
+    /// Runs `work` while nobody leads: waits for the commit that is under way, and keeps the next from
+    /// beginning. What is pending stays so, and is seen to afterwards (if `work` panics, too).
+    ///
+    /// It comes before the next group, so it waits for one commit at most (and for those who asked before).
+    /// `work` must not wait in this queue, nor call this again.
+    pub(crate) fn exclusive<T>(&self, work: impl FnOnce() -> T) -> T {
+        struct End<'q, B: Batch, R: Outcome>(&'q Queue<B, R>);
+        impl<B: Batch, R: Outcome> Drop for End<'_, B, R> {
+            fn drop(&mut self) {
+                let after = self.0.pass_on(self.0.inner.lock(), Turn::Exclusive);
+                self.0.follow_up(after);
+            }
+        }
+
+        let mut inner = self.inner.lock();
+        if inner.leadership != Leadership::Free {
+            inner.waiting_for_exclusive += 1;
+            while inner.leadership != Leadership::Offered {
+                inner = self.offered.wait(inner);
+            }
+            inner.waiting_for_exclusive -= 1;
+        }
+        inner.leadership = Leadership::Taken;
+        drop(inner);
+        let _end = End(self);
+        work()
+    }
+
+    /// The bytes that are pending (not those of the group that is being committed).
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.inner.lock().collecting.batch.bytes()
+    }
+
+    /// True if ops are pending and nobody leads; then nobody who could is blocked either, and
+    /// [`Queue::lead_pending`] has work.
+    pub(crate) fn has_orphans(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.leadership == Leadership::Free && !inner.collecting.is_empty()
+    }
+
+    fn push_to(&self, inner: &mut Inner<B, R>, add: impl FnOnce(&mut B)) -> Ticket<R> {
+        let slot = self.free.lock().pop().unwrap_or_else(|| Arc::new(Slot::new()));
+        inner.collecting.add(add, Some(Arc::clone(&slot)));
+        Ticket { slot, group: inner.number }
+    }
+
+    /// Takes what is pending, and leadership (which may be the caller's already).
+    fn begin(&self, inner: &mut Inner<B, R>) -> Group<B, R> {
+        inner.leadership = Leadership::Taken;
+        inner.number += 1;
+        inner.next = None; // Its op is among those that are taken.
+        if inner.waiting_for_room > 0 {
+            self.room.notify_all();
+        }
+        let empty = inner.spare.pop().unwrap_or_default();
+        mem::replace(&mut inner.collecting, empty)
+    }
+
+    /// Leads one group. True if leadership was kept, which only a background turn does.
+    fn lead(&self, group: Group<B, R>, turn: Turn, lead: &mut LeadFn<'_, B, R>) -> bool {
+        let mut leading = Leading::new(self, group, turn);
+        leading.run(lead);
+        leading.end()
+    }
+
+    /// Waits at the slot of an op whose only handle this thread holds, and leads when told to.
+    fn block(&self, slot: Arc<Slot<R>>, lead: &mut LeadFn<'_, B, R>) -> R {
+        loop {
+            match slot.wait() {
+                Woken::Done(outcome) => {
+                    slot.reset();
+                    let mut free = self.free.lock();
+                    if free.len() < MAX_FREE_SLOTS {
+                        free.push(slot);
+                    }
+                    return outcome;
+                }
+                Woken::Lead => {
+                    let group = self.begin(&mut self.inner.lock());
+                    self.lead(group, Turn::Once, lead);
+                }
+            }
+        }
+    }
+
+    /// Decides who is next. Consumes the guard, so that what follows is done without the lock.
+    pub(super) fn pass_on(&self, mut inner: MutexGuard<'_, Inner<B, R>>, turn: Turn) -> After<R> {
+        let exclusive = inner.waiting_for_exclusive > 0;
+        if exclusive && (turn != Turn::Exclusive || inner.next.is_none()) {
+            inner.leadership = Leadership::Offered;
+            return After::Offer;
+        }
+        if let Some(next) = inner.next.take() {
+            return After::Wake(next);
+        }
+        let pending = !inner.collecting.is_empty();
+        if pending && turn == Turn::Background {
+            return After::GoOn;
+        }
+        inner.leadership = Leadership::Free;
+        if inner.waiting_for_room > 0 {
+            self.room.notify_all();
+        }
+        if pending { After::Orphans } else { After::Rest }
+    }
+
+    pub(super) fn follow_up(&self, after: After<R>) -> bool {
+        match after {
+            After::Wake(next) => next.pass_lead(),
+            After::Offer => self.offered.notify_one(),
+            After::Orphans => {
+                let _ = contained(|| (self.on_orphans)());
+            }
+            After::GoOn => return true,
+            After::Rest => {}
+        }
+        false
+    }
+}
+
+impl<B: Batch, R: Outcome> fmt::Debug for Queue<B, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.inner.lock();
+        f.debug_struct("Queue")
+            .field("pending", &inner.collecting.len())
+            .field("leading", &(inner.leadership != Leadership::Free))
+            .finish()
+    }
+}

@@ -1,0 +1,144 @@
+//! Who leads, and for how long.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use super::super::Ticket;
+use super::{Said, echo, op, queue, wait_until, while_leading};
+
+#[test]
+fn a_leader_leads_one_group_and_then_hands_over() {
+    let (queue, _) = queue();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for t in 0..4 {
+            let (queue, stop) = (&queue, &stop);
+            scope.spawn(move || {
+                let mut turns = 0;
+                while !stop.load(SeqCst) {
+                    let mut led = 0;
+                    queue.submit_and_wait(op(t), &mut |ops, said| {
+                        led += 1;
+                        thread::sleep(Duration::from_micros(20));
+                        echo(ops, said);
+                    });
+                    assert!(led <= 1, "it led {led} groups for one op");
+                    turns += led;
+                }
+                assert!(turns > 0, "it never led");
+            });
+        }
+        thread::sleep(Duration::from_millis(300));
+        stop.store(true, SeqCst);
+    });
+}
+
+#[test]
+fn the_background_thread_goes_on_alone_and_steps_back_for_a_blocked_one() {
+    let (queue, hooks) = queue();
+    let _first = queue.push_detached(op(1));
+    let mut groups = Vec::new();
+    queue.lead_pending(&mut |ops, said| {
+        groups.push(ops.0.clone());
+        if ops.0[0] < 4 {
+            let _next = queue.push_detached(op(ops.0[0] + 1));
+        }
+        echo(ops, said);
+    });
+    assert_eq!(groups, [[1], [2], [3], [4]]);
+    assert_eq!(hooks.load(SeqCst), 1, "for the first op alone");
+
+    let _again = queue.push_detached(op(1));
+    let (mut led_here, led_there) = (0, AtomicUsize::new(0));
+    thread::scope(|scope| {
+        queue.lead_pending(&mut |ops, said| {
+            led_here += 1;
+            scope.spawn(|| {
+                queue.submit_and_wait(op(9), &mut |ops, said| {
+                    led_there.fetch_add(1, SeqCst);
+                    echo(ops, said);
+                })
+            });
+            wait_until(|| queue.pending_bytes() == 10);
+            echo(ops, said);
+        });
+    });
+    assert_eq!((led_here, led_there.into_inner()), (1, 1));
+}
+
+#[test]
+fn exclusive_work_and_leaders_exclude_each_other() {
+    let (queue, _) = queue();
+    let busy = AtomicBool::new(false);
+    let alone = || assert!(!busy.swap(true, SeqCst), "not alone");
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for t in 0..6 {
+            let (queue, busy, alone, stop) = (&queue, &busy, &alone, &stop);
+            scope.spawn(move || {
+                for n in 0..1000 {
+                    let said = queue.submit_and_wait(op(t << 32 | n), &mut |ops, said| {
+                        alone();
+                        thread::yield_now();
+                        echo(ops, said);
+                        busy.store(false, SeqCst);
+                    });
+                    assert_eq!(said, Said::Done(t << 32 | n));
+                }
+                stop.store(true, SeqCst);
+            });
+        }
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !stop.load(SeqCst) {
+                    queue.exclusive(|| {
+                        alone();
+                        thread::yield_now();
+                        busy.store(false, SeqCst);
+                    });
+                }
+            });
+        }
+    });
+    assert!(!queue.has_orphans());
+}
+
+#[test]
+fn exclusive_work_that_panics_lets_the_next_leader_in() {
+    let (queue, hooks) = queue();
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        queue.exclusive(|| {
+            drop(queue.push_detached(op(1)));
+            panic!("on purpose");
+        })
+    }));
+    assert!(result.is_err());
+    assert_eq!(hooks.load(SeqCst), 1);
+    assert_eq!(queue.submit_and_wait(op(2), &mut echo), Said::Done(2));
+    assert_eq!(queue.exclusive(|| 7), 7);
+}
+
+#[test]
+fn make_room_leads_or_waits_until_there_is_room() {
+    let (queue, _) = queue();
+    queue.make_room(0, &mut |_, _| panic!("nothing is pending"));
+    let tickets: Vec<_> = (0..5).map(|n| queue.push(op(n))).collect();
+    queue.make_room(51, &mut |_, _| panic!("fifty bytes are less than 51"));
+    queue.make_room(50, &mut echo);
+    assert!(tickets.iter().all(Ticket::is_done));
+    assert_eq!(queue.pending_bytes(), 0);
+
+    thread::scope(|scope| {
+        let (waiting, detached) = while_leading(&queue, || {
+            let detached = queue.push_detached(op(1));
+            let waiting = scope.spawn(|| queue.make_room(10, &mut echo));
+            thread::sleep(Duration::from_millis(20));
+            assert!(!waiting.is_finished(), "somebody else leads, and ten bytes are pending");
+            (waiting, detached)
+        });
+        waiting.join().unwrap();
+        assert!(detached.is_done(), "it led when the leader went");
+    });
+}

@@ -1,0 +1,52 @@
+//! The handle on one op that was pushed.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::slot::Slot;
+
+/// One op that was pushed: block on it with [`Queue::wait`](super::Queue::wait), poll it as a future, or drop
+/// it, which withdraws nothing.
+///
+/// Polling does no I/O and never leads, and neither does [`Ticket::wait_passive`]: both rely on somebody else
+/// who does, so the op has to come from [`Queue::push_detached`](super::Queue::push_detached). One task may
+/// poll at a time: the last that did is woken.
+#[must_use = "an op pushed without `push_detached` is committed when somebody waits for it"]
+pub(crate) struct Ticket<R> {
+    pub(super) slot: Arc<Slot<R>>,
+    /// The number of the group in which the op was collected.
+    pub(super) group: u64,
+}
+
+impl<R: Clone> Ticket<R> {
+    /// The outcome, if the op is through.
+    pub(crate) fn try_get(&self) -> Option<R> {
+        self.slot.try_get()
+    }
+
+    /// True once the op is through.
+    pub(crate) fn is_done(&self) -> bool {
+        self.slot.is_done()
+    }
+
+    /// Blocks until the op is through, without ever leading: for whoever holds a ticket and not the session.
+    pub(crate) fn wait_passive(&self) -> R {
+        self.slot.wait_passive()
+    }
+}
+
+impl<R: Clone> Future for Ticket<R> {
+    type Output = R;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
+        self.slot.poll(context)
+    }
+}
+
+impl<R: Clone> fmt::Debug for Ticket<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("group", &self.group).field("done", &self.is_done()).finish()
+    }
+}

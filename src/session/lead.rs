@@ -1,0 +1,449 @@
+//! One turn of a session's leader: the ops that waited become commits.
+//!
+//! Ops are looked at in order against the state they meet. Appends that follow one another become one commit;
+//! an op that changes more of the state than its counters (attributes, an archive) ends the group, so that
+//! what comes behind it is judged against what it did. Nothing changes the state before its records are
+//! written, and nobody is told before they are synced.
+
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::archive::{ArchiveOutcome, Keep};
+use super::core::{Core, Phase, Shared};
+use super::message::{Appended, Durability};
+use super::pending::{AppendOp, Control, Done, Pending, PendingOp, Reply};
+use super::writer::{Fault, Writer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::state::{KeyEntry, Op, State};
+use crate::store::Job;
+
+/// After so long without a commit a mark is written, so that little lies above the last one.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// Runs all of `batch`, one outcome for each op.
+pub(crate) fn lead(core: &Arc<Core>, batch: &mut Pending, out: &mut Vec<Reply>) {
+    let mut phase = core.phase.lock();
+    // If anything here panics, the state in memory and the log may differ: this writer must not go on.
+    let mut guard = PoisonOnPanic { core, phase: &mut phase, armed: true };
+    let ops = std::mem::take(&mut batch.ops);
+    let mut at = 0;
+    while let Some(op) = ops.get(at) {
+        match op {
+            PendingOp::Append(first) => {
+                let end = group_end(core, &ops, at, first);
+                append_group(core, guard.phase, batch, ops.get(at..end).unwrap_or_default(), out);
+                at = end;
+            }
+            PendingOp::Control(control) => {
+                out.push(run_control(core, guard.phase, control));
+                at += 1;
+            }
+        }
+    }
+    guard.armed = false;
+    drop(guard);
+    // The arena keeps its capacity.
+    batch.ops = ops;
+    schedule(core);
+}
+
+struct PoisonOnPanic<'a> {
+    core: &'a Core,
+    phase: &'a mut Phase,
+    armed: bool,
+}
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            let error = Error::new(ErrorKind::Poisoned, "commit").session(&self.core.id).unknown();
+            poison(self.phase, error);
+        }
+    }
+}
+
+fn poison(phase: &mut Phase, error: Error) {
+    *phase = match std::mem::replace(phase, Phase::Closed(None)) {
+        Phase::Open(writer) => Phase::Poisoned(writer, error),
+        other => other,
+    };
+}
+
+/// The ops from `at` on that one commit can take.
+fn group_end(core: &Core, ops: &[PendingOp], at: usize, first: &AppendOp) -> usize {
+    let limit = (core.env.settings.segment_size as usize).max(1 << 20);
+    let (mut bytes, mut messages) = (first.bytes, first.messages.len());
+    let mut end = at + 1;
+    if first.patch.is_some() {
+        return end;
+    }
+    while let Some(PendingOp::Append(op)) = ops.get(end) {
+        bytes += op.bytes;
+        messages += op.messages.len();
+        if op.patch.is_some() || bytes > limit || messages > limits::MAX_BATCH_MESSAGES {
+            break;
+        }
+        end += 1;
+    }
+    end
+}
+
+/// Runs `work` on the open writer; a fault that says so poisons it.
+fn with_writer<T>(
+    core: &Arc<Core>,
+    phase: &mut Phase,
+    work: impl FnOnce(&mut Writer) -> Result<T, Fault>,
+) -> Result<T> {
+    let Phase::Open(writer) = phase else {
+        return Err(Error::new(ErrorKind::NotFound, "use a session").session(&core.id).hint("there is no such session"));
+    };
+    work(writer).map_err(|fault| {
+        let error = fault.error.session(&core.id);
+        if fault.poison {
+            poison(phase, error.clone());
+        }
+        error
+    })
+}
+
+/// What becomes of one append.
+enum Verdict {
+    /// It gets these sequences.
+    Fresh(Range<u64>),
+    /// An earlier append had the same key and content.
+    Repeated(Range<u64>, u32),
+    Refused(Error),
+}
+
+fn append_group(core: &Arc<Core>, phase: &mut Phase, batch: &Pending, ops: &[PendingOp], out: &mut Vec<Reply>) {
+    let appends = || {
+        ops.iter().filter_map(|op| match op {
+            PendingOp::Append(append) => Some(append),
+            PendingOp::Control(_) => None,
+        })
+    };
+    if let Err(e) = core.ready(phase) {
+        out.extend(appends().map(|_| Err(e.clone())));
+        return;
+    }
+    let (verdicts, epoch) = {
+        let shared = core.shared.lock();
+        match shared.as_ref() {
+            Some(s) => (judge(core, &s.state, appends()), s.state.epoch),
+            None => (judge(core, &empty_state(core), appends()), 0),
+        }
+    };
+    let accepted = verdicts.iter().any(|v| matches!(v, Verdict::Fresh(_)));
+    let wants_sync = appends()
+        .zip(&verdicts)
+        .any(|(op, v)| op.durability == Durability::Sync && !matches!(v, Verdict::Refused(_)));
+    let mut result = Ok(());
+    if accepted {
+        result = core.ready_or_create(phase).map(|_| ());
+    }
+    if result.is_ok() && (accepted || wants_sync) && matches!(phase, Phase::Open(_)) {
+        result = with_writer(core, phase, |writer| {
+            if accepted {
+                write_group(core, writer, batch, appends(), &verdicts)?;
+            }
+            writer.settle(&core.shared, wants_sync)
+        });
+    }
+    for verdict in verdicts {
+        out.push(match (verdict, &result) {
+            (Verdict::Refused(e), _) => Err(e),
+            (_, Err(e)) => Err(e.clone()),
+            (Verdict::Fresh(seqs), Ok(())) => {
+                Ok(Done::Appended(Appended { seqs, epoch: u64::from(epoch), repeated: false }))
+            }
+            (Verdict::Repeated(seqs, epoch), Ok(())) => {
+                Ok(Done::Appended(Appended { seqs, epoch: u64::from(epoch), repeated: true }))
+            }
+        });
+    }
+}
+
+fn empty_state(core: &Core) -> State {
+    State::new(core.id.clone(), crate::ids::BirthId([0; 16]), 0)
+}
+
+/// Decides about each append of a group, in order, against the state and what the group adds to it.
+fn judge<'a>(core: &Core, state: &State, appends: impl Iterator<Item = &'a AppendOp>) -> Vec<Verdict> {
+    let mut next = state.next;
+    let mut keys: Vec<(u128, u128, Range<u64>)> = Vec::new();
+    let refuse = |hint: String| {
+        Verdict::Refused(Error::new(ErrorKind::Conflict, "append").session(&core.id).hint(hint))
+    };
+    appends
+        .map(|op| {
+            if let Some((key, digest)) = op.key {
+                let known = keys
+                    .iter()
+                    .find(|(k, ..)| *k == key)
+                    .map(|(_, d, seqs)| (*d, seqs.clone(), state.epoch))
+                    .or_else(|| state.keys.find(key).map(|e: &KeyEntry| (e.digest, e.seq..e.seq + u64::from(e.count), e.epoch)));
+                match known {
+                    Some((d, seqs, epoch)) if d == digest => return Verdict::Repeated(seqs, epoch),
+                    Some(_) => return refuse("this idempotency key was used with other content".to_owned()),
+                    None => {}
+                }
+            }
+            if let Some((seq, epoch)) = op.expect
+                && (seq != next || epoch.is_some_and(|e| e != u64::from(state.epoch)))
+            {
+                return refuse(format!(
+                    "the next message is {next} in epoch {}, not {seq}{}",
+                    state.epoch,
+                    epoch.map(|e| format!(" in epoch {e}")).unwrap_or_default()
+                ));
+            }
+            if let Some(patch) = &op.patch {
+                if let Some(version) = patch.expect
+                    && version != state.attributes_version
+                {
+                    return refuse(format!(
+                        "the attributes are at version {}, not {version}",
+                        state.attributes_version
+                    ));
+                }
+                if let Err(e) = check_merged(&state.attributes, &patch.text) {
+                    return Verdict::Refused(e.session(&core.id));
+                }
+            }
+            let seqs = next..next + op.messages.len() as u64;
+            next = seqs.end;
+            if let Some((key, digest)) = op.key {
+                keys.push((key, digest, seqs.clone()));
+            }
+            Verdict::Fresh(seqs)
+        })
+        .collect()
+}
+
+/// The attributes after a patch must stay within their limit.
+fn check_merged(attributes: &crate::state::Attributes, patch: &str) -> Result<()> {
+    // Most patches are far too small to matter; only a large sum is worked out.
+    let mut merged = attributes.clone();
+    let patch = crate::state::Attributes::parse(patch)
+        .map_err(|e| Error::new(ErrorKind::InvalidInput, "change attributes").hint(e))?;
+    merged.merge(&patch.0);
+    let len = merged.to_json().len();
+    if len > limits::MAX_ATTRIBUTES {
+        return Err(Error::new(ErrorKind::TooLarge, "change attributes").hint(format!(
+            "they would have {len} bytes of JSON; the limit is {}",
+            limits::MAX_ATTRIBUTES
+        )));
+    }
+    if serde_json::from_str::<serde_json::Value>(&merged.to_json()).is_err() {
+        return Err(Error::new(ErrorKind::InvalidInput, "change attributes")
+            .hint("together they would be nested deeper than JSON readers accept"));
+    }
+    Ok(())
+}
+
+/// Writes the accepted appends of a group as one commit. The state follows when they are durable (or, if no
+/// op of the group waits for that, when they are written).
+fn write_group<'a>(
+    core: &Arc<Core>,
+    writer: &mut Writer,
+    batch: &Pending,
+    appends: impl Iterator<Item = &'a AppendOp>,
+    verdicts: &[Verdict],
+) -> Result<(), Fault> {
+    writer.begin(&core.env, &core.shared)?;
+    let segment_size = core.env.settings.segment_size;
+    writer.stage(&core.env, &core.shared)?;
+    let staged = &mut writer.staged;
+    for (op, verdict) in appends.zip(verdicts) {
+        let Verdict::Fresh(seqs) = verdict else { continue };
+        if let Some(patch) = &op.patch {
+            staged.op(Op::Attributes { patch: patch.text.clone() })?;
+        }
+        if let Some((key, digest)) = op.key {
+            staged.op(Op::Key { key, digest, count: op.messages.len() as u32 })?;
+        }
+        let messages = batch.messages.get(op.messages.clone()).unwrap_or_default();
+        for (message, seq) in messages.iter().zip(seqs.clone()) {
+            staged.message(message, seq);
+        }
+    }
+    if writer.is_full(segment_size) {
+        writer.next_segment(&core.env, &core.shared, false)?;
+    }
+    writer.write_staged(&batch.bytes, true)
+}
+
+fn run_control(core: &Arc<Core>, phase: &mut Phase, control: &Control) -> Reply {
+    match control {
+        Control::Create { strict } => {
+            let created = core.ready_or_create(phase)?;
+            if *strict && !created {
+                return Err(Error::new(ErrorKind::AlreadyExists, "create a session").session(&core.id));
+            }
+            return Ok(Done::Nothing);
+        }
+        _ if !core.ready(phase)? => {
+            return Err(Error::new(ErrorKind::NotFound, "use a session")
+                .session(&core.id)
+                .hint("nothing was ever appended to it"));
+        }
+        _ => {}
+    }
+    match control {
+        Control::Create { .. } => Ok(Done::Nothing),
+        Control::Archive { keep, attributes } => archive(core, phase, *keep, attributes),
+        Control::ArchiveAttributes { number, patch } => {
+            let known = with_archive(core, *number, |a| check_merged(&a.attributes, patch))?;
+            known.map_err(|e| e.session(&core.id))?;
+            let op = Op::ArchiveAttributes { number: *number, patch: patch.clone() };
+            write_op(core, phase, op)?;
+            Ok(Done::Nothing)
+        }
+        Control::RemoveArchive { number } => {
+            with_archive(core, *number, |_| ())?;
+            write_op(core, phase, Op::ArchiveRemoved { number: *number })?;
+            // It has happened. What follows only gives room back, and is found again if it fails.
+            let _ = with_writer(core, phase, |w| w.release(&core.env, &core.shared));
+            Ok(Done::Nothing)
+        }
+        Control::Truncate => {
+            let owes = core.with_shared(|s| s.state.truncated < s.state.base && !s.frozen);
+            with_writer(core, phase, |w| {
+                if owes == Some(true) {
+                    w.truncate(&core.env, &core.shared)?;
+                }
+                w.release(&core.env, &core.shared)
+            })?;
+            Ok(Done::Nothing)
+        }
+        Control::Sync => {
+            with_writer(core, phase, |w| w.settle(&core.shared, true))?;
+            Ok(Done::Nothing)
+        }
+    }
+}
+
+fn write_op(core: &Arc<Core>, phase: &mut Phase, op: Op) -> Result<()> {
+    with_writer(core, phase, |w| {
+        w.begin(&core.env, &core.shared)?;
+        w.write_ops(&core.env, &core.shared, vec![op], true)
+    })
+}
+
+fn with_archive<T>(core: &Core, number: u64, f: impl FnOnce(&crate::state::ArchiveState) -> T) -> Result<T> {
+    core.with_shared(|s| s.state.archive(number).map(f)).flatten().ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "find an archive")
+            .session(&core.id)
+            .hint(format!("there is no archive {number}; archives() lists them"))
+    })
+}
+
+/// What an archive op would move.
+struct Cut {
+    upto: u64,
+    at: u64,
+    bytes: u64,
+    tokens: u64,
+}
+
+fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) -> Reply {
+    let outcome = |archive, archived: Range<u64>, next| {
+        let live = archived.end..next;
+        Ok(Done::Archived(Box::new(ArchiveOutcome { archive, archived, live })))
+    };
+    // The writer begins first: a new segment changes where the records are.
+    let cut = core.with_shared(|s| find_cut(s, keep)).transpose()?;
+    let (Some(cut), Some((base, next))) = (cut, core.with_shared(|s| (s.state.base, s.state.next))) else {
+        return Err(Error::new(ErrorKind::NotFound, "archive").session(&core.id));
+    };
+    if cut.upto == base {
+        return outcome(None, base..base, next);
+    }
+    let mut number = 0;
+    with_writer(core, phase, |w| {
+        w.begin(&core.env, &core.shared)?;
+        number = core.with_shared(|s| u64::from(s.state.archives_made) + 1).unwrap_or_default();
+        let op = Op::Archive {
+            number,
+            base,
+            upto: cut.upto,
+            at: cut.at,
+            bytes: cut.bytes,
+            tokens: cut.tokens,
+            attributes: attributes.to_owned(),
+        };
+        // The intent, one sync, and it has happened: the file work behind it is for later.
+        w.write_ops(&core.env, &core.shared, vec![op], true)
+    })?;
+    let due = core.with_shared(|s| s.state.dead_bytes >= core.env.settings.truncate_after && !s.frozen);
+    if due == Some(true) && !core.timers.truncate.swap(true, Ordering::AcqRel) {
+        core.env.io.now(Job::Truncate(core.clone()));
+    }
+    outcome(Some(number), base..cut.upto, next)
+}
+
+/// Where the live range is cut: walks back over what is kept.
+fn find_cut(shared: &Shared, keep: Keep) -> Result<Cut> {
+    let s = &shared.state;
+    let all = Cut { upto: s.next, at: s.position, bytes: s.live_sums.bytes, tokens: s.live_sums.tokens };
+    if matches!(keep, Keep::Nothing | Keep::Messages(0) | Keep::Turns(0)) {
+        return Ok(all);
+    }
+    let nothing = || Cut { upto: s.base, at: 0, bytes: 0, tokens: 0 };
+    if matches!(keep, Keep::Messages(n) if n >= s.message_count) {
+        return Ok(nothing());
+    }
+    let mut cut = all;
+    let (mut kept, mut turns, mut bytes, mut tokens) = (0u64, 0u64, 0u64, 0u64);
+    let mut pending = None;
+    let mut done = false;
+    let view = shared.view(s.live.clone());
+    view.walk_back(|head| {
+        kept += 1;
+        bytes += head.bytes;
+        tokens += head.tokens;
+        turns += u64::from(head.turn_start);
+        let here = Cut {
+            upto: head.seq,
+            at: head.position,
+            bytes: s.live_sums.bytes.saturating_sub(bytes),
+            tokens: s.live_sums.tokens.saturating_sub(tokens),
+        };
+        let (take, stop) = match keep {
+            Keep::Messages(n) => (true, kept >= n),
+            Keep::Tokens(n) => (tokens <= n, tokens > n),
+            Keep::Bytes(n) => (bytes <= n, bytes > n),
+            Keep::Turns(n) => (head.turn_start && turns <= n, turns >= n),
+            Keep::Nothing => (false, true),
+        };
+        if take {
+            pending = Some(here);
+        }
+        done = stop;
+        if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    if !done {
+        // The way back ended at the base: all of it is kept.
+        return Ok(nothing());
+    }
+    if let Some(p) = pending {
+        cut = p;
+    }
+    Ok(cut)
+}
+
+/// Arranges what is to be done later: an interval sync, a mark when the session is idle.
+fn schedule(core: &Arc<Core>) {
+    let lag = core.with_shared(|s| s.lag());
+    let Some((unsynced, unmarked)) = lag else { return };
+    if unsynced && !core.timers.sync.swap(true, Ordering::AcqRel) {
+        core.env.io.at(Instant::now() + core.env.settings.sync_interval, Job::Sync(core.clone()));
+    }
+    if unmarked && !core.timers.mark.swap(true, Ordering::AcqRel) {
+        let used = core.used.load(Ordering::Relaxed);
+        core.env.io.at(Instant::now() + IDLE, Job::Mark(core.clone(), used));
+    }
+}

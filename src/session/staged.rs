@@ -1,0 +1,116 @@
+//! A commit on its way: its records in order, with their bytes in the queue's arena or here.
+
+use std::ops::Range;
+
+use super::pending::PendingMessage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{CRITICAL, EntryMeta, RecordKind, frame_len};
+use crate::log::writer::{After, NewRecord};
+use crate::state::{Contradiction, MessageFacts, Op, State};
+
+/// Reused from commit to commit, so that nothing is allocated in steady state.
+#[derive(Default)]
+pub(crate) struct Staged {
+    records: Vec<Staging>,
+    bodies: Vec<u8>,
+    bytes: usize,
+    time: u64,
+    after: Option<After>,
+}
+
+enum Staging {
+    Op { op: Op, body: Range<usize>, meta: EntryMeta },
+    Message { extras: Range<usize>, payload: Range<usize>, tokens: u32, meta: EntryMeta },
+    Mark { meta: EntryMeta },
+}
+
+impl Staged {
+    /// Begins anew, on top of `state`, at time `time`.
+    pub(crate) fn begin(&mut self, state: &State, time: u64) {
+        self.records.clear();
+        self.bodies.clear();
+        self.bytes = 0;
+        self.time = time;
+        self.after = Some(After::of(state));
+    }
+
+    pub(crate) fn op(&mut self, op: Op) -> Result<()> {
+        let start = self.bodies.len();
+        op.encode(&mut self.bodies)
+            .map_err(|e| Error::new(ErrorKind::InvalidInput, "write a journal record").hint(e))?;
+        self.bytes += self.bodies.len() - start;
+        if let Some(after) = &mut self.after {
+            after.after_op(&op);
+        }
+        let meta = EntryMeta { kind: RecordKind::Op, flags: CRITICAL, codec: 0, time: self.time, seq: 0 };
+        self.records.push(Staging::Op { op, body: start..self.bodies.len(), meta });
+        Ok(())
+    }
+
+    pub(crate) fn message(&mut self, m: &PendingMessage, seq: u64) {
+        self.bytes += m.payload.end - m.extras.start;
+        if let Some(after) = &mut self.after {
+            after.message_count += 1;
+        }
+        let meta = EntryMeta { kind: RecordKind::Message, flags: m.flags, codec: m.codec, time: self.time, seq };
+        let (extras, payload) = (m.extras.clone(), m.payload.clone());
+        self.records.push(Staging::Message { extras, payload, tokens: m.tokens, meta });
+    }
+
+    pub(crate) fn mark(&mut self) {
+        let meta = EntryMeta { kind: RecordKind::Mark, flags: 0, codec: 0, time: self.time, seq: 0 };
+        self.records.push(Staging::Mark { meta });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The bytes of its frame.
+    pub(crate) fn frame_len(&self) -> u64 {
+        frame_len(self.records.len(), self.bytes) as u64
+    }
+
+    /// The bytes of its bodies.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn after(&self) -> Option<After> {
+        self.after
+    }
+
+    /// The records, with the arena behind the messages.
+    pub(crate) fn records<'a>(&'a self, arena: &'a [u8]) -> impl ExactSizeIterator<Item = NewRecord<'a>> {
+        self.records.iter().map(move |r| match r {
+            Staging::Op { body, meta, .. } => NewRecord {
+                meta: *meta,
+                extras: &[],
+                payload: self.bodies.get(body.clone()).unwrap_or_default(),
+            },
+            Staging::Message { extras, payload, meta, .. } => NewRecord {
+                meta: *meta,
+                extras: arena.get(extras.clone()).unwrap_or_default(),
+                payload: arena.get(payload.clone()).unwrap_or_default(),
+            },
+            Staging::Mark { meta } => NewRecord { meta: *meta, extras: &[], payload: &[] },
+        })
+    }
+
+    /// Folds the records into the state, and is empty.
+    pub(crate) fn apply(&mut self, state: &mut State) -> Result<(), Contradiction> {
+        for r in self.records.drain(..) {
+            match r {
+                Staging::Op { op, meta, .. } => state.apply_op(&op, meta.time)?,
+                Staging::Message { payload, tokens, meta, .. } => state.apply_message(MessageFacts {
+                    seq: meta.seq,
+                    bytes: payload.len() as u64,
+                    tokens: u64::from(tokens),
+                    time: meta.time,
+                })?,
+                Staging::Mark { .. } => state.apply_ignored(),
+            }
+        }
+        Ok(())
+    }
+}
