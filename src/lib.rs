@@ -1,5 +1,4 @@
 //! sessionlog: a durable, embedded store for the sessions of agent runtimes.
-#![allow(missing_docs, dead_code, unused_imports, reason = "under construction")]
 
 mod codec;
 mod error;
@@ -8,7 +7,19 @@ pub mod fs;
 mod ids;
 pub mod limits;
 mod log;
+mod recovery;
+mod session;
 mod state;
+mod store;
 
+pub use codec::Codec;
 pub use error::{Error, ErrorKind, Outcome, Result};
+pub use format::Lineage;
 pub use ids::{BirthId, Incarnation, SessionId, StoreId};
+pub use log::{Message, Payload};
+pub use recovery::{Finding, Report};
+pub use session::{
+    AppendOptions, Appended, Archive, ArchiveOutcome, Batch, Durability, Keep, Messages, NewMessage, OpenState,
+    Reader, Session, SessionInfo, Ticket,
+};
+pub use store::{Event, ListOptions, Listing, Options, SortBy, Store, StoreStats};

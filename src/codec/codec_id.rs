@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 /// It is a label for readers. The store itself never looks into a payload, and a codec that it does not know
 /// is as good as any other. Two codecs are equal if their bytes are.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) enum Codec {
+pub enum Codec {
     /// Bytes with a meaning that the caller knows. The byte 0.
     #[default]
     Bytes,
@@ -20,7 +20,7 @@ pub(crate) enum Codec {
 
 impl Codec {
     /// The codec with this byte.
-    pub(crate) const fn from_u8(byte: u8) -> Codec {
+    pub const fn from_u8(byte: u8) -> Codec {
         match byte {
             0 => Codec::Bytes,
             1 => Codec::Json,
@@ -29,7 +29,7 @@ impl Codec {
     }
 
     /// Its byte.
-    pub(crate) const fn to_u8(self) -> u8 {
+    pub const fn to_u8(self) -> u8 {
         match self {
             Codec::Bytes => 0,
             Codec::Json => 1,

@@ -4,5 +4,5 @@
 mod codec_id;
 mod json;
 
-pub(crate) use codec_id::Codec;
-pub(crate) use json::{JsonFault, from_json, to_json};
+pub use codec_id::Codec;
+pub(crate) use json::{from_json, to_json};

@@ -8,6 +8,7 @@
 //! allocation on their account.
 
 pub(crate) mod bin;
+pub(crate) mod catalog;
 mod builder;
 pub(crate) mod extras;
 pub(crate) mod frame;
@@ -20,6 +21,7 @@ mod sum;
 #[cfg(test)]
 mod tests;
 
+pub use catalog::Lineage;
 pub(crate) use builder::{Finished, FrameBuilder};
 pub(crate) use extras::Extras;
 pub(crate) use frame::{

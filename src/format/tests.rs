@@ -438,7 +438,7 @@ fn worked_example() -> Vec<u8> {
     let mut builder = FrameBuilder::new();
     let mut head = FrameHeader {
         kind: FrameKind::Snapshot,
-        prev_crc: segment.crc(),
+        prev_crc: 0,
         prev_len: 0,
         first_position: 0,
         base: 0,

@@ -3,6 +3,7 @@
 
 mod message;
 mod names;
+pub(crate) mod catalog;
 pub(crate) mod queue;
 mod resync;
 pub(crate) mod scan;

@@ -66,7 +66,7 @@ impl Tail {
         let corrupt = |at: u64, what: String| Error::corrupt(path, at, what);
 
         let mut offset = start;
-        let (mut last_crc, mut last_len) = (segment.header_crc, 0u32);
+        let (mut last_crc, mut last_len) = (0u32, 0u32);
         let mut state = None;
         let (mut low, mut low_seq) = (segment.header.first_position, None);
         while offset < carry_end {

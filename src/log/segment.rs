@@ -23,8 +23,6 @@ pub(crate) struct Segment {
     pub(crate) file: Arc<dyn File>,
     pub(crate) path: PathBuf,
     pub(crate) header: SegmentHeader,
-    /// The checksum of the header: the first frame's predecessor.
-    pub(crate) header_crc: u32,
     pub(crate) seed: Seed,
     map: OnceLock<Option<Arc<Buffer>>>,
 }
@@ -70,9 +68,8 @@ impl Segment {
         if owner.birth.is_some_and(|birth| birth != header.birth) {
             return Err(Error::corrupt(&path, 32, "it belongs to another session, or to an earlier life of this one"));
         }
-        let header_crc = header.crc();
         let seed = header.seed();
-        Ok(Segment { file, path, header, header_crc, seed, map: OnceLock::new() })
+        Ok(Segment { file, path, header, seed, map: OnceLock::new() })
     }
 
     /// The first `len` bytes, mapped, if this platform and file system can; kept for the next caller. Only for

@@ -377,31 +377,31 @@ impl Stream {
             return true;
         }
         let Some((run, stop)) = &mut self.run else { return true };
+        let (base, stop, segment) = (run.offset, *stop, run.segment.clone());
         match run.step() {
             Step::Frame(frame, buffer, at) => {
                 let h = frame.header();
                 let (kind, first, end, len) = (h.kind, h.first_position, frame.end_position(), frame.len() as u64);
-                if first >= *stop && kind != FrameKind::Snapshot {
+                if first >= stop && kind != FrameKind::Snapshot {
                     self.finish_run();
                     return true;
                 }
                 if kind != FrameKind::Snapshot && end > extent.from {
                     let Some(front) = self.extents.front_mut() else { return false };
-                    let base = run.offset;
                     for r in frame.records() {
-                        let inside = r.position >= extent.from && r.position < *stop;
+                        let inside = r.position >= extent.from && r.position < stop;
                         let wanted = r.seq >= front.seq && r.seq < front.end();
                         if r.kind != RecordKind::Message || !inside || !wanted {
                             continue;
                         }
                         if r.seq > front.seq && !self.failed {
-                            self.ready.push_back(Err(missing(&run.segment, base, front.seq, r.seq)));
+                            self.ready.push_back(Err(missing(&segment, base, front.seq, r.seq)));
                         }
                         self.failed = false;
                         front.count = front.end() - r.seq - 1;
                         front.seq = r.seq + 1;
                         if let Err(fault) = r.verify() {
-                            self.ready.push_back(Err(Error::corrupt(&run.segment.path, r.body_offset, format!("message {}: {fault}", r.seq))));
+                            self.ready.push_back(Err(Error::corrupt(&segment.path, r.body_offset, format!("message {}: {fault}", r.seq))));
                             continue;
                         }
                         let body = at + (r.body_offset - base) as usize;

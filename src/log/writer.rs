@@ -105,6 +105,8 @@ pub(crate) struct Birth {
     low: u64,
     low_seq: Option<u64>,
     next_seq: u64,
+    /// The sequence behind the messages carried so far.
+    carried_next: u64,
     position: u64,
 }
 
@@ -123,6 +125,7 @@ impl Birth {
             low: header.first_position,
             low_seq: None,
             next_seq: state.next,
+            carried_next: 0,
             position: state.position,
             bytes: vec![0; SegmentHeader::LEN],
             builder: FrameBuilder::new(),
@@ -161,7 +164,9 @@ impl Birth {
         let Some(first) = frame.records().find(wanted).map(|r| r.position) else { return };
         let messages = || frame.records().filter(wanted).filter(|r| r.kind == RecordKind::Message);
         let n = messages().count() as u64;
-        let base = messages().next().map_or(self.low_seq.unwrap_or(self.next_seq), |r| r.seq);
+        // Readers find their way by the sequence behind each frame: it never falls within the block.
+        let base = messages().next().map_or(self.carried_next, |r| r.seq);
+        self.carried_next = base + n;
         if n > 0 && self.low_seq.is_none() {
             self.low_seq = Some(base);
         }

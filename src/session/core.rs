@@ -87,6 +87,18 @@ impl Shared {
         self.marked = log.marked;
     }
 
+    pub(crate) fn end_offset(&self) -> u64 {
+        self.end.1
+    }
+
+    pub(crate) fn active_number(&self) -> u64 {
+        self.active.info.number
+    }
+
+    pub(crate) fn active_salt(&self) -> u64 {
+        self.active.info.salt
+    }
+
     /// Whether something written is not synced, and whether something synced is above the last mark.
     pub(crate) fn lag(&self) -> (bool, bool) {
         (self.mark < self.end.0, self.marked < self.mark)

@@ -136,7 +136,7 @@ pub(crate) struct LoadedTail {
 /// # Errors
 /// `Corrupt` if no segment has a readable state; `Unsupported` for a newer format; `Conflict` if the
 /// directory belongs to another id whose name is the same.
-pub(crate) fn load_tail(env: &Env, id: &SessionId, dir: &dyn Dir) -> Result<LoadedTail> {
+pub(crate) fn load_tail(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTail> {
     // A segment that vanishes between listing and opening was released: the listing has changed, look again.
     let mut last = None;
     for _ in 0..16 {
@@ -145,25 +145,31 @@ pub(crate) fn load_tail(env: &Env, id: &SessionId, dir: &dyn Dir) -> Result<Load
             other => return other,
         }
     }
-    Err(last.map_or_else(|| Error::new(ErrorKind::NotFound, "open a session").session(id), |e| e.session(id)))
+    Err(last.unwrap_or_else(|| Error::new(ErrorKind::NotFound, "open a session").path(dir.path())))
 }
 
-fn try_load(env: &Env, id: &SessionId, dir: &dyn Dir) -> Result<LoadedTail> {
-    let entries = dir.list().map_err(|e| Error::io("list a session", dir.path(), e).session(id))?;
+fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTail> {
+    let named = |e: Error| match id {
+        Some(id) => e.session(id),
+        None => e,
+    };
+    let entries = dir.list().map_err(|e| Error::io("list a session", dir.path(), e)).map_err(named)?;
     let names: Vec<String> = entries.into_iter().map(|e| e.name).collect();
     let number = names.iter().filter_map(|n| parse_segment_name(n)).max().ok_or_else(|| {
-        Error::corrupt(dir.path(), 0, "the session's directory holds no segment").session(id)
+        named(Error::corrupt(dir.path(), 0, "the session's directory holds no segment"))
     })?;
     let owner = Owner { store: env.layout.id, birth: None };
-    let segment = Segment::open(dir, number, owner).map_err(|e| e.session(id))?;
-    let tail = Tail::open(Arc::new(segment)).map_err(|e| e.session(id))?;
-    if tail.state.id != *id {
+    let segment = Segment::open(dir, number, owner).map_err(named)?;
+    let tail = Tail::open(Arc::new(segment)).map_err(named)?;
+    if let Some(id) = id
+        && tail.state.id != *id
+    {
         return Err(Error::new(ErrorKind::Conflict, "open a session").session(id).path(dir.path()).hint(format!(
             "its directory belongs to session {:?}: the two ids have the same hash, so one needs another id",
             tail.state.id
         )));
     }
-    let witness = env.catalog.witness(id, &tail.state.birth)?;
+    let witness = env.catalog.witness(&tail.state.id, &tail.state.birth)?;
     let mut successor = None;
     let mut cut = None;
     if let Some(w) = witness {

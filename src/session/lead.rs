@@ -17,7 +17,8 @@ use super::pending::{AppendOp, Control, Done, Pending, PendingOp, Reply};
 use super::writer::{Fault, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::state::{KeyEntry, Op, State};
+use crate::log::view::View;
+use crate::state::{KeyEntry, Op, State, Sums};
 use crate::store::Job;
 
 /// After so long without a commit a mark is written, so that little lies above the last one.
@@ -92,7 +93,7 @@ fn group_end(core: &Core, ops: &[PendingOp], at: usize, first: &AppendOp) -> usi
 }
 
 /// Runs `work` on the open writer; a fault that says so poisons it.
-fn with_writer<T>(
+pub(crate) fn with_writer<T>(
     core: &Arc<Core>,
     phase: &mut Phase,
     work: impl FnOnce(&mut Writer) -> Result<T, Fault>,
@@ -354,11 +355,11 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
         let live = archived.end..next;
         Ok(Done::Archived(Box::new(ArchiveOutcome { archive, archived, live })))
     };
-    // The writer begins first: a new segment changes where the records are.
-    let cut = core.with_shared(|s| find_cut(s, keep)).transpose()?;
-    let (Some(cut), Some((base, next))) = (cut, core.with_shared(|s| (s.state.base, s.state.next))) else {
+    let Some(live) = core.with_shared(Live::of) else {
         return Err(Error::new(ErrorKind::NotFound, "archive").session(&core.id));
     };
+    let (base, next) = (live.base, live.next);
+    let cut = find_cut(&live, keep)?;
     if cut.upto == base {
         return outcome(None, base..base, next);
     }
@@ -385,23 +386,38 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
     outcome(Some(number), base..cut.upto, next)
 }
 
+/// The live range, taken out of the lock: the way back over it may read the disk.
+struct Live {
+    base: u64,
+    next: u64,
+    position: u64,
+    sums: Sums,
+    view: View,
+}
+
+impl Live {
+    fn of(shared: &Shared) -> Live {
+        let s = &shared.state;
+        let view = shared.view(s.live.clone());
+        Live { base: s.base, next: s.next, position: s.position, sums: s.live_sums, view }
+    }
+}
+
 /// Where the live range is cut: walks back over what is kept.
-fn find_cut(shared: &Shared, keep: Keep) -> Result<Cut> {
-    let s = &shared.state;
-    let all = Cut { upto: s.next, at: s.position, bytes: s.live_sums.bytes, tokens: s.live_sums.tokens };
+fn find_cut(s: &Live, keep: Keep) -> Result<Cut> {
+    let all = Cut { upto: s.next, at: s.position, bytes: s.sums.bytes, tokens: s.sums.tokens };
     if matches!(keep, Keep::Nothing | Keep::Messages(0) | Keep::Turns(0)) {
         return Ok(all);
     }
     let nothing = || Cut { upto: s.base, at: 0, bytes: 0, tokens: 0 };
-    if matches!(keep, Keep::Messages(n) if n >= s.message_count) {
+    if matches!(keep, Keep::Messages(n) if n >= s.next - s.base) {
         return Ok(nothing());
     }
     let mut cut = all;
     let (mut kept, mut turns, mut bytes, mut tokens) = (0u64, 0u64, 0u64, 0u64);
     let mut pending = None;
     let mut done = false;
-    let view = shared.view(s.live.clone());
-    view.walk_back(|head| {
+    s.view.walk_back(|head| {
         kept += 1;
         bytes += head.bytes;
         tokens += head.tokens;
@@ -409,8 +425,8 @@ fn find_cut(shared: &Shared, keep: Keep) -> Result<Cut> {
         let here = Cut {
             upto: head.seq,
             at: head.position,
-            bytes: s.live_sums.bytes.saturating_sub(bytes),
-            tokens: s.live_sums.tokens.saturating_sub(tokens),
+            bytes: s.sums.bytes.saturating_sub(bytes),
+            tokens: s.sums.tokens.saturating_sub(tokens),
         };
         let (take, stop) = match keep {
             Keep::Messages(n) => (true, kept >= n),
@@ -436,7 +452,7 @@ fn find_cut(shared: &Shared, keep: Keep) -> Result<Cut> {
 }
 
 /// Arranges what is to be done later: an interval sync, a mark when the session is idle.
-fn schedule(core: &Arc<Core>) {
+pub(crate) fn schedule(core: &Arc<Core>) {
     let lag = core.with_shared(|s| s.lag());
     let Some((unsynced, unmarked)) = lag else { return };
     if unsynced && !core.timers.sync.swap(true, Ordering::AcqRel) {

@@ -36,7 +36,7 @@ impl Core {
             };
             // The lock of a session that was replaced between the two steps is worth nothing: start over.
             let Some(lock) = lock(&self.env, &self.id, &*dir)? else { continue };
-            let loaded = load_tail(&self.env, &self.id, &*dir)?;
+            let loaded = load_tail(&self.env, Some(&self.id), &*dir)?;
             let state = &loaded.tail.state;
             let now = Seen { birth: state.birth, position: state.position };
             let (writer, shared) = Writer::found(&self.env, dir, lock, loaded);

@@ -122,7 +122,7 @@ impl Writer {
         }
         if let Err(e) = shard.rename(&temp, &*shard, &id.dir_name()) {
             discard(&*shard, &temp);
-            let _ = env.catalog.record(CatalogEntry::Removed { id: id.clone(), birth: state.birth });
+            let _ = env.catalog.record(CatalogEntry::Removed { id: id.clone(), birth: state.birth, incarnation });
             return Err(io(e));
         }
         // From here on the session may exist. A failed sync leaves that open; the disk will tell.
@@ -306,8 +306,11 @@ impl Writer {
 
     /// Writes a mark: everything before it is durable. Not synced itself, and nobody waits for it.
     pub(crate) fn write_mark(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
-        let (Some(log), Some(s)) = (&mut self.log, shared.lock().as_ref()) else { return Ok(()) };
-        self.staged.begin(&s.state, s.state.clock(env.now()));
+        let Some(log) = &mut self.log else { return Ok(()) };
+        match shared.lock().as_ref() {
+            Some(s) => self.staged.begin(&s.state, s.state.clock(env.now())),
+            None => return Ok(()),
+        }
         self.staged.mark();
         let Some(after) = self.staged.after() else { return Ok(()) };
         log.write(self.staged.records(&[]), 0, after, false)?;

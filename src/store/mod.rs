@@ -8,12 +8,13 @@ mod options;
 mod registry;
 mod remove;
 mod stats;
+#[expect(clippy::module_inception, reason = "the folder is the store with its parts, the file its handle")]
 mod store;
 
 pub(crate) use env::{Env, Lease};
 pub use io_thread::Event;
 pub(crate) use io_thread::Job;
-pub use list::{ListOptions, SortBy};
+pub use list::{ListOptions, Listing, SortBy};
 pub(crate) use layout::Layout;
 pub use options::Options;
 pub(crate) use options::Settings;

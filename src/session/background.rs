@@ -1,0 +1,76 @@
+//! What the store's thread does for a session.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::core::{Core, Phase};
+use super::lead::{lead, schedule, with_writer};
+use crate::error::Result;
+
+impl Core {
+    /// Leads the commits of everything that waits.
+    pub(crate) fn drain(self: &Arc<Core>) {
+        while self.queue.has_orphans() {
+            if !self.queue.lead_pending(&mut |batch, out| lead(self, batch, out)) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn is_open(&self, phase: &Phase) -> bool {
+        matches!(phase, Phase::Open(_))
+    }
+
+    /// Syncs what was appended as `Buffered`.
+    pub(crate) fn background_sync(self: &Arc<Core>) -> Result<()> {
+        let mut phase = self.phase.lock();
+        if !self.is_open(&phase) {
+            return Ok(());
+        }
+        with_writer(self, &mut phase, |w| w.settle(&self.shared, true))
+    }
+
+    /// Writes a mark if the session is idle, so that little lies above the last one.
+    pub(crate) fn background_mark(self: &Arc<Core>, used: u64) -> Result<()> {
+        let Some(mut phase) = self.phase.try_lock() else { return Ok(()) };
+        if !self.is_open(&phase) {
+            return Ok(());
+        }
+        if self.used.load(Ordering::Relaxed) != used {
+            drop(phase);
+            schedule(self);
+            return Ok(());
+        }
+        let due = self.with_shared(|s| s.lag()).is_some_and(|(unsynced, unmarked)| unmarked && !unsynced);
+        if !due {
+            return Ok(());
+        }
+        with_writer(self, &mut phase, |w| w.write_mark(&self.env, &self.shared))
+    }
+
+    /// Pays what archives owe.
+    pub(crate) fn background_truncate(self: &Arc<Core>) -> Result<()> {
+        let mut phase = self.phase.lock();
+        if !self.is_open(&phase) {
+            return Ok(());
+        }
+        with_writer(self, &mut phase, |w| {
+            w.truncate(&self.env, &self.shared)?;
+            w.release(&self.env, &self.shared)
+        })
+    }
+
+    /// Closes the session if nobody has a handle on it and it was not used for a while.
+    pub(crate) fn background_linger(self: &Arc<Core>, used: u64) -> Result<()> {
+        if self.handles.load(Ordering::Acquire) > 0 {
+            return Ok(());
+        }
+        if self.used.load(Ordering::Relaxed) != used {
+            self.linger();
+            return Ok(());
+        }
+        let result = self.park();
+        self.env.forget(self);
+        result
+    }
+}

@@ -1,0 +1,254 @@
+//! Reading a session without becoming its writer.
+
+use std::fmt;
+use std::io;
+use std::ops::RangeBounds;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+
+use super::archive::Archive;
+use super::files::{load_tail, locate, still_there};
+use super::handle::{bounds, tail_within};
+use super::info::{OpenState, SessionInfo};
+use super::read::Messages;
+use super::writer::view_of_tail;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::Dir;
+use crate::ids::SessionId;
+use crate::log::scan::{Ending, Tail};
+use crate::log::segment_name;
+use crate::log::view::View;
+use crate::log::Message;
+use crate::recovery::Report;
+use crate::state::{Extent, State};
+use crate::store::Env;
+
+/// Reads a session that some other process, or nobody, writes to. Takes no lock, writes nothing, and never
+/// sees half of a commit.
+///
+/// Each call looks at the log as it is on disk at that moment. What the writer of another process has
+/// acknowledged is seen at once (it is in the file before it is acknowledged); the newest messages may be
+/// there before they are durable, and then say so: see [`Message::is_confirmed`].
+pub struct Reader {
+    env: Arc<Env>,
+    id: SessionId,
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    dir: Arc<dyn Dir>,
+    tail: Tail,
+    report: Report,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Reader").field(&self.id).finish()
+    }
+}
+
+impl Reader {
+    /// `None` if there is no such session.
+    pub(crate) fn open(env: &Arc<Env>, id: &SessionId) -> Result<Option<Reader>> {
+        Ok(look(env, id)?.map(|seen| Reader { env: env.clone(), id: id.clone(), seen: Mutex::new(seen) }))
+    }
+
+    /// The session in the directory of this name, whatever its id; `None` if it went.
+    pub(crate) fn open_dir(env: &Arc<Env>, name: &str) -> Result<Option<Reader>> {
+        let Some((shard, dir)) = open_by_name(env, name)? else { return Ok(None) };
+        let loaded = match load_tail(env, None, &*dir) {
+            Ok(loaded) => loaded,
+            // It may have gone between the two steps; if it is still there, the error is true.
+            Err(e) => {
+                let there = shard.stat(name).is_ok_and(|s| dir.ident().is_ok_and(|i| i == s.ident));
+                return if there { Err(e) } else { Ok(None) };
+            }
+        };
+        let id = loaded.tail.state.id.clone();
+        let seen = Seen { dir, tail: loaded.tail, report: loaded.plan.report };
+        Ok(Some(Reader { env: env.clone(), id, seen: Mutex::new(seen) }))
+    }
+
+    /// The session's id.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Looks at the disk again.
+    fn refresh(&self) -> Result<parking_lot::MutexGuard<'_, Seen>> {
+        self.env.check()?;
+        let mut seen = self.seen.lock();
+        let next = segment_name(seen.tail.segment.header.number + 1);
+        let moved = seen.tail.next.is_some()
+            || match seen.dir.stat(&next) {
+                Ok(_) => true,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+                Err(e) => return Err(Error::io("look at a session", seen.dir.path().join(next), e)),
+            };
+        if moved || !still_there(&self.env, &self.id, &*seen.dir)? {
+            *seen = look(&self.env, &self.id)?.ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, "read a session").session(&self.id).hint("it was removed")
+            })?;
+        } else {
+            seen.tail.advance()?;
+        }
+        Ok(seen)
+    }
+
+    /// The live messages, in order.
+    ///
+    /// # Errors
+    /// `NotFound` if the session was removed; `Corrupt` if no state can be read (damage to single messages
+    /// comes as items); `Closed`, `Io`.
+    pub fn load(&self) -> Result<Messages> {
+        self.range(..)
+    }
+
+    /// The last `n` live messages, in order.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn tail(&self, n: u64) -> Result<Messages> {
+        let (view, base, next) = self.fresh_view(|s| s.live.clone())?;
+        Ok(Messages::new(view.messages(next.saturating_sub(n).max(base), next, false)))
+    }
+
+    /// As many of the last live messages as have at most `bytes` bytes of payload together.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn tail_bytes(&self, bytes: u64) -> Result<Messages> {
+        let (view, _, next) = self.fresh_view(|s| s.live.clone())?;
+        tail_within(&view, next, bytes, |head| head.bytes)
+    }
+
+    /// As many of the last live messages as have at most `tokens` estimated tokens together.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn tail_tokens(&self, tokens: u64) -> Result<Messages> {
+        let (view, _, next) = self.fresh_view(|s| s.live.clone())?;
+        tail_within(&view, next, tokens, |head| head.tokens)
+    }
+
+    /// The live messages with sequences in `range`, in order.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn range(&self, range: impl RangeBounds<u64>) -> Result<Messages> {
+        let (view, base, next) = self.fresh_view(|s| s.live.clone())?;
+        let (from, to) = bounds(&range, base, next);
+        Ok(Messages::new(view.messages(from, to, true)))
+    }
+
+    /// The live message `seq`, or `None` if it is not live.
+    ///
+    /// # Errors
+    /// As [`Reader::load`], and `Corrupt` if this message is damaged.
+    pub fn get(&self, seq: u64) -> Result<Option<Message>> {
+        let (view, base, next) = self.fresh_view(|s| s.live.clone())?;
+        if (base..next).contains(&seq) { view.messages(seq, seq + 1, false).next().transpose() } else { Ok(None) }
+    }
+
+    /// Counters, ranges, times, attributes.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn info(&self) -> Result<SessionInfo> {
+        let seen = self.refresh()?;
+        let open = if seen.tail.ending == Ending::Clean { OpenState::Closed } else { OpenState::Open };
+        Ok(SessionInfo::of_state(&seen.tail.state, open))
+    }
+
+    /// The attributes.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn attributes(&self) -> Result<Map<String, Value>> {
+        Ok(self.refresh()?.tail.state.attributes.0.clone())
+    }
+
+    /// The archives, oldest first.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn archives(&self) -> Result<Vec<Archive>> {
+        Ok(self.refresh()?.tail.state.archives.iter().map(Archive::from).collect())
+    }
+
+    /// The messages of an archive, in order.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no archive of this number; otherwise as [`Reader::load`].
+    pub fn archived(&self, number: u64) -> Result<Messages> {
+        let (view, ..) =
+            self.fresh_view(|s| s.archive(number).map(|a| a.extents.clone()).unwrap_or_default())?;
+        if view.extents.is_empty() {
+            return Err(Error::new(ErrorKind::NotFound, "read an archive")
+                .session(&self.id)
+                .hint(format!("there is no archive {number}; archives() lists them")));
+        }
+        Ok(Messages::new(view.messages(0, u64::MAX, true)))
+    }
+
+    /// What was found when the session was last looked at as a whole. While a writer is at work its end is not
+    /// a clean one, which is no fault.
+    pub fn report(&self) -> Report {
+        self.seen.lock().report.clone()
+    }
+
+    fn fresh_view(&self, extents: impl Fn(&State) -> Vec<Extent>) -> Result<(View, u64, u64)> {
+        let seen = self.refresh()?;
+        Ok(view_of(&self.env, &seen, extents))
+    }
+
+    /// The view as it was read, without looking again.
+    pub(crate) fn view(&self, extents: impl Fn(&State) -> Vec<Extent>) -> (View, u64, u64) {
+        view_of(&self.env, &self.seen.lock(), extents)
+    }
+
+    /// The state as it was read, without looking again.
+    pub(crate) fn with_state<T>(&self, f: impl FnOnce(&State) -> T) -> T {
+        f(&self.seen.lock().tail.state)
+    }
+
+    pub(crate) fn ended_clean(&self) -> bool {
+        self.seen.lock().tail.ending == Ending::Clean
+    }
+}
+
+fn view_of(env: &Env, seen: &Seen, extents: impl Fn(&State) -> Vec<Extent>) -> (View, u64, u64) {
+    let mut view = view_of_tail(env, seen.dir.clone(), &seen.tail);
+    let state = &seen.tail.state;
+    view.extents = extents(state);
+    (view, state.base, state.next)
+}
+
+/// Reads the session anew. A directory that is replaced meanwhile makes this start over.
+fn look(env: &Arc<Env>, id: &SessionId) -> Result<Option<Seen>> {
+    let mut last = None;
+    for _ in 0..16 {
+        let Some(dir) = locate(env, id)? else { return Ok(None) };
+        match load_tail(env, Some(id), &*dir) {
+            Ok(loaded) => {
+                return Ok(Some(Seen { dir, tail: loaded.tail, report: loaded.plan.report }));
+            }
+            // It may have gone between the two steps; if it is still there, the error is true.
+            Err(e) if !still_there(env, id, &*dir)? => last = Some(e),
+            Err(e) => return Err(e),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::new(ErrorKind::Conflict, "read a session").session(id)))
+}
+
+fn open_by_name(env: &Env, name: &str) -> Result<Option<(Arc<dyn Dir>, Arc<dyn Dir>)>> {
+    let shard = name.rsplit_once('~').and_then(|(_, hash)| hash.get(..2)).unwrap_or_default();
+    let opened = env.layout.sessions.open_dir(shard).and_then(|s| Ok((s.clone(), s.open_dir(name)?)));
+    match opened {
+        Ok(both) => Ok(Some(both)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("open a session", env.layout.sessions.path().join(shard).join(name), e)),
+    }
+}

@@ -1,0 +1,58 @@
+//! The outcome of an append that was handed over and not waited for.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::message::Appended;
+use super::pending::{Done, Reply};
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::queue;
+
+/// An append under way. It happens whether or not anybody looks: dropping a ticket withdraws nothing.
+///
+/// A plain `Future`, for any runtime; polling never does I/O. Or wait for it with [`Ticket::wait`].
+#[must_use = "the ticket tells whether the append succeeded"]
+pub struct Ticket {
+    inner: queue::Ticket<Reply>,
+}
+
+impl Ticket {
+    pub(crate) fn new(inner: queue::Ticket<Reply>) -> Ticket {
+        Ticket { inner }
+    }
+
+    /// Blocks until the append is acknowledged.
+    ///
+    /// # Errors
+    /// As [`crate::Session::append_with`].
+    pub fn wait(self) -> Result<Appended> {
+        appended(self.inner.wait_passive())
+    }
+
+    /// The outcome, if it is there already.
+    pub fn try_get(&self) -> Option<Result<Appended>> {
+        self.inner.try_get().map(appended)
+    }
+}
+
+pub(crate) fn appended(reply: Reply) -> Result<Appended> {
+    match reply? {
+        Done::Appended(a) => Ok(a),
+        _ => Err(Error::new(ErrorKind::Io, "append").hint("the answer of another op arrived").unknown()),
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<Appended>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Appended>> {
+        Pin::new(&mut self.inner).poll(cx).map(appended)
+    }
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ticket").field("done", &self.inner.is_done()).finish()
+    }
+}

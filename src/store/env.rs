@@ -1,0 +1,226 @@
+//! What the sessions of one open store share.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::io_thread::{Event, IoThread};
+use super::layout::Layout;
+use super::options::Settings;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::Fs;
+use crate::ids::SessionId;
+use crate::log::catalog::Catalog;
+use crate::session::{Closing, Core};
+
+/// An open store, behind all its handles. It lives as long as the last session or background job that knows
+/// it; what callers hold is a [`Lease`].
+pub(crate) struct Env {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) layout: Layout,
+    pub(crate) settings: Settings,
+    pub(crate) catalog: Catalog,
+    pub(crate) io: IoThread,
+    process: u32,
+    closed: AtomicBool,
+    clock: AtomicU64,
+    open_count: AtomicUsize,
+    sessions: Mutex<HashMap<SessionId, Arc<Core>>>,
+}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env").field("root", &self.layout.root.path()).finish_non_exhaustive()
+    }
+}
+
+impl Env {
+    pub(crate) fn new(fs: Arc<dyn Fs>, layout: Layout, settings: Settings) -> Arc<Env> {
+        let catalog = Catalog::new(fs.clone(), layout.catalog.clone(), layout.id, settings.read_only);
+        Arc::new(Env {
+            process: fs.process(),
+            catalog,
+            io: IoThread::new(settings.events.clone()),
+            closed: AtomicBool::new(false),
+            clock: AtomicU64::new(0),
+            open_count: AtomicUsize::new(0),
+            sessions: Mutex::new(HashMap::new()),
+            fs,
+            layout,
+            settings,
+        })
+    }
+
+    /// Whether this process is a fork of the one that opened the store.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.fs.process() != self.process
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Every call begins here.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_forked() {
+            return Err(Error::new(ErrorKind::Forked, "use a store")
+                .path(self.layout.root.path())
+                .hint("open the store anew in this process"));
+        }
+        if self.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "use a store").path(self.layout.root.path()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.settings.read_only {
+            return Err(Error::new(ErrorKind::ReadOnly, "write to a store")
+                .path(self.layout.root.path())
+                .hint("it was opened with Options::read_only(true)"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.fs.now()
+    }
+
+    /// Counts uses, to tell which session was used longest ago.
+    pub(crate) fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn random_u64(&self) -> Result<u64> {
+        let mut bytes = [0; 8];
+        self.fs
+            .random(&mut bytes)
+            .map_err(|e| Error::io("get random numbers", self.layout.root.path(), e))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Whether sealed segments may be mapped.
+    pub(crate) fn maps(&self) -> bool {
+        self.settings.map && !self.layout.network
+    }
+
+    /// Makes durable the directories in which a session's own directory stands.
+    pub(crate) fn sync_parents(&self, id: &SessionId) -> Result<()> {
+        let sessions = &self.layout.sessions;
+        let io = |e| Error::io("sync a directory", sessions.path().join(id.shard()), e).session(id);
+        sessions.open_dir(&id.shard()).and_then(|shard| shard.sync()).map_err(io)?;
+        sessions.sync().map_err(io)
+    }
+
+    /// The session's place in this process, made if it is not there.
+    pub(crate) fn core(self: &Arc<Env>, id: &SessionId) -> Arc<Core> {
+        let mut sessions = self.sessions.lock();
+        match sessions.get(id) {
+            Some(core) => core.clone(),
+            None => {
+                let core = Core::new(self, id.clone());
+                sessions.insert(id.clone(), core.clone());
+                core
+            }
+        }
+    }
+
+    pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<Core>> {
+        self.sessions.lock().get(id).cloned()
+    }
+
+    /// A session was opened for writing: if there are too many, the one used longest ago is parked.
+    pub(crate) fn opened(&self, core: &Arc<Core>) {
+        let open = self.open_count.fetch_add(1, Ordering::AcqRel) + 1;
+        if open > self.settings.max_open {
+            self.park_one(core);
+        }
+    }
+
+    pub(crate) fn closed(&self, _core: &Core) {
+        self.open_count.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn park_one(&self, keep: &Arc<Core>) {
+        let mut candidates: Vec<Arc<Core>> =
+            self.sessions.lock().values().filter(|c| !Arc::ptr_eq(c, keep)).cloned().collect();
+        candidates.sort_by_key(|c| c.used.load(Ordering::Relaxed));
+        for core in candidates {
+            // One that is at work now is not idle.
+            if let Some(mut phase) = core.phase.try_lock()
+                && core.is_open(&phase)
+            {
+                if let Err(e) = core.park_locked(&mut phase) {
+                    self.io.report(Event::new("park a session", Some(&core.id), e));
+                }
+                return;
+            }
+        }
+    }
+
+    /// Forgets a session that nobody has a handle on and that is not open.
+    pub(crate) fn forget(&self, core: &Arc<Core>) {
+        let mut sessions = self.sessions.lock();
+        if core.handles.load(Ordering::Acquire) == 0
+            && sessions.get(&core.id).is_some_and(|c| Arc::ptr_eq(c, core))
+        {
+            sessions.remove(&core.id);
+        }
+    }
+
+    /// A removed session leaves: the next one of this id is another.
+    pub(crate) fn evict(&self, core: &Arc<Core>) {
+        let mut sessions = self.sessions.lock();
+        if sessions.get(&core.id).is_some_and(|c| Arc::ptr_eq(c, core)) {
+            sessions.remove(&core.id);
+        }
+    }
+
+    pub(crate) fn open_sessions(&self) -> u64 {
+        self.open_count.load(Ordering::Acquire) as u64
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Core>> {
+        self.sessions.lock().values().cloned().collect()
+    }
+
+    /// Syncs and closes all sessions, ends the background work, releases every lock. Once.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.is_forked() || self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.io.stop();
+        let mut closing = Closing::default();
+        let mut result = Ok(());
+        let cores: Vec<Arc<Core>> = self.sessions.lock().drain().map(|(_, c)| c).collect();
+        for core in cores {
+            core.drain();
+            let mut phase = core.phase.lock();
+            let (one, done) = core.close_phase(&mut phase);
+            closing.absorb(one);
+            if result.is_ok() {
+                result = done;
+            }
+        }
+        // One sync of the catalog for all of them, before the first lock goes.
+        let synced = self.catalog.close();
+        closing.finish();
+        result.and(synced)
+    }
+}
+
+/// What every handle holds: when the last one goes, the store is closed.
+pub(crate) struct Lease {
+    pub(crate) env: Arc<Env>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Err(e) = self.env.close() {
+            self.env.io.report(Event::new("close the store", None, e));
+        }
+    }
+}

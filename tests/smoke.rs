@@ -1,0 +1,69 @@
+//! The shortest way through everything.
+
+use sessionlog::{Keep, Options, Store};
+
+fn texts(messages: sessionlog::Messages) -> Vec<String> {
+    messages.map(|m| String::from_utf8(m.unwrap().payload().to_vec()).unwrap()).collect()
+}
+
+#[test]
+fn append_archive_close_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = Store::open(&path).unwrap();
+    let s = store.session("chat:1").unwrap();
+    for i in 0..100u64 {
+        assert_eq!(s.append(&format!("m{i}")).unwrap().seq(), i);
+    }
+    assert_eq!(texts(s.tail(3).unwrap()), ["m97", "m98", "m99"]);
+    let out = s.archive(Keep::Messages(20)).unwrap();
+    assert_eq!((out.archived, out.live), (0..80, 80..100));
+    assert_eq!(s.message_count().unwrap(), 20);
+    assert_eq!(texts(s.load().unwrap()).len(), 20);
+    assert_eq!(texts(s.archived(1).unwrap())[79], "m79");
+    s.patch_attributes(&serde_json::json!({"title": "x"})).unwrap();
+    store.close().unwrap();
+
+    let store = Store::open(&path).unwrap();
+    let list = store.sessions().unwrap();
+    assert_eq!(list.sessions.len(), 1);
+    assert_eq!(list.sessions[0].message_count, 20);
+    assert_eq!(list.sessions[0].attributes["title"], "x");
+    let s = store.open_session("chat:1").unwrap();
+    assert!(s.report().unwrap().is_clean(), "{:?}", s.report());
+    assert_eq!(texts(s.load().unwrap()), (80..100).map(|i| format!("m{i}")).collect::<Vec<_>>());
+    assert_eq!(texts(s.archived(1).unwrap()), (0..80).map(|i| format!("m{i}")).collect::<Vec<_>>());
+    assert_eq!(s.append("m100").unwrap().seq(), 100);
+    assert_eq!(s.get(100).unwrap().unwrap().payload(), b"m100");
+    assert_eq!(s.get(85).unwrap().unwrap().payload(), b"m85");
+    assert!(store.remove_session("chat:1").unwrap());
+    assert!(!store.remove_session("chat:1").unwrap());
+    assert!(store.sessions().unwrap().sessions.is_empty());
+}
+
+#[test]
+fn many_segments_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = Options::new().create(true).segment_size(16 << 10).open(&path).unwrap();
+    let s = store.session("long").unwrap();
+    let body = |i: u64| format!("{i:04}{}", "x".repeat((i % 700) as usize));
+    for i in 0..600 {
+        s.append(&body(i)).unwrap();
+        if i % 150 == 149 {
+            s.archive(Keep::Messages(10)).unwrap();
+        }
+    }
+    assert_eq!(texts(s.load().unwrap()), (590..600).map(body).collect::<Vec<_>>());
+    let all: Vec<String> =
+        s.archives().unwrap().iter().flat_map(|a| texts(s.archived(a.number).unwrap())).collect();
+    assert_eq!(all, (0..590).map(body).collect::<Vec<_>>());
+    s.truncate().unwrap();
+    assert_eq!(texts(s.load().unwrap()), (590..600).map(body).collect::<Vec<_>>());
+    store.close().unwrap();
+    let store = Options::new().create(true).segment_size(16 << 10).open(&path).unwrap();
+    let s = store.reader("long").unwrap();
+    let all: Vec<String> =
+        s.archives().unwrap().iter().flat_map(|a| texts(s.archived(a.number).unwrap())).collect();
+    assert_eq!(all, (0..590).map(body).collect::<Vec<_>>());
+}
