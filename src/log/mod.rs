@@ -1,1 +1,2 @@
 //! log
+pub(crate) mod catalog;

@@ -1,0 +1,243 @@
+//! The bytes of a catalog file: header, marks and chained frames. `FORMAT.md` has the layout in words.
+
+use crate::ids::StoreId;
+
+mod entry;
+
+pub(crate) use entry::{CatalogEntry, EntryKind, Glance, Lineage, MAX_SUMMARY_ATTRIBUTES, Open, Summary};
+
+/// What every catalog file begins with.
+pub(crate) const MAGIC: [u8; 8] = *b"SLOGCATL";
+/// The version of the file format that this code writes, and the newest that it reads.
+pub(crate) const VERSION: u16 = 1;
+
+/// The assumed unit in which a write is torn. The header and each mark have one of their own, so that
+/// writing a mark endangers nothing else.
+const SECTOR: usize = 512;
+/// Where the longest host name ends, and the checksum of the header begins.
+const HEADER_CRC: usize = HOST + MAX_HOST;
+const HOST: usize = 60;
+/// The longest host name in a header, in bytes; a longer one is cut.
+pub(crate) const MAX_HOST: usize = 64;
+/// The bytes of the header.
+pub(crate) const HEADER: usize = HEADER_CRC + 4;
+/// Where the two marks lie.
+pub(crate) const MARKS: [usize; 2] = [SECTOR, 2 * SECTOR];
+/// The bytes of a mark.
+pub(crate) const MARK: usize = 16;
+/// Where the first frame begins.
+pub(crate) const FRAMES: usize = 3 * SECTOR;
+/// The bytes before the body of a frame: length and checksum.
+pub(crate) const FRAME_HEAD: usize = 8;
+/// The longest body of a frame, in bytes: 1 MiB.
+pub(crate) const MAX_BODY: usize = 1 << 20;
+
+const _: () = assert!(HEADER == 128 && HEADER <= SECTOR && MARK <= SECTOR);
+const _: () = assert!(FRAMES == MARKS[1] + SECTOR);
+
+/// The header of a catalog file: who writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// The store to which it belongs.
+    pub(crate) store: StoreId,
+    /// Random, in every checksum of the file; in hexadecimal it is the file's name.
+    pub(crate) salt: u64,
+    /// Random, the same in all files of one open store instance.
+    pub(crate) instance: u64,
+    /// Orders the files of one instance: a later one has a higher number.
+    pub(crate) generation: u32,
+    /// The process, for information.
+    pub(crate) pid: u32,
+    /// The machine, for information.
+    pub(crate) host: String,
+    /// When the file was started, in microseconds since 1970.
+    pub(crate) started: u64,
+}
+
+/// Why a header cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HeaderError {
+    /// It is not what was written.
+    Damaged(&'static str),
+    /// A newer program wrote it, in this version.
+    Newer(u16),
+}
+
+impl Header {
+    /// Its bytes, and the chain that continues behind them.
+    pub(crate) fn encode(&self) -> (Vec<u8>, Chain) {
+        let mut end = self.host.len().min(MAX_HOST);
+        while !self.host.is_char_boundary(end) {
+            end -= 1;
+        }
+        let host = self.host.as_bytes().get(..end).unwrap_or_default();
+        let mut out = Vec::with_capacity(HEADER);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&(end as u16).to_le_bytes());
+        out.extend_from_slice(&self.pid.to_le_bytes());
+        out.extend_from_slice(&self.store.0);
+        out.extend_from_slice(&self.salt.to_le_bytes());
+        out.extend_from_slice(&self.instance.to_le_bytes());
+        out.extend_from_slice(&self.started.to_le_bytes());
+        out.extend_from_slice(&self.generation.to_le_bytes());
+        out.extend_from_slice(host);
+        out.resize(HEADER_CRC, 0);
+        let crc = crc32fast::hash(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        (out, Chain { salt: self.salt, offset: FRAMES, crc })
+    }
+
+    /// Reads the header at the beginning of a file. Its length and the place of its checksum are the same
+    /// in all versions, so that a damaged header is never taken for a newer one.
+    pub(crate) fn decode(file: &[u8]) -> Result<(Header, Chain), HeaderError> {
+        const SHORT: HeaderError = HeaderError::Damaged("the file is too short for its header");
+        let covered = file.get(..HEADER_CRC).ok_or(SHORT)?;
+        let crc = u32::from_le_bytes(array(file, HEADER_CRC).ok_or(SHORT)?);
+        if !covered.starts_with(&MAGIC) {
+            return Err(HeaderError::Damaged("it does not begin like a catalog file"));
+        }
+        if crc32fast::hash(covered) != crc {
+            return Err(HeaderError::Damaged("the checksum of the header is wrong"));
+        }
+        let version = u16::from_le_bytes(array(file, 8).ok_or(SHORT)?);
+        if version > VERSION {
+            return Err(HeaderError::Newer(version));
+        }
+        let host_len = usize::from(u16::from_le_bytes(array(file, 10).ok_or(SHORT)?));
+        let host = covered
+            .get(HOST..HOST.saturating_add(host_len))
+            .ok_or(HeaderError::Damaged("the host name is too long"))?;
+        let salt = u64::from_le_bytes(array(file, 32).ok_or(SHORT)?);
+        let header = Header {
+            store: StoreId(array(file, 16).ok_or(SHORT)?),
+            salt,
+            instance: u64::from_le_bytes(array(file, 40).ok_or(SHORT)?),
+            generation: u32::from_le_bytes(array(file, 56).ok_or(SHORT)?),
+            pid: u32::from_le_bytes(array(file, 12).ok_or(SHORT)?),
+            host: String::from_utf8_lossy(host).into_owned(),
+            started: u64::from_le_bytes(array(file, 48).ok_or(SHORT)?),
+        };
+        Ok((header, Chain { salt, offset: FRAMES, crc }))
+    }
+}
+
+/// The bytes of a mark: everything before `durable` is on disk.
+pub(crate) fn encode_mark(salt: u64, place: usize, durable: u64) -> [u8; MARK] {
+    let mut out = [0; MARK];
+    let crc = mark_crc(salt, place, durable);
+    for (to, from) in out.iter_mut().zip(durable.to_le_bytes().into_iter().chain(crc.to_le_bytes())) {
+        *to = from;
+    }
+    out
+}
+
+/// How far the file was durable, as far as its marks tell; `None` if neither is good, which no crash
+/// leaves behind, because one of the two is always older than the last sync.
+pub(crate) fn decode_marks(salt: u64, file: &[u8]) -> Option<u64> {
+    let one = |place: usize| {
+        let durable = u64::from_le_bytes(array(file, place)?);
+        let crc = u32::from_le_bytes(array(file, place + 8)?);
+        (crc == mark_crc(salt, place, durable)).then_some(durable)
+    };
+    MARKS.into_iter().filter_map(one).max()
+}
+
+fn mark_crc(salt: u64, place: usize, durable: u64) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&salt.to_le_bytes());
+    crc.update(&(place as u64).to_le_bytes());
+    crc.update(&durable.to_le_bytes());
+    crc.finalize()
+}
+
+/// A place between two frames: what the checksum of the next one covers besides its own bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chain {
+    salt: u64,
+    offset: usize,
+    crc: u32,
+}
+
+/// What lies at a place.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step<'a> {
+    /// A good frame with this body; the chain now stands behind it.
+    Frame(&'a [u8]),
+    /// Nothing but zeros up to the end of the file.
+    End,
+    /// Something else.
+    Bad(&'static str),
+}
+
+impl Chain {
+    /// The file offset of the place.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Appends the frame of an entry to `out` and moves behind it.
+    pub(crate) fn push(&mut self, entry: &CatalogEntry, out: &mut Vec<u8>) -> Result<(), String> {
+        let start = out.len();
+        out.resize(start + FRAME_HEAD, 0);
+        let encoded = entry.encode(out);
+        let body = out.get(start + FRAME_HEAD..).unwrap_or_default();
+        let bounded = match body.len() {
+            len if len > MAX_BODY => Err(format!("an entry of {len} bytes; the limit is {MAX_BODY}")),
+            _ => Ok(()),
+        };
+        if let Err(e) = encoded.and(bounded) {
+            out.truncate(start);
+            return Err(e);
+        }
+        let len = body.len() as u32;
+        let crc = self.crc_of(len, body);
+        let head = out.iter_mut().skip(start).take(FRAME_HEAD);
+        for (to, from) in head.zip(len.to_le_bytes().into_iter().chain(crc.to_le_bytes())) {
+            *to = from;
+        }
+        self.offset += out.len() - start;
+        self.crc = crc;
+        Ok(())
+    }
+
+    /// Looks at what lies at this place of a file's bytes, and moves behind it if it is a good frame.
+    pub(crate) fn step<'a>(&mut self, file: &'a [u8]) -> Step<'a> {
+        let rest = file.get(self.offset..).unwrap_or_default();
+        let (Some(len), Some(crc)) = (array(rest, 0), array(rest, 4)) else {
+            return if rest.iter().all(|b| *b == 0) { Step::End } else { Step::Bad("a frame is cut short") };
+        };
+        let (len, crc) = (u32::from_le_bytes(len), u32::from_le_bytes(crc));
+        if len == 0 {
+            let zeros = rest.iter().all(|b| *b == 0);
+            return if zeros { Step::End } else { Step::Bad("there are bytes behind the end") };
+        }
+        let size = len as usize;
+        if size > MAX_BODY {
+            return Step::Bad("a frame is longer than the limit");
+        }
+        let Some(body) = rest.get(FRAME_HEAD..FRAME_HEAD + size) else {
+            return Step::Bad("a frame is cut short");
+        };
+        if self.crc_of(len, body) != crc {
+            return Step::Bad("the checksum of a frame is wrong");
+        }
+        self.offset += FRAME_HEAD + size;
+        self.crc = crc;
+        Step::Frame(body)
+    }
+
+    fn crc_of(&self, len: u32, body: &[u8]) -> u32 {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&self.salt.to_le_bytes());
+        crc.update(&(self.offset as u64).to_le_bytes());
+        crc.update(&self.crc.to_le_bytes());
+        crc.update(&len.to_le_bytes());
+        crc.update(body);
+        crc.finalize()
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}

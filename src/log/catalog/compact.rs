@@ -1,0 +1,110 @@
+//! Rewriting the own file without its garbage.
+//!
+//! The new file is written and synced while others go on appending to the old one. What they appended
+//! meanwhile is added under the lock, and only then the new file gets its name and takes over. So nobody waits
+//! longer than for a few short syncs.
+
+use super::file::Tail;
+use super::files;
+use super::handle::Catalog;
+use super::merge;
+use super::own::Own;
+use super::state::Lost;
+use crate::error::{Error, Result};
+use crate::format::catalog::{CatalogEntry, FRAME_HEAD, FRAMES};
+
+const DOING: &str = "compact the catalog";
+/// A shorter file (1 MiB) is not worth it.
+const LONG: u64 = 1 << 20;
+
+impl Catalog {
+    /// Rewrites the own file if it is long and more than half of it is garbage; says whether it did.
+    pub(super) fn compact(&self) -> Result<bool> {
+        let generation = {
+            let mut state = self.writable(DOING)?;
+            let Some(own) = &state.own else { return Ok(false) };
+            // What was all needed once is looked through again when it has doubled.
+            if own.end() <= LONG || own.end() < state.lean.saturating_mul(2) {
+                return Ok(false);
+            }
+            let generation = own.generation();
+            state.tail = Some(Vec::new());
+            generation
+        };
+        let result = self.rewrite(generation);
+        self.state.lock().tail = None;
+        result
+    }
+
+    fn rewrite(&self, generation: u32) -> Result<bool> {
+        let all = files::read_all(&*self.dir, &self.identity.store)?;
+        let name = match &self.writable(DOING)?.own {
+            Some(own) if own.generation() == generation => own.name().to_owned(),
+            _ => return Ok(false),
+        };
+        let Some(old) = all.sources.iter().find(|s| s.name == name) else { return Ok(false) };
+        if matches!(old.tail, Tail::Damaged(_)) || old.newer {
+            return Ok(false);
+        }
+        let chosen: Vec<bool> = all.sources.iter().map(|s| s.name == name).collect();
+        let live = merge::carry(&all.sources, &chosen, false, all.unreliable);
+        let header = {
+            let mut state = self.writable(DOING)?;
+            if size(&live) > old.end / 2 {
+                state.lean = old.end;
+                return Ok(false);
+            }
+            state.header(self.place())?
+        };
+        let mut new = Own::prepare(&*self.dir, header, &live)?;
+
+        let mut guard = self.writable(DOING)?;
+        let state = &mut *guard;
+        let current = state.own.as_ref().is_some_and(|own| own.generation() == generation);
+        let Some(tail) = state.tail.take().filter(|_| current) else {
+            new.discard(&*self.dir);
+            return Ok(false);
+        };
+        if let Err(failed) = new.append(&*self.dir, &tail) {
+            new.discard(&*self.dir);
+            return Err(failed.error);
+        }
+        if let Err(e) = new.file().sync() {
+            let error = Error::io(DOING, self.dir.path().join(new.name()), e);
+            new.discard(&*self.dir);
+            return Err(error);
+        }
+        new.synced_to(new.end());
+        if let Err(error) = new.publish(&*self.dir) {
+            // Both files may be there from now on, and the new one counts as the later. So the old one takes
+            // no more entries, and the next file is a later one than both.
+            state.lose(&error);
+            state.lost.push(Lost { own: new, error: error.clone() });
+            return Err(error);
+        }
+        let old = state.replace(new);
+        drop(guard);
+        self.wake.notify_all();
+        if let Some(old) = old {
+            // If it stays, or comes back after a crash, it is a dead file that says nothing new.
+            let _ = self.dir.remove_file(old.name()).and_then(|()| self.dir.sync());
+            old.release();
+        }
+        Ok(true)
+    }
+}
+
+/// How long a file with these entries is.
+fn size(entries: &[CatalogEntry]) -> u64 {
+    let mut scratch = Vec::new();
+    let frames: usize = entries
+        .iter()
+        .map(|entry| {
+            scratch.clear();
+            // An entry that cannot be encoded is refused when the file is written.
+            let _ = entry.encode(&mut scratch);
+            FRAME_HEAD + scratch.len()
+        })
+        .sum();
+    (FRAMES + frames) as u64
+}

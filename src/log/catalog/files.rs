@@ -1,0 +1,121 @@
+//! Reading all catalog files, while others write, adopt and compact them.
+
+use std::collections::BTreeSet;
+
+use super::file::{self, Source, Tail, Unreadable};
+use super::report::Finding;
+use crate::error::{Error, Result};
+use crate::fs::{Dir, Kind};
+use crate::ids::StoreId;
+
+/// How often everything is read again because the directory changed meanwhile.
+const ROUNDS: usize = 16;
+
+/// What is in the directory.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    pub(super) files: BTreeSet<String>,
+    pub(super) temporary: BTreeSet<String>,
+    pub(super) unknown: BTreeSet<String>,
+}
+
+/// All files, read.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    pub(super) sources: Vec<Source>,
+    pub(super) findings: Vec<Finding>,
+    /// Something may be lost that could have named any session.
+    pub(super) unreliable: bool,
+}
+
+/// Lists the directory.
+pub(super) fn names(dir: &dyn Dir) -> Result<Names> {
+    let list = dir.list().map_err(|e| Error::io("list the catalog", dir.path(), e))?;
+    let mut names = Names::default();
+    for entry in list {
+        if entry.kind == Kind::File && file::salt_in(&entry.name).is_some() {
+            names.files.insert(entry.name);
+        } else if entry.kind == Kind::File && entry.name.ends_with(".tmp") {
+            names.temporary.insert(entry.name);
+        } else {
+            names.unknown.insert(entry.name);
+        }
+    }
+    Ok(names)
+}
+
+/// Reads all files. Entries move from file to file when one is adopted or compacted, so what was read counts
+/// only if the same files were there before and after; otherwise all are read again.
+pub(super) fn read_all(dir: &dyn Dir, store: &StoreId) -> Result<Files> {
+    let mut before = names(dir)?;
+    let mut rounds = 0;
+    loop {
+        rounds += 1;
+        let mut files = Files::default();
+        let complete = before.files.iter().all(|name| match file::load(dir, name, store) {
+            Some(read) => {
+                files.add(name, read);
+                true
+            }
+            None => false,
+        });
+        let after = names(dir)?;
+        let settled = complete && after.files == before.files;
+        if settled || rounds == ROUNDS {
+            for name in &after.unknown {
+                files.find(name, 0, "no file of the catalog is named like this; it was ignored");
+            }
+            if !settled {
+                files.unreliable = true;
+                files.find("", 0, "the catalog kept changing while it was read");
+            }
+            return Ok(files);
+        }
+        before = after;
+    }
+}
+
+impl Files {
+    pub(super) fn find(&mut self, file: &str, offset: u64, text: impl Into<String>) {
+        self.findings.push(Finding { file: file.to_owned(), offset, text: text.into() });
+    }
+
+    /// Takes in what was read from one file.
+    pub(super) fn add(&mut self, name: &str, read: Result<Source, Unreadable>) {
+        let source = match read {
+            Ok(source) => source,
+            Err(why) => {
+                self.unreliable |= !matches!(why, Unreadable::Foreign(_));
+                return self.find(name, 0, why.text());
+            }
+        };
+        match source.tail {
+            Tail::Clean => {}
+            Tail::Torn(what) => {
+                self.find(name, source.end, format!("{what}; nothing that was acknowledged is missing"));
+            }
+            Tail::Damaged(what) => {
+                self.unreliable = true;
+                self.find(name, source.end, format!("{what}; what follows is lost"));
+            }
+        }
+        if source.newer {
+            self.unreliable = true;
+            self.find(name, 0, "a newer version of the program wrote some of its entries");
+        }
+        self.sources.push(source);
+    }
+}
+
+impl Unreadable {
+    fn text(&self) -> String {
+        match self {
+            Unreadable::Damaged(what) => (*what).to_owned(),
+            Unreadable::Newer(version) => {
+                format!("version {version} of the file was written by a newer version of the program")
+            }
+            Unreadable::Foreign(store) => format!("it belongs to another store ({store}) and was ignored"),
+            Unreadable::Io(what) => format!("it could not be read: {what}"),
+        }
+    }
+}

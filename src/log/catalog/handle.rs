@@ -1,0 +1,269 @@
+//! The catalog of one open store instance: its methods.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::file::Item;
+use super::files;
+use super::merge;
+use super::report::{Holder, Merged};
+use super::state::{Place, State};
+use super::witness::{Witness, Witnesses};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::catalog::{CatalogEntry, MAX_HOST, Open};
+use crate::fs::{Access, Dir, Fs, read_up_to_at};
+use crate::ids::{BirthId, SessionId, StoreId};
+
+/// The catalog: reads all files, appends to its own.
+///
+/// All methods may be called from several threads at once. One mutex guards the own file; it is held while
+/// a frame is written, and while a file is started, but not during the syncs of [`Catalog::mark_open`] and
+/// [`Catalog::sync`].
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) dir: Arc<dyn Dir>,
+    pub(super) identity: Identity,
+    pub(super) read_only: bool,
+    pub(super) state: Mutex<State>,
+    /// A sync ended.
+    pub(super) wake: Condvar,
+    /// One maintenance at a time.
+    pub(super) maintaining: Mutex<()>,
+}
+
+/// What the headers of this instance's files say.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) store: StoreId,
+    pub(super) pid: u32,
+    instance: OnceLock<u64>,
+    host: OnceLock<String>,
+}
+
+impl Identity {
+    pub(super) fn random(&self, fs: &dyn Fs, dir: &dyn Dir) -> Result<u64> {
+        let mut bytes = [0; 8];
+        fs.random(&mut bytes).map_err(|e| Error::io("start a catalog file", dir.path(), e))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    pub(super) fn instance(&self, fs: &dyn Fs, dir: &dyn Dir) -> Result<u64> {
+        match self.instance.get() {
+            Some(instance) => Ok(*instance),
+            None => {
+                let new = self.random(fs, dir)?;
+                Ok(*self.instance.get_or_init(|| new))
+            }
+        }
+    }
+
+    /// The name of the machine: from the kernel on Linux, elsewhere from the environment. It is information
+    /// only, so an empty one is no error.
+    pub(super) fn host(&self, fs: &dyn Fs) -> String {
+        let kernel = || {
+            let dir = fs.open_root(Path::new("/proc/sys/kernel")).ok()?;
+            let file = dir.open("hostname", Access::Read).ok()?;
+            let mut name = vec![0; MAX_HOST];
+            let len = read_up_to_at(&*file, &mut name, 0).ok()?;
+            name.truncate(len);
+            Some(String::from_utf8_lossy(&name).trim().to_owned())
+        };
+        let environment = || ["HOSTNAME", "HOST", "COMPUTERNAME"].iter().find_map(|v| std::env::var(v).ok());
+        self.host.get_or_init(|| kernel().or_else(environment).unwrap_or_default()).clone()
+    }
+}
+
+impl Catalog {
+    /// A catalog in this directory. Does nothing with it yet.
+    pub(crate) fn new(fs: Arc<dyn Fs>, dir: Arc<dyn Dir>, store: StoreId, read_only: bool) -> Catalog {
+        let pid = fs.process();
+        let identity = Identity { store, pid, instance: OnceLock::new(), host: OnceLock::new() };
+        Catalog {
+            fs,
+            dir,
+            identity,
+            read_only,
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            maintaining: Mutex::default(),
+        }
+    }
+
+    pub(super) fn place(&self) -> Place<'_> {
+        Place { fs: &*self.fs, dir: &*self.dir, identity: &self.identity }
+    }
+
+    /// The state, for writing. The process is compared before the mutex is taken, because in a forked child
+    /// a thread that is not there may hold it.
+    pub(super) fn writable(&self, doing: &'static str) -> Result<MutexGuard<'_, State>> {
+        if self.fs.process() != self.identity.pid {
+            return Err(Error::new(ErrorKind::Forked, doing));
+        }
+        if self.read_only {
+            return Err(Error::new(ErrorKind::ReadOnly, doing));
+        }
+        let state = self.state.lock();
+        if state.closed { Err(Error::new(ErrorKind::Closed, doing)) } else { Ok(state) }
+    }
+
+    /// States that a session is open for writing. Durable when this returns; callers at the same time share
+    /// one sync.
+    ///
+    /// # Errors
+    /// After any error the mark does not count, and the session must not be written. It may be on disk
+    /// all the same, where it only makes a listing read the session. The next call starts a new file if
+    /// this one failed.
+    pub(crate) fn mark_open(&self, mark: Open) -> Result<()> {
+        let mut state = self.writable("mark a session as open")?;
+        let entry = CatalogEntry::Open(mark.clone());
+        let ticket = state.append(self.place(), vec![entry], true)?;
+        let mut state = self.wait(state, ticket)?;
+        state.vouched.insert(mark.birth, mark);
+        Ok(())
+    }
+
+    /// Appends an entry, to be made durable by the next sync of anybody. Attributes that are too long for a
+    /// summary are left out of it.
+    ///
+    /// # Errors
+    /// Nothing was appended.
+    pub(crate) fn record(&self, entry: CatalogEntry) -> Result<()> {
+        let mut state = self.writable("write the catalog")?;
+        let mark = match &entry {
+            CatalogEntry::Open(mark) => Some(mark.clone()),
+            _ => None,
+        };
+        state.append(self.place(), vec![entry.bounded()], false)?;
+        state.vouched.extend(mark.map(|mark| (mark.birth, mark)));
+        Ok(())
+    }
+
+    /// Makes everything durable that was recorded before the call. Callers at the same time share one sync.
+    ///
+    /// # Errors
+    /// What was recorded may or may not be on disk. The own file is given up; what this instance still
+    /// vouches for, and what was recorded and is not durable, is repeated in a new file by the next call.
+    pub(crate) fn sync(&self) -> Result<()> {
+        if self.read_only {
+            return Ok(());
+        }
+        let mut state = self.writable("sync the catalog")?;
+        match state.everything(self.place())? {
+            Some(ticket) => self.wait(state, ticket).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// What the catalog last heard of this life of a session. Reads all files at the first call; afterwards
+    /// only what this instance appends is added (see [`Catalog::forget`]).
+    pub(crate) fn witness(&self, _id: &SessionId, birth: &BirthId) -> Result<Option<Witness>> {
+        if self.fs.process() != self.identity.pid {
+            return Err(Error::new(ErrorKind::Forked, "read the catalog"));
+        }
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Error::new(ErrorKind::Closed, "read the catalog"));
+        }
+        if let Some(witnesses) = &state.witnesses {
+            return Ok(witnesses.get(birth));
+        }
+        let witnesses = Witnesses::new(&files::read_all(&*self.dir, &self.identity.store)?);
+        let witness = witnesses.get(birth);
+        state.witnesses = Some(witnesses);
+        Ok(witness)
+    }
+
+    /// Lets the next [`Catalog::witness`] read all files again: for when a log shows that other processes
+    /// wrote since.
+    pub(crate) fn forget(&self) {
+        self.state.lock().witnesses = None;
+    }
+
+    /// Who has the session open for writing, if a living process says so in the catalog.
+    pub(crate) fn holder(&self, id: &SessionId) -> Option<Holder> {
+        if self.fs.process() != self.identity.pid {
+            return None;
+        }
+        let own = self.state.lock().names();
+        let files = files::read_all(&*self.dir, &self.identity.store).ok()?;
+        let session = xxh3_128(id.as_str().as_bytes());
+        let mut marks: Vec<_> = files
+            .sources
+            .iter()
+            .filter_map(|source| {
+                let named = |item: &&Item| item.session == session;
+                match source.items.iter().rfind(named)?.entry(&source.bytes)? {
+                    CatalogEntry::Open(mark) => Some((mark, source)),
+                    _ => None,
+                }
+            })
+            .collect();
+        marks.sort_by_key(|(mark, _)| std::cmp::Reverse(mark.incarnation));
+        let alive = |name: &str| {
+            if own.iter().any(|o| o == name) {
+                return true;
+            }
+            let Ok(file) = self.dir.open(name, Access::Read) else { return false };
+            let dead = file.try_lock().unwrap_or(true);
+            if dead {
+                // Dropping the file releases the lock just as well.
+                let _ = file.unlock();
+            }
+            !dead
+        };
+        marks.into_iter().find(|(_, source)| alive(&source.name)).map(|(mark, source)| Holder {
+            pid: source.header.pid,
+            host: source.header.host.clone(),
+            since: mark.time,
+        })
+    }
+
+    /// Reads all files, those of other processes and its own, and merges them.
+    ///
+    /// # Errors
+    /// Only if the directory cannot be listed. What is wrong with files is in the result.
+    pub(crate) fn merged(&self) -> Result<Merged> {
+        files::read_all(&*self.dir, &self.identity.store).map(merge::known)
+    }
+
+    /// Makes durable what was recorded, gives back the space allocated ahead, and releases the locks. Later
+    /// calls that write say `Closed`; closing again does nothing.
+    ///
+    /// # Errors
+    /// What was recorded last may not be on disk. It is closed all the same.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.fs.process() != self.identity.pid {
+            // The locks belong to the parent, who shares them.
+            return Err(Error::new(ErrorKind::Forked, "close the catalog"));
+        }
+        let mut state = self.state.lock();
+        if state.closed {
+            return Ok(());
+        }
+        state.closed = true;
+        while state.syncing {
+            self.wake.wait(&mut state);
+        }
+        let mut result = match self.read_only {
+            true => Ok(()),
+            false => state.everything(self.place()).map(drop),
+        };
+        if let Some(own) = &mut state.own
+            && let Err(error) = own.finish(&*self.dir)
+        {
+            state.lose(&error);
+            result = Err(error);
+        }
+        for own in state.own.take().iter().chain(state.lost.iter().map(|lost| &lost.own)) {
+            own.release();
+        }
+        drop(state);
+        self.wake.notify_all();
+        result
+    }
+}

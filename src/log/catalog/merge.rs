@@ -1,0 +1,228 @@
+//! Which entry about a life of a session holds when several files speak of it. Pure.
+//!
+//! | new against old                               | verdict | because |
+//! |-----------------------------------------------|---------|---------|
+//! | higher incarnation number                     | new     | writers follow each other |
+//! | lower incarnation number                      | old     | |
+//! | same number, other nonce                      | doubt   | two writers took one number: one of them was rolled back |
+//! | same writer, same instance                    | new     | one process wrote them in this order |
+//! | same writer, same content                     | old     | a copy: an adoption did not get to its end |
+//! | same writer, one says removed                 | removed | nobody writes to what was removed without a new incarnation |
+//! | same writer, other content, other instance    | doubt   | their order is not known |
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::file::{Item, Source, Tail};
+use super::files::Files;
+use super::report::{Merged, Said};
+use crate::format::catalog::{CatalogEntry, EntryKind, Open};
+use crate::ids::{BirthId, Incarnation};
+
+/// A cheap hash for keys that are random already: birth ids, and hashes of session ids.
+#[derive(Default)]
+pub(super) struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let word = chunk.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+            self.write_u64(word);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_usize(&mut self, _length: usize) {
+        // All keys have the same length.
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.write_u64(key as u64);
+        self.write_u64((key >> 64) as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}
+
+/// A map with such keys.
+pub(super) type SpreadMap<K, V> = HashMap<K, V, BuildHasherDefault<Spread>>;
+
+/// What the table says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Old,
+    New,
+    Doubt,
+}
+
+/// An entry as the table looks at it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Word<'a> {
+    pub(super) kind: EntryKind,
+    pub(super) incarnation: Incarnation,
+    pub(super) body: &'a [u8],
+}
+
+/// The table.
+pub(super) fn compare(old: Word<'_>, new: Word<'_>, same_instance: bool) -> Verdict {
+    let (a, b) = (old.incarnation, new.incarnation);
+    if b.number != a.number {
+        return if b.number > a.number { Verdict::New } else { Verdict::Old };
+    }
+    if b.nonce != a.nonce {
+        return Verdict::Doubt;
+    }
+    if same_instance {
+        return Verdict::New;
+    }
+    if old.body == new.body {
+        return Verdict::Old;
+    }
+    match (old.kind, new.kind) {
+        (EntryKind::Removed, _) => Verdict::Old,
+        (_, EntryKind::Removed) => Verdict::New,
+        _ => Verdict::Doubt,
+    }
+}
+
+/// The entry that holds for one life: where it is, and whether it is in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Winner {
+    pub(super) source: usize,
+    pub(super) index: usize,
+    pub(super) doubt: bool,
+}
+
+/// The winners of all lives.
+pub(super) type Winners = SpreadMap<BirthId, Winner>;
+
+/// The source and the item of a winner.
+pub(super) fn at(sources: &[Source], winner: Winner) -> Option<(&Source, &Item)> {
+    let source = sources.get(winner.source)?;
+    Some((source, source.items.get(winner.index)?))
+}
+
+/// Puts `new` where `old` is, if the table says so. A doubt ends only with a higher incarnation.
+fn settle(sources: &[Source], old: &mut Winner, new: Winner, same_instance: bool) {
+    let word = |winner| {
+        at(sources, winner).map(|(source, item)| Word {
+            kind: item.kind,
+            incarnation: item.incarnation,
+            body: item.body(&source.bytes),
+        })
+    };
+    let (Some(was), Some(is)) = (word(*old), word(new)) else { return };
+    let same_number = was.incarnation.number == is.incarnation.number;
+    match compare(was, is, same_instance) {
+        Verdict::Old => old.doubt |= same_number && new.doubt,
+        Verdict::New => *old = Winner { doubt: new.doubt || same_number && old.doubt, ..new },
+        Verdict::Doubt => old.doubt = true,
+    }
+}
+
+/// Finds the entry that holds for each life. The files of one instance count as one file, in the order of
+/// their generations; only then instances are compared, by the last word of each.
+pub(super) fn winners(sources: &[Source]) -> Winners {
+    let mut order: Vec<(usize, &Source)> = sources.iter().enumerate().collect();
+    order.sort_by_key(|(_, s)| (s.header.instance, s.header.generation));
+    let mut all = Winners::default();
+    for group in order.chunk_by(|(_, a), (_, b)| a.header.instance == b.header.instance) {
+        let mut local = Winners::default();
+        local.reserve(group.iter().map(|(_, s)| s.items.len()).sum::<usize>() / 2);
+        for (source, s) in group {
+            for (index, item) in s.items.iter().enumerate() {
+                let new = Winner { source: *source, index, doubt: false };
+                local.entry(item.birth).and_modify(|old| settle(sources, old, new, true)).or_insert(new);
+            }
+        }
+        if all.is_empty() {
+            all = local;
+            continue;
+        }
+        for (birth, new) in local {
+            all.entry(birth).and_modify(|old| settle(sources, old, new, false)).or_insert(new);
+        }
+    }
+    all
+}
+
+/// What is known of each session. A session that is named in a torn file is in doubt until the file is
+/// adopted: whoever reads without its lock cannot tell a torn end from a write that is under way.
+pub(super) fn known(files: Files) -> Merged {
+    let Files { sources, findings, unreliable } = files;
+    let mut winners = winners(&sources);
+    for source in sources.iter().filter(|s| s.tail != Tail::Clean) {
+        for item in &source.items {
+            if let Some(winner) = winners.get_mut(&item.birth) {
+                winner.doubt = true;
+            }
+        }
+    }
+    let mut merged = Merged::new(findings, unreliable, winners.len());
+    for winner in winners.into_values() {
+        let Some((_, item)) = at(&sources, winner) else { continue };
+        let said = match item.kind {
+            _ if winner.doubt => Said::Doubt,
+            EntryKind::Removed => continue,
+            EntryKind::Doubt => Said::Doubt,
+            EntryKind::Open => Said::Open,
+            EntryKind::Closed => Said::Closed { source: winner.source as u32, item: winner.index as u32 },
+        };
+        merged.add(item.session, said);
+    }
+    merged.keep(sources);
+    merged
+}
+
+/// The entries of the `chosen` files that must be written elsewhere before those files may go.
+///
+/// `damaged`: one of the chosen files lost what may have named any session. So every summary, wherever it
+/// is, is put in doubt before the evidence of the loss goes. `unreliable`: another file could not be read.
+pub(super) fn carry(
+    sources: &[Source],
+    chosen: &[bool],
+    damaged: bool,
+    unreliable: bool,
+) -> Vec<CatalogEntry> {
+    let is_chosen = |i: usize| chosen.get(i).copied().unwrap_or(false);
+    let births = |want: bool| -> HashSet<BirthId, BuildHasherDefault<Spread>> {
+        let some = sources.iter().enumerate().filter(|(i, _)| is_chosen(*i) == want);
+        some.flat_map(|(_, s)| s.items.iter().map(|item| item.birth)).collect()
+    };
+    let (inside, outside) = (births(true), births(false));
+    let mut kept: Vec<(Winner, CatalogEntry)> = Vec::new();
+    for (birth, winner) in winners(sources) {
+        let Some((source, item)) = at(sources, winner) else { continue };
+        let ours = is_chosen(winner.source);
+        let whole = || item.entry(&source.bytes);
+        let carried = match item.kind {
+            EntryKind::Closed if damaged => whole().map(in_doubt),
+            EntryKind::Removed if ours && !winner.doubt => {
+                // A removal only speaks against entries that are left in other files.
+                let needed = unreliable || damaged || outside.contains(&birth);
+                whole().filter(|_| needed)
+            }
+            _ if winner.doubt && inside.contains(&birth) => whole().map(in_doubt),
+            _ if ours => whole(),
+            _ => None,
+        };
+        kept.extend(carried.map(|entry| (winner, entry)));
+    }
+    kept.sort_by_key(|(winner, _)| (winner.source, winner.index));
+    kept.into_iter().map(|(_, entry)| entry).collect()
+}
+
+fn in_doubt(entry: CatalogEntry) -> CatalogEntry {
+    CatalogEntry::Doubt(match entry {
+        CatalogEntry::Open(mark) | CatalogEntry::Doubt(mark) => mark,
+        CatalogEntry::Closed(summary) => summary.place(),
+        CatalogEntry::Removed { id, birth, incarnation } => {
+            Open { id, birth, incarnation, segment: 0, salt: 0, time: 0 }
+        }
+    })
+}

@@ -1,0 +1,35 @@
+//! The catalog: a derived summary of all sessions for listing, and a witness from outside the logs.
+//!
+//! It never is the truth. That a session exists is told by its directory, what is in it by its log. The
+//! catalog may be missing, old or damaged, and then the listing reads the sessions themselves; what it must
+//! never do is show a stale count as current. So every session has a durable open mark here before its
+//! writer's first write, a summary replaces the mark only after a clean close, and every doubt reads as
+//! "read the session".
+//!
+//! Each open store instance appends to a file of its own, which it keeps locked while it lives. Nobody else
+//! writes to it; when the instance is gone, another one adopts what still matters and removes the file.
+//!
+//! - `file` reads one file, `files` all of them;
+//! - `merge` holds the rules of precedence, pure;
+//! - `own` is the file that this instance appends to, `state` what guards it, `group` how callers share a sync;
+//! - `adopt` and `compact` keep the directory small;
+//! - `witness` and `report` are what comes out.
+
+mod adopt;
+mod compact;
+mod file;
+mod files;
+mod group;
+mod handle;
+mod merge;
+mod own;
+mod report;
+mod state;
+mod witness;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use handle::Catalog;
+pub(crate) use report::{Finding, Holder, Known, Maintained, Merged};
+pub(crate) use witness::Witness;

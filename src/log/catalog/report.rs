@@ -1,0 +1,144 @@
+//! What the catalog tells its callers: plain values.
+
+use std::collections::hash_map::Entry;
+
+use super::file::Source;
+use super::merge::SpreadMap;
+use crate::format::catalog::{CatalogEntry, Summary};
+
+/// Something about the files that a person may want to know. Nothing was changed because of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// The name of the file in the catalog directory.
+    pub(crate) file: String,
+    /// Where in it.
+    pub(crate) offset: u64,
+    /// What, in a sentence.
+    pub(crate) text: String,
+}
+
+/// What the catalog knows of a session.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all sessions of a store are closed ones")]
+pub(crate) enum Known {
+    /// It was closed cleanly and not opened for writing since.
+    Closed(Summary),
+    /// It is, or was last, open for writing: read the session.
+    Open,
+    /// The entries contradict each other, or what could have superseded them is lost: read the session.
+    Doubt,
+}
+
+/// What is known of a session, with the summary still in the bytes of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    Closed { source: u32, item: u32 },
+    Open,
+    Doubt,
+}
+
+/// All files of the catalog, as one.
+#[derive(Debug, Default)]
+pub(crate) struct Merged {
+    /// By the hash of the session id, which is also the end of its directory's name: a map by whole names
+    /// would spend most of its time on making them.
+    sessions: SpreadMap<u128, Said>,
+    sources: Vec<Source>,
+    /// What is wrong with the files.
+    pub(crate) findings: Vec<Finding>,
+    /// A file could not be read, or not as far as it once was durable, and may have named any session.
+    /// No session is `Closed` then.
+    pub(crate) unreliable: bool,
+}
+
+impl Merged {
+    pub(super) fn new(findings: Vec<Finding>, unreliable: bool, sessions: usize) -> Merged {
+        let mut merged = Merged { findings, unreliable, ..Merged::default() };
+        merged.sessions.reserve(sessions);
+        merged
+    }
+
+    /// Adds what is known of one life of a session. Two lives that were not removed are a doubt: the
+    /// catalog cannot tell which of them the directory holds.
+    pub(super) fn add(&mut self, session: u128, said: Said) {
+        let said = match said {
+            Said::Closed { .. } if self.unreliable => Said::Doubt,
+            said => said,
+        };
+        match self.sessions.entry(session) {
+            Entry::Vacant(free) => {
+                free.insert(said);
+            }
+            Entry::Occupied(mut taken) => {
+                taken.insert(Said::Doubt);
+            }
+        }
+    }
+
+    /// Keeps the files, for the summaries in them.
+    pub(super) fn keep(&mut self, sources: Vec<Source>) {
+        self.sources = sources;
+    }
+
+    /// What is known of the session in the directory of this name ([`SessionId::dir_name`]); `None` if
+    /// nothing is, and then the session is to be read as well. Summaries are decoded here, when they are
+    /// asked for.
+    ///
+    /// [`SessionId::dir_name`]: crate::ids::SessionId::dir_name
+    pub(crate) fn get(&self, dir_name: &str) -> Option<Known> {
+        let (source, item) = match self.sessions.get(&hash_in(dir_name)?)? {
+            Said::Open => return Some(Known::Open),
+            Said::Doubt => return Some(Known::Doubt),
+            Said::Closed { source, item } => (*source as usize, *item as usize),
+        };
+        let source = self.sources.get(source)?;
+        match source.items.get(item)?.entry(&source.bytes) {
+            Some(CatalogEntry::Closed(summary)) if !summary.attributes_omitted => {
+                Some(Known::Closed(summary))
+            }
+            // Not all of it is in the summary, or only a newer program understands it.
+            _ => Some(Known::Doubt),
+        }
+    }
+
+    /// How many sessions are known.
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+}
+
+fn hash_in(dir_name: &str) -> Option<u128> {
+    let (_, hash) = dir_name.rsplit_once('~')?;
+    if hash.len() != 32 {
+        return None;
+    }
+    u128::from_str_radix(hash, 16).ok()
+}
+
+/// Who has a session open for writing, as far as the catalog tells: for messages, not for decisions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Holder {
+    /// The process.
+    pub(crate) pid: u32,
+    /// The machine; empty if it has no name.
+    pub(crate) host: String,
+    /// Since when, in microseconds since 1970.
+    pub(crate) since: u64,
+}
+
+/// What maintenance did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Maintained {
+    /// Files of dead instances whose entries were taken over.
+    pub(crate) adopted: usize,
+    /// Files of dead instances that were removed because there was nothing in them.
+    pub(crate) emptied: usize,
+    /// Temporary files that a crash left behind and that were removed.
+    pub(crate) temporary: usize,
+    /// Files of dead instances that were left for a later time.
+    pub(crate) left: usize,
+    /// The own file was rewritten without its garbage.
+    pub(crate) compacted: bool,
+    /// What is wrong with the files.
+    pub(crate) findings: Vec<Finding>,
+}

@@ -1,0 +1,201 @@
+//! Taking over the files of instances that are gone.
+
+use std::io;
+
+use super::spy::{Op, Spy};
+use super::*;
+
+#[test]
+fn an_open_mark_survives_adoption() {
+    let sim = SimFs::new(1);
+    let dying = sim.process_new();
+    catalog(&dying).mark_open(open("s", 1, 1)).unwrap();
+    dying.kill();
+    let heir = catalog(&sim);
+    assert_eq!(heir.maintain().unwrap().adopted, 1);
+    assert_eq!(word(&heir.merged().unwrap(), "s"), "open");
+    assert!(heir.witness(&id("s"), &birth(1)).unwrap().unwrap().open);
+    heir.close().unwrap();
+    let sim = sim.crash();
+    assert_eq!(files(&sim).len(), 1);
+    assert_eq!(seen(&sim, "s"), "open");
+}
+
+/// Three dead files: one session that was left open, one closed, one removed and created again.
+fn three_dead(sim: &SimFs) {
+    say(sim, vec![closed("closed", 1, 1, 1), closed("again", 2, 1, 2)]);
+    say(sim, vec![removed("again", 2, 1), closed("again", 3, 1, 3), closed("closed", 1, 2, 7)]);
+    let dying = sim.process_new();
+    catalog(&dying).mark_open(open("open", 4, 1)).unwrap();
+    dying.kill();
+}
+
+fn all_there(sim: &SimFs, what: &str) {
+    let merged = catalog(sim).merged().unwrap();
+    let words = ["closed", "again", "open"].map(|name| word(&merged, name));
+    assert_eq!(words, ["7", "3", "open"], "{what}");
+}
+
+/// The power fails, or the process dies, before each of the steps of an adoption; the heir has a file of its
+/// own already, or not.
+#[test]
+fn adoption_may_end_at_any_step() {
+    for has_own in [false, true] {
+        let mut steps = 0;
+        while !adopt_until(has_own, steps) {
+            steps += 1;
+        }
+        assert!(steps >= 6, "{steps} steps");
+    }
+}
+
+/// Adopts and fails before step `steps`; true if the adoption has no more steps than that.
+fn adopt_until(has_own: bool, steps: usize) -> bool {
+    let sim = SimFs::new(3);
+    three_dead(&sim);
+    let spy = Spy::new(sim.process_new());
+    let heir = on(spy.clone());
+    if has_own {
+        heir.mark_open(open("own", 5, 1)).unwrap();
+    }
+    let (mut left, cut) = (steps, Arc::new(parking_lot::Mutex::new(None)));
+    let (at_cut, disk) = (Arc::clone(&cut), sim.clone());
+    spy.before(move |_| {
+        if left > 0 {
+            left -= 1;
+            return Ok(());
+        }
+        at_cut.lock().get_or_insert_with(|| disk.crash_copy());
+        Err(io::ErrorKind::Other.into())
+    });
+    let done = heir.maintain();
+    drop(heir);
+    spy.sim.kill();
+    all_there(&sim, &format!("died before step {steps}"));
+    if let Some(after) = cut.lock().take() {
+        all_there(&after, &format!("power cut before step {steps}"));
+        catalog(&after).maintain().unwrap();
+        all_there(&after, &format!("power cut before step {steps}, adopted"));
+        assert_eq!(directory(&after).list().unwrap().len(), 1, "leftovers after step {steps}");
+    }
+    done.is_ok()
+}
+
+#[test]
+fn a_file_that_appears_while_others_are_read_is_read_too() {
+    let sim = SimFs::new(1);
+    say(&sim, vec![closed("s", 1, 1, 1)]);
+    let spy = Spy::new(sim.process_new());
+    let (other, mut once) = (catalog(&sim), true);
+    spy.opening(move |_| {
+        if std::mem::take(&mut once) {
+            other.mark_open(open("s", 1, 2)).unwrap();
+        }
+    });
+    assert_eq!(word(&on(spy).merged().unwrap(), "s"), "open");
+}
+
+#[test]
+fn a_file_that_vanishes_under_a_reader_means_look_again() {
+    let sim = SimFs::new(1);
+    say(&sim, vec![closed("a", 1, 1, 1)]);
+    say(&sim, vec![closed("b", 2, 1, 2)]);
+    let spy = Spy::new(sim.process_new());
+    let (other, mut once) = (catalog(&sim), true);
+    spy.opening(move |_| {
+        if std::mem::take(&mut once) {
+            assert_eq!(other.maintain().unwrap().adopted, 2);
+        }
+    });
+    let merged = on(spy).merged().unwrap();
+    assert_eq!((word(&merged, "a"), word(&merged, "b")), ("1".into(), "2".into()));
+    assert!(!merged.unreliable && merged.findings.is_empty());
+}
+
+#[test]
+fn nothing_is_missed_while_others_adopt_all_the_time() {
+    let sim = SimFs::new(1);
+    say(&sim, vec![closed("s", 1, 1, 1)]);
+    let writer = sim.process_new();
+    let reader = catalog(&sim);
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(move || {
+            for _ in 0..200 {
+                let heir = catalog(&writer);
+                heir.maintain().unwrap();
+                heir.close().unwrap();
+            }
+        });
+        while !busy.is_finished() {
+            let merged = reader.merged().unwrap();
+            assert!(merged.unreliable || word(&merged, "s") == "1", "{}", word(&merged, "s"));
+        }
+    });
+    assert_eq!(files(&sim).len(), 1);
+}
+
+#[test]
+fn long_files_wait_until_there_are_many() {
+    let sim = SimFs::new(1);
+    let long = |n: u8| {
+        let entries = (0..1500).map(|i| closed(&format!("{n}-{i}"), n, i + 1, 1));
+        say(&sim, entries.collect())
+    };
+    for n in 1..=8 {
+        long(n);
+    }
+    say(&sim, vec![closed("s", 9, 1, 1)]);
+    let heir = catalog(&sim);
+    let done = heir.maintain().unwrap();
+    assert_eq!((done.adopted, done.left), (1, 8));
+    long(10);
+    let done = heir.maintain().unwrap();
+    assert_eq!((done.adopted, done.left), (1, 8));
+}
+
+#[test]
+fn leftovers_of_crashes_are_removed_and_the_living_are_not() {
+    let sim = SimFs::new(1);
+    let dir = directory(&sim);
+    drop(dir.create_temp("catalog-").unwrap());
+    let (alive, file) = dir.create_temp("catalog-").unwrap();
+    assert!(file.try_lock().unwrap());
+    let other = sim.process_new();
+    let done = catalog(&other).maintain().unwrap();
+    assert_eq!(done.temporary, 1);
+    assert!(dir.stat(&alive).is_ok());
+}
+
+#[test]
+fn compaction_keeps_what_matters_and_what_came_meanwhile() {
+    let sim = SimFs::new(1);
+    let spy = Spy::new(sim.clone());
+    let catalog = Arc::new(on(spy.clone()));
+    catalog.mark_open(open("held", 1, 1)).unwrap();
+    for n in 1..=15_000 {
+        catalog.record(closed("busy", 2, n, n)).unwrap();
+    }
+    catalog.sync().unwrap();
+    let long = bytes(&sim, &files(&sim)[0]).len();
+    assert!(long > 1 << 20);
+    let (other, mut once) = (Arc::clone(&catalog), true);
+    spy.before(move |op| {
+        if op == Op::Create && std::mem::take(&mut once) {
+            other.record(closed("late", 3, 1, 5)).unwrap();
+        }
+        Ok(())
+    });
+    assert!(catalog.maintain().unwrap().compacted);
+    spy.calm();
+    assert_eq!(files(&sim).len(), 1);
+    assert!(bytes(&sim, &files(&sim)[0]).len() < 8192);
+    for disk in [sim.clone(), sim.crash_copy()] {
+        let merged = self::catalog(&disk).merged().unwrap();
+        let words = ["held", "busy", "late"].map(|name| word(&merged, name));
+        assert_eq!(words, ["open", "15000", "5"]);
+        assert!(merged.findings.is_empty());
+    }
+    catalog.record(closed("held", 1, 1, 2)).unwrap();
+    catalog.close().unwrap();
+    assert_eq!(seen(&sim.crash(), "held"), "2");
+}

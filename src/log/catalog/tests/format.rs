@@ -1,0 +1,122 @@
+//! The bytes.
+
+use super::*;
+use crate::format::catalog::*;
+
+fn header() -> Header {
+    Header {
+        store: StoreId(*b"0123456789abcdef"),
+        salt: 0x1122_3344_5566_7788,
+        instance: 0x99,
+        generation: 3,
+        pid: 42,
+        host: "box".to_owned(),
+        started: 77,
+    }
+}
+
+#[test]
+fn the_header_lies_where_the_specification_says() {
+    let (bytes, chain) = header().encode();
+    assert_eq!(bytes.len(), 128);
+    assert_eq!(&bytes[..8], b"SLOGCATL");
+    assert_eq!(bytes[8..16], [1, 0, 3, 0, 42, 0, 0, 0]);
+    assert_eq!(&bytes[16..32], b"0123456789abcdef");
+    assert_eq!(bytes[32..40], 0x1122_3344_5566_7788u64.to_le_bytes());
+    assert_eq!(bytes[40..60], [0x99, 0, 0, 0, 0, 0, 0, 0, 77, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0]);
+    assert_eq!(&bytes[60..64], b"box\0");
+    assert_eq!(bytes[124..], crc32fast::hash(&bytes[..124]).to_le_bytes());
+    assert_eq!(Header::decode(&bytes).unwrap(), (header(), chain));
+    assert_eq!(chain.offset(), 1536);
+}
+
+/// A change of these numbers is a change of the format.
+#[test]
+fn the_bytes_of_version_one_stay_as_they_are() {
+    let (mut bytes, mut chain) = header().encode();
+    bytes.resize(FRAMES, 0);
+    let mut all = summary("agent:main", 2, 3, 4);
+    all.lineage = Some(Lineage { parent: id("p"), birth: birth(9), seq: 1000 });
+    let entries = [
+        CatalogEntry::Open(open("agent:main", 2, 3)),
+        CatalogEntry::Closed(all),
+        removed("agent:main", 2, 3),
+        CatalogEntry::Doubt(open("s", 1, 1)),
+    ];
+    for entry in &entries {
+        chain.push(entry, &mut bytes).unwrap();
+    }
+    bytes.extend_from_slice(&encode_mark(1, 512, 1536));
+    assert_eq!((bytes.len(), crc32fast::hash(&bytes)), (1758, 3177141600));
+    let mut read = Header::decode(&bytes).unwrap().1;
+    for entry in entries {
+        let Step::Frame(body) = read.step(&bytes) else { panic!("no frame") };
+        let glance = Glance::at(body).unwrap();
+        assert_eq!((glance.id, glance.birth), (entry.id().as_str(), entry.birth()));
+        assert_eq!(glance.incarnation, entry.incarnation());
+        let place = match &entry {
+            CatalogEntry::Open(m) | CatalogEntry::Doubt(m) => Some((m.segment, m.salt, None)),
+            CatalogEntry::Closed(s) => Some((s.segment, s.salt, Some(s.position))),
+            CatalogEntry::Removed { .. } => None,
+        };
+        assert_eq!(glance.place(), place);
+        assert_eq!(CatalogEntry::decode(body).unwrap(), entry);
+    }
+    assert_eq!(read, chain);
+}
+
+#[test]
+fn a_frame_counts_only_at_its_own_place_in_its_own_file() {
+    let (mut bytes, start) = header().encode();
+    bytes.resize(FRAMES, 0);
+    let mut chain = start;
+    chain.push(&closed("a", 1, 1, 1), &mut bytes).unwrap();
+    let first = bytes[FRAMES..].to_vec();
+    chain.push(&closed("b", 2, 1, 1), &mut bytes).unwrap();
+    let second = bytes[FRAMES + first.len()..].to_vec();
+    // In the place of another.
+    let mut swapped = bytes[..FRAMES].to_vec();
+    swapped.extend_from_slice(&second);
+    assert!(matches!({ start }.step(&swapped), Step::Bad(_)));
+    // Twice.
+    let mut twice = bytes[..FRAMES + first.len()].to_vec();
+    twice.extend_from_slice(&first);
+    let mut read = start;
+    assert!(matches!(read.step(&twice), Step::Frame(_)));
+    assert!(matches!(read.step(&twice), Step::Bad(_)));
+    // In another file.
+    let other = Header { salt: 1, ..header() }.encode().1;
+    assert!(matches!({ other }.step(&bytes), Step::Bad(_)));
+}
+
+#[test]
+fn any_bytes_give_an_answer_and_no_panic() {
+    let mut state = 1u64;
+    for len in [0, 1, 7, 8, 127, 128, 1535, 1536, 1540, 4096] {
+        for _ in 0..200 {
+            let mut bytes = vec![0u8; len];
+            for byte in &mut bytes {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                *byte = (state >> 56) as u8;
+            }
+            let _ = Header::decode(&bytes);
+            let _ = decode_marks(1, &bytes);
+            let _ = CatalogEntry::decode(&bytes);
+            let _ = Glance::at(&bytes).map(|g| g.place());
+            let _ = header().encode().1.step(&bytes);
+        }
+    }
+}
+
+#[test]
+fn long_things_are_cut_or_refused() {
+    let long = Header { host: "é".repeat(40), ..header() };
+    let (bytes, _) = long.encode();
+    assert_eq!(Header::decode(&bytes).unwrap().0.host, "é".repeat(32));
+    let mut big = summary("s", 1, 1, 1);
+    big.attributes = "x".repeat(2 << 20);
+    let (_, mut chain) = header().encode();
+    let (before, mut out) = (chain, vec![1]);
+    assert!(chain.push(&CatalogEntry::Closed(big), &mut out).is_err());
+    assert_eq!((chain, out), (before, vec![1]));
+}
