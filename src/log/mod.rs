@@ -1,17 +1,2 @@
-//! The log of a session: segments that are written, scanned and read, the queue in front of them, and the
-//! catalog beside them.
-
-mod message;
-mod names;
+//! log
 pub(crate) mod catalog;
-pub(crate) mod queue;
-mod resync;
-pub(crate) mod scan;
-pub(crate) mod segment;
-pub(crate) mod view;
-mod window;
-pub(crate) mod writer;
-
-pub use message::{Message, Payload};
-pub(crate) use names::{LOCK_FILE, parse_segment_name, segment_name};
-pub(crate) use segment::first_store_id;

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use crate::format::catalog::{
     CatalogEntry, EntryKind, FRAMES, Glance, Header, HeaderError, Step, decode_marks,
 };
@@ -28,6 +30,8 @@ pub(super) enum Tail {
 /// What merging needs of an entry. The rest stays in the bytes of the file until somebody asks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Item {
+    /// The hash of the session id, as in the name of the session's directory.
+    pub(super) session: u128,
     pub(super) birth: BirthId,
     pub(super) incarnation: Incarnation,
     pub(super) kind: EntryKind,
@@ -117,9 +121,17 @@ pub(super) fn decode(name: &str, store: &StoreId, bytes: Vec<u8>) -> Result<Sour
     let bad = loop {
         match chain.step(&bytes) {
             Step::Frame(body) => match Glance::at(body) {
-                Ok(Glance { kind, birth, incarnation, .. }) => {
+                Ok(Glance { kind, id, birth, incarnation, .. }) => {
+                    let session = xxh3_128(id.as_bytes());
                     let (start, len) = (chain.offset() - body.len(), body.len());
-                    items.push(Item { birth, incarnation, kind, start: start as u32, len: len as u32 });
+                    items.push(Item {
+                        session,
+                        birth,
+                        incarnation,
+                        kind,
+                        start: start as u32,
+                        len: len as u32,
+                    });
                 }
                 Err(_) => newer = true,
             },

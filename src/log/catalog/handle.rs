@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::file::Item;
 use super::files;
@@ -190,11 +191,12 @@ impl Catalog {
         }
         let own = self.state.lock().names();
         let files = files::read_all(&*self.dir, &self.identity.store).ok()?;
+        let session = xxh3_128(id.as_str().as_bytes());
         let mut marks: Vec<_> = files
             .sources
             .iter()
             .filter_map(|source| {
-                let named = |item: &&Item| source.glance(item).is_some_and(|g| g.id == id.as_str());
+                let named = |item: &&Item| item.session == session;
                 match source.items.iter().rfind(named)?.entry(&source.bytes)? {
                     CatalogEntry::Open(mark) => Some((mark, source)),
                     _ => None,

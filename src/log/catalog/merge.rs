@@ -165,7 +165,7 @@ pub(super) fn known(files: Files) -> Merged {
     }
     let mut merged = Merged::new(findings, unreliable, winners.len());
     for winner in winners.into_values() {
-        let Some((source, item)) = at(&sources, winner) else { continue };
+        let Some((_, item)) = at(&sources, winner) else { continue };
         let said = match item.kind {
             _ if winner.doubt => Said::Doubt,
             EntryKind::Removed => continue,
@@ -173,9 +173,7 @@ pub(super) fn known(files: Files) -> Merged {
             EntryKind::Open => Said::Open,
             EntryKind::Closed => Said::Closed { source: winner.source as u32, item: winner.index as u32 },
         };
-        if let Some(glance) = source.glance(item) {
-            merged.add(glance.id, said);
-        }
+        merged.add(item.session, said);
     }
     merged.keep(sources);
     merged

@@ -2,8 +2,6 @@
 
 use std::collections::hash_map::Entry;
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::file::Source;
 use super::merge::SpreadMap;
 use crate::format::catalog::{CatalogEntry, Summary};
@@ -62,12 +60,12 @@ impl Merged {
 
     /// Adds what is known of one life of a session. Two lives that were not removed are a doubt: the
     /// catalog cannot tell which of them the directory holds.
-    pub(super) fn add(&mut self, id: &str, said: Said) {
+    pub(super) fn add(&mut self, session: u128, said: Said) {
         let said = match said {
             Said::Closed { .. } if self.unreliable => Said::Doubt,
             said => said,
         };
-        match self.sessions.entry(xxh3_128(id.as_bytes())) {
+        match self.sessions.entry(session) {
             Entry::Vacant(free) => {
                 free.insert(said);
             }

@@ -36,43 +36,63 @@ fn all_there(sim: &SimFs, what: &str) {
     assert_eq!(words, ["7", "3", "open"], "{what}");
 }
 
-/// The power fails, or the process dies, before each of the steps of an adoption.
+/// The power fails, or the process dies, before each of the steps of an adoption; the heir has a file of its
+/// own already, or not.
 #[test]
 fn adoption_may_end_at_any_step() {
-    let mut steps = 0;
-    loop {
-        let sim = SimFs::new(3);
-        three_dead(&sim);
-        let spy = Spy::new(sim.process_new());
-        let (mut left, cut) = (steps, Arc::new(parking_lot::Mutex::new(None)));
-        let (at_cut, disk) = (Arc::clone(&cut), sim.clone());
-        spy.before(move |_| {
-            if left > 0 {
-                left -= 1;
-                return Ok(());
-            }
-            at_cut.lock().get_or_insert_with(|| disk.crash_copy());
-            Err(io::ErrorKind::Other.into())
-        });
-        let heir = on(spy.clone());
-        let done = heir.maintain();
-        drop(heir);
-        spy.sim.kill();
-        all_there(&sim, &format!("died before step {steps}"));
-        if let Some(after) = cut.lock().take() {
-            all_there(&after, &format!("power cut before step {steps}"));
-            let heir = catalog(&after);
-            heir.maintain().unwrap();
-            all_there(&after, &format!("power cut before step {steps}, adopted"));
-            assert_eq!(files(&after).len(), 1);
-            assert!(directory(&after).list().unwrap().len() == 1, "leftovers after step {steps}");
+    for has_own in [false, true] {
+        let mut steps = 0;
+        while !adopt_until(has_own, steps) {
+            steps += 1;
         }
-        if done.is_ok() {
-            break;
-        }
-        steps += 1;
+        assert!(steps >= 6, "{steps} steps");
     }
-    assert!(steps >= 8, "{steps} steps");
+}
+
+/// Adopts and fails before step `steps`; true if the adoption has no more steps than that.
+fn adopt_until(has_own: bool, steps: usize) -> bool {
+    let sim = SimFs::new(3);
+    three_dead(&sim);
+    let spy = Spy::new(sim.process_new());
+    let heir = on(spy.clone());
+    if has_own {
+        heir.mark_open(open("own", 5, 1)).unwrap();
+    }
+    let (mut left, cut) = (steps, Arc::new(parking_lot::Mutex::new(None)));
+    let (at_cut, disk) = (Arc::clone(&cut), sim.clone());
+    spy.before(move |_| {
+        if left > 0 {
+            left -= 1;
+            return Ok(());
+        }
+        at_cut.lock().get_or_insert_with(|| disk.crash_copy());
+        Err(io::ErrorKind::Other.into())
+    });
+    let done = heir.maintain();
+    drop(heir);
+    spy.sim.kill();
+    all_there(&sim, &format!("died before step {steps}"));
+    if let Some(after) = cut.lock().take() {
+        all_there(&after, &format!("power cut before step {steps}"));
+        catalog(&after).maintain().unwrap();
+        all_there(&after, &format!("power cut before step {steps}, adopted"));
+        assert_eq!(directory(&after).list().unwrap().len(), 1, "leftovers after step {steps}");
+    }
+    done.is_ok()
+}
+
+#[test]
+fn a_file_that_appears_while_others_are_read_is_read_too() {
+    let sim = SimFs::new(1);
+    say(&sim, vec![closed("s", 1, 1, 1)]);
+    let spy = Spy::new(sim.process_new());
+    let (other, mut once) = (catalog(&sim), true);
+    spy.opening(move |_| {
+        if std::mem::take(&mut once) {
+            other.mark_open(open("s", 1, 2)).unwrap();
+        }
+    });
+    assert_eq!(word(&on(spy).merged().unwrap(), "s"), "open");
 }
 
 #[test]

@@ -18,6 +18,11 @@ use crate::format::catalog::{CatalogEntry, Open, Summary};
 use crate::fs::{Access, Dir, File, Fs, SimFs, read_exact_at, write_all_at};
 use crate::ids::{BirthId, Incarnation, SessionId, StoreId};
 
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Catalog>()
+};
+
 const STORE: StoreId = StoreId([7; 16]);
 
 fn id(name: &str) -> SessionId {
@@ -59,8 +64,6 @@ fn summary(name: &str, b: u8, number: u64, message_count: u64) -> Summary {
         modified: 3,
         attributes: "{}".to_owned(),
         attributes_omitted: false,
-        epoch: 0,
-        attributes_version: 0,
         lineage: None,
     }
 }
