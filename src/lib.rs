@@ -19,7 +19,7 @@ pub use ids::{BirthId, Incarnation, SessionId, StoreId};
 pub use log::{Message, Payload};
 pub use recovery::{Finding, Report};
 pub use session::{
-    AppendOptions, Appended, Archive, ArchiveOutcome, Batch, Durability, Keep, Messages, NewMessage, OpenState,
-    Reader, Session, SessionInfo, Ticket,
+    AppendOptions, Appended, Archive, ArchiveOutcome, Batch, Durability, Keep, Messages, NewMessage,
+    OpenState, Reader, Session, SessionInfo, Ticket,
 };
 pub use store::{Event, ListOptions, Listing, Options, SortBy, Store, StoreStats};

@@ -4,7 +4,8 @@ use crate::ids::StoreId;
 
 mod entry;
 
-pub(crate) use entry::{CatalogEntry, EntryKind, Glance, Lineage, MAX_SUMMARY_ATTRIBUTES, Open, Summary};
+pub use entry::Lineage;
+pub(crate) use entry::{CatalogEntry, EntryKind, Glance, MAX_SUMMARY_ATTRIBUTES, Open, Summary};
 
 /// What every catalog file begins with.
 pub(crate) const MAGIC: [u8; 8] = *b"SLOGCATL";

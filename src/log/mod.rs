@@ -1,2 +1,17 @@
-//! log
+//! The log of a session: segments that are written, scanned and read, the queue in front of them, and the
+//! catalog beside them.
+
 pub(crate) mod catalog;
+mod message;
+mod names;
+pub(crate) mod queue;
+mod resync;
+pub(crate) mod scan;
+pub(crate) mod segment;
+pub(crate) mod view;
+mod window;
+pub(crate) mod writer;
+
+pub use message::{Message, Payload};
+pub(crate) use names::{LOCK_FILE, parse_segment_name, segment_name};
+pub(crate) use segment::first_store_id;

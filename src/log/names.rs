@@ -24,7 +24,9 @@ mod tests {
         for n in [1, 42, 99_999_999, 100_000_000] {
             assert_eq!(parse_segment_name(&segment_name(n)), Some(n));
         }
-        for name in ["0.log", "1.log", "00000000.log", "+0000001.log", "00000001.log.tmp", "lock", "000000001.log"] {
+        for name in
+            ["0.log", "1.log", "00000000.log", "+0000001.log", "00000001.log.tmp", "lock", "000000001.log"]
+        {
             assert_eq!(parse_segment_name(name), None, "{name}");
         }
     }

@@ -6,7 +6,9 @@ use super::resync::next_frame;
 use super::segment::Segment;
 use super::window::{At, Window};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{CRITICAL, Extras, Frame, FrameFault, FrameKind, Record, RecordKind, SegmentHeader};
+use crate::format::{
+    CRITICAL, Extras, Frame, FrameFault, FrameKind, Record, RecordKind, SegmentHeader, Successor,
+};
 use crate::state::{Contradiction, MessageFacts, Op, State, op_error};
 
 /// A stretch of a segment that is not what was written.
@@ -73,7 +75,9 @@ impl Tail {
             let at = window.at(&*segment.file, segment.seed, offset, carry_end).map_err(io)?;
             let frame = match at {
                 At::Frame(frame, _, _) => frame,
-                At::End => return Err(corrupt(offset, "zeros where the state of the session was written".into())),
+                At::End => {
+                    return Err(corrupt(offset, "zeros where the state of the session was written".into()));
+                }
                 At::Fault(fault) => {
                     return Err(corrupt(offset, format!("the state of the session cannot be read: {fault}")));
                 }
@@ -127,7 +131,7 @@ impl Tail {
     pub(crate) fn advance(&mut self) -> Result<()> {
         let segment = self.segment.clone();
         let io = |e| Error::io("read a segment", &segment.path, e);
-        let limit = segment.file.len().map_err(io)?;
+        let mut limit = segment.file.len().map_err(io)?;
         let mut window = Window::new();
         self.torn = false;
         loop {
@@ -152,9 +156,16 @@ impl Tail {
                 // Whatever it is, the end is not clean any more: nothing may be appended behind it.
                 self.ending = Ending::Closing;
             }
-            if !self.skip_damage(&mut window, fault, limit)? {
-                self.torn = true;
-                return Ok(());
+            match self.skip_damage(&mut window, fault, limit)? {
+                Skip::Behind => {}
+                Skip::Torn => {
+                    self.torn = true;
+                    return Ok(());
+                }
+                Skip::LookAgain => {
+                    window = Window::new();
+                    limit = segment.file.len().map_err(io)?;
+                }
             }
         }
     }
@@ -197,7 +208,7 @@ impl Tail {
         let h = *frame.header();
         if h.kind == FrameKind::Next {
             let body = frame.records().next().map(|r| r.payload).unwrap_or_default();
-            self.next = read_witness(body);
+            self.next = Successor::decode(body).map(|s| (s.number, s.salt));
             return Ok(false);
         }
         let before = self.state.position;
@@ -211,7 +222,9 @@ impl Tail {
                         .path(&self.segment.path)
                         .offset(record.body_offset)
                         .session(self.state.id.as_str())
-                        .hint(format!("{what}; it was left untouched: use the program that wrote it, or a newer one")));
+                        .hint(format!(
+                            "{what}; it was left untouched: use the program that wrote it, or a newer one"
+                        )));
                 }
                 Err(Refusal::Damaged(what)) => {
                     self.damage.push(Damage {
@@ -279,9 +292,9 @@ impl Tail {
                 self.state.apply_ignored();
                 Ok(None)
             }
-            RecordKind::Unknown(kind) => {
-                Err(Refusal::Unsupported(format!("a record of kind {kind}, which this version does not know")))
-            }
+            RecordKind::Unknown(kind) => Err(Refusal::Unsupported(format!(
+                "a record of kind {kind}, which this version does not know"
+            ))),
             RecordKind::Snapshot | RecordKind::Next => {
                 Err(Refusal::Damaged("a record of this kind does not belong in a commit".into()))
             }
@@ -289,8 +302,8 @@ impl Tail {
     }
 
     /// Behind a fault: if a later frame's mark says that this stretch was durable, it is damage; the fold goes
-    /// on behind it and true is returned. Otherwise nobody was ever told of these bytes, and this is the end.
-    fn skip_damage(&mut self, window: &mut Window, fault: FrameFault, limit: u64) -> Result<bool> {
+    /// on behind it. Otherwise nobody was ever told of these bytes, and this is the end.
+    fn skip_damage(&mut self, window: &mut Window, fault: FrameFault, limit: u64) -> Result<Skip> {
         let segment = self.segment.clone();
         let io = |e| Error::io("read a segment", &segment.path, e);
         let position = self.state.position;
@@ -299,7 +312,8 @@ impl Tail {
         let mut at = self.offset;
         while let Some(found) = next_frame(&*segment.file, segment.seed, at, limit, position).map_err(io)? {
             first.get_or_insert(found);
-            let At::Frame(frame, _, _) = window.at(&*segment.file, segment.seed, found, limit).map_err(io)? else {
+            let At::Frame(frame, _, _) = window.at(&*segment.file, segment.seed, found, limit).map_err(io)?
+            else {
                 break;
             };
             if frame.header().mark > position {
@@ -308,9 +322,20 @@ impl Tail {
             }
             at = found + frame.len() as u64 - 1;
         }
-        let Some(resume) = proof else { return Ok(false) };
-        let At::Frame(frame, _, _) = window.at(&*segment.file, segment.seed, resume, limit).map_err(io)? else {
-            return Ok(false);
+        let Some(resume) = proof else { return Ok(Skip::Torn) };
+        // A writer may be at work: what was in flight when it was read may be whole now. The proof was read
+        // later, so a second look decides.
+        let mut fresh = Window::new();
+        let now = segment.file.len().map_err(io)?;
+        if let At::Frame(frame, _, _) =
+            fresh.at(&*segment.file, segment.seed, self.offset, now).map_err(io)?
+            && self.follows(&frame).is_ok()
+        {
+            return Ok(Skip::LookAgain);
+        }
+        let At::Frame(frame, _, _) = window.at(&*segment.file, segment.seed, resume, limit).map_err(io)?
+        else {
+            return Ok(Skip::Torn);
         };
         let h = *frame.header();
         let messages = frame.records().filter(|r| r.kind == RecordKind::Message).count() as u64;
@@ -323,7 +348,10 @@ impl Tail {
         self.damage.push(Damage {
             offset: self.offset,
             until: resume,
-            what: format!("{fault}; the commits at positions {position} to {} were durable once", h.first_position),
+            what: format!(
+                "{fault}; the commits at positions {position} to {} were durable once",
+                h.first_position
+            ),
             hides_state,
         });
         self.state.adopt(next, h.first_position);
@@ -332,13 +360,20 @@ impl Tail {
         self.last_crc = h.prev_crc;
         self.last_len = h.prev_len;
         self.mark = self.mark.max(h.mark);
-        Ok(true)
+        Ok(Skip::Behind)
     }
 
     /// True if damage may hide a journal record.
     pub(crate) fn uncertain(&self) -> bool {
         self.damage.iter().any(|d| d.hides_state)
     }
+}
+
+/// How the fold goes on behind bytes that are no frame.
+enum Skip {
+    Behind,
+    Torn,
+    LookAgain,
 }
 
 enum Refusal {
@@ -354,24 +389,9 @@ impl From<Contradiction> for Refusal {
 
 fn read_snapshot(segment: &Segment, offset: u64, body: &[u8]) -> Result<State> {
     State::decode(body).map_err(|e| match e {
-        Ok(version) => Error::new(ErrorKind::Unsupported, "read")
-            .path(&segment.path)
-            .hint(format!("a snapshot of version {version}, written by a newer program; it was left untouched")),
+        Ok(version) => Error::new(ErrorKind::Unsupported, "read").path(&segment.path).hint(format!(
+            "a snapshot of version {version}, written by a newer program; it was left untouched"
+        )),
         Err(what) => Error::corrupt(&segment.path, offset, format!("the snapshot cannot be read: {what}")),
     })
-}
-
-/// The body of a witness: the successor's number and salt.
-pub(crate) fn witness(number: u64, salt: u64) -> [u8; 16] {
-    let mut out = [0; 16];
-    let (a, b) = out.split_at_mut(8);
-    a.copy_from_slice(&number.to_le_bytes());
-    b.copy_from_slice(&salt.to_le_bytes());
-    out
-}
-
-fn read_witness(body: &[u8]) -> Option<(u64, u64)> {
-    let number = body.first_chunk::<8>()?;
-    let salt = body.get(8..)?.first_chunk::<8>()?;
-    Some((u64::from_le_bytes(*number), u64::from_le_bytes(*salt)))
 }

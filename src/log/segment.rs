@@ -66,7 +66,11 @@ impl Segment {
             ));
         }
         if owner.birth.is_some_and(|birth| birth != header.birth) {
-            return Err(Error::corrupt(&path, 32, "it belongs to another session, or to an earlier life of this one"));
+            return Err(Error::corrupt(
+                &path,
+                32,
+                "it belongs to another session, or to an earlier life of this one",
+            ));
         }
         let seed = header.seed();
         Ok(Segment { file, path, header, seed, map: OnceLock::new() })

@@ -44,7 +44,11 @@ impl Source {
         }
         let segment = Arc::new(Segment::open(dir, self.info.number, owner)?);
         if segment.header.salt != self.info.salt {
-            return Err(Error::corrupt(&segment.path, 56, "it is another segment than the one that was sealed here"));
+            return Err(Error::corrupt(
+                &segment.path,
+                56,
+                "it is another segment than the one that was sealed here",
+            ));
         }
         *open = Arc::downgrade(&segment);
         Ok(segment)
@@ -67,6 +71,8 @@ pub(crate) struct View {
     pub(crate) mark: u64,
     /// Whether sealed segments may be mapped.
     pub(crate) map: bool,
+    /// The live range goes on where it cannot be read: what a reader is told behind the last message.
+    pub(crate) lost: Option<Error>,
 }
 
 /// A message's header, met on the way back.
@@ -123,7 +129,19 @@ impl View {
                 (seq < end).then(|| Extent { seq, count: end - seq, ..*e })
             })
             .collect();
-        Stream { view: self.clone(), extents, run: None, position: None, ready: VecDeque::new(), bulk, failed: false }
+        // Who asks for the end is told that it is not the end.
+        let ends = self.extents.last().is_none_or(|e| e.end() <= to);
+        let lost = self.lost.clone().filter(|_| ends);
+        Stream {
+            view: self.clone(),
+            extents,
+            run: None,
+            position: None,
+            ready: VecDeque::new(),
+            bulk,
+            failed: false,
+            lost,
+        }
     }
 
     /// Visits the headers of the messages of the extents from the last to the first, until told to stop.
@@ -191,7 +209,8 @@ impl View {
                 let offset = run.offset;
                 match run.step() {
                     Step::Frame(frame, _, _) => {
-                        if frame.header().first_position >= stop && frame.header().kind != FrameKind::Snapshot {
+                        if frame.header().first_position >= stop && frame.header().kind != FrameKind::Snapshot
+                        {
                             break;
                         }
                         let len = frame.len() as u64;
@@ -272,7 +291,11 @@ impl<'a> Backward<'a> {
             return Ok(None);
         }
         let Some(offset) = self.end.checked_sub(u64::from(self.len)).filter(|o| *o >= first) else {
-            return Err(Error::corrupt(&segment.path, self.end, "the length of the frame before is too large"));
+            return Err(Error::corrupt(
+                &segment.path,
+                self.end,
+                "the length of the frame before is too large",
+            ));
         };
         if self.window.bytes(offset).len() < self.len as usize {
             let from = self.end.saturating_sub(self.size.max(u64::from(self.len))).max(first);
@@ -313,7 +336,11 @@ impl Run {
         let Run { segment, window, offset, limit } = self;
         match window.at(&*segment.file, segment.seed, *offset, *limit) {
             Ok(At::Frame(frame, buffer, at)) => Step::Frame(frame, buffer, at),
-            Ok(At::End) => Step::Failed(Error::corrupt(&segment.path, *offset, "zeros or nothing where commits were written")),
+            Ok(At::End) => Step::Failed(Error::corrupt(
+                &segment.path,
+                *offset,
+                "zeros or nothing where commits were written",
+            )),
             Ok(At::Fault(fault)) => Step::Failed(Error::corrupt(&segment.path, *offset, fault.to_string())),
             Err(e) => Step::Failed(Error::io("read a segment", &segment.path, e)),
         }
@@ -343,6 +370,7 @@ pub(crate) struct Stream {
     bulk: bool,
     /// An error was handed out for the extent under way, so that what is missing of it is known.
     failed: bool,
+    lost: Option<Error>,
 }
 
 impl Stream {
@@ -357,7 +385,7 @@ impl Stream {
                 return Some(item);
             }
             if !self.fill() {
-                return None;
+                return self.lost.take().map(Err);
             }
         }
     }
@@ -381,7 +409,8 @@ impl Stream {
         match run.step() {
             Step::Frame(frame, buffer, at) => {
                 let h = frame.header();
-                let (kind, first, end, len) = (h.kind, h.first_position, frame.end_position(), frame.len() as u64);
+                let (kind, first, end, len) =
+                    (h.kind, h.first_position, frame.end_position(), frame.len() as u64);
                 if first >= stop && kind != FrameKind::Snapshot {
                     self.finish_run();
                     return true;
@@ -401,7 +430,11 @@ impl Stream {
                         front.count = front.end() - r.seq - 1;
                         front.seq = r.seq + 1;
                         if let Err(fault) = r.verify() {
-                            self.ready.push_back(Err(Error::corrupt(&segment.path, r.body_offset, format!("message {}: {fault}", r.seq))));
+                            self.ready.push_back(Err(Error::corrupt(
+                                &segment.path,
+                                r.body_offset,
+                                format!("message {}: {fault}", r.seq),
+                            )));
                             continue;
                         }
                         let body = at + (r.body_offset - base) as usize;
@@ -456,7 +489,8 @@ impl Stream {
         match opened {
             Ok((segment, offset)) => {
                 let sealed = source.pinned.is_none();
-                let map = if self.bulk && self.view.map && sealed { segment.map(info.end_offset) } else { None };
+                let map =
+                    if self.bulk && self.view.map && sealed { segment.map(info.end_offset) } else { None };
                 let window = map.map_or_else(Window::new, Window::mapped);
                 self.run = Some((Run { segment, window, offset, limit: info.end_offset }, stop));
                 true
@@ -480,7 +514,12 @@ impl Stream {
     /// No segment has the rest of this extent.
     fn give_up(&mut self, extent: &Extent) {
         if !self.failed {
-            let path = self.view.active.pinned.as_ref().map_or_else(|| self.view.dir.path().to_path_buf(), |s| s.path.clone());
+            let path = self
+                .view
+                .active
+                .pinned
+                .as_ref()
+                .map_or_else(|| self.view.dir.path().to_path_buf(), |s| s.path.clone());
             self.ready.push_back(Err(Error::corrupt(
                 path,
                 self.view.active_end.1,
@@ -494,5 +533,9 @@ impl Stream {
 }
 
 fn missing(segment: &Segment, offset: u64, from: u64, to: u64) -> Error {
-    Error::corrupt(&segment.path, offset, format!("messages {from} to {} are missing in front of this commit", to - 1))
+    Error::corrupt(
+        &segment.path,
+        offset,
+        format!("messages {from} to {} are missing in front of this commit", to - 1),
+    )
 }

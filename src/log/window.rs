@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::message::Buffer;
-use crate::format::{Frame, FrameFault, FRAME_HEADER_LEN, Peek, Seed, peek};
+use crate::format::{FRAME_HEADER_LEN, Frame, FrameFault, Peek, Seed, peek};
 use crate::fs::{File, read_up_to_at};
 
 const FIRST: usize = 64 << 10;

@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::names::segment_name;
-use super::scan::{Tail, witness};
+use super::scan::Tail;
 use super::segment::{Owner, Segment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    EntryMeta, Frame, FrameBuilder, FrameHeader, FrameKind, Record, RecordKind, SegmentHeader, frame_len,
+    EntryMeta, Frame, FrameBuilder, FrameHeader, FrameKind, Record, RecordKind, SegmentHeader, Successor,
+    frame_len,
 };
 use crate::fs::{Access, Dir, File, write_all_at};
 use crate::state::{Op, SegmentInfo, State};
@@ -113,7 +114,8 @@ pub(crate) struct Birth {
 impl Birth {
     /// Begins with the snapshot of `state`, which is the state after everything that will be carried.
     pub(crate) fn new(header: SegmentHeader, state: &State) -> Result<Birth> {
-        let body = state.encode().map_err(|e| Error::new(ErrorKind::InvalidInput, "write a snapshot").hint(e))?;
+        let body =
+            state.encode().map_err(|e| Error::new(ErrorKind::InvalidInput, "write a snapshot").hint(e))?;
         if body.len() > crate::limits::MAX_SNAPSHOT {
             return Err(Error::new(ErrorKind::TooLarge, "write a snapshot").hint(format!(
                 "the state of this session takes {} bytes; remove archives or attributes",
@@ -132,11 +134,23 @@ impl Birth {
             header,
         };
         let after = After::of(state);
-        birth.frame(FrameKind::Snapshot, state.position, after, |b| {
-            let meta = EntryMeta { kind: RecordKind::Snapshot, flags: 0, codec: 0, time: state.modified, seq: 0 };
-            b.push(&meta, &[], &body);
-            1
-        }, 1);
+        birth.frame(
+            FrameKind::Snapshot,
+            state.position,
+            after,
+            |b| {
+                let meta = EntryMeta {
+                    kind: RecordKind::Snapshot,
+                    flags: 0,
+                    codec: 0,
+                    time: state.modified,
+                    seq: 0,
+                };
+                b.push(&meta, &[], &body);
+                1
+            },
+            1,
+        );
         Ok(birth)
     }
 
@@ -172,13 +186,20 @@ impl Birth {
         }
         self.low = self.low.min(first);
         let after = After { base, message_count: n, epoch: 0, archives: 0, journal: 0 };
-        self.frame(FrameKind::Carry, first, after, |b| {
-            for r in frame.records().filter(wanted) {
-                let meta = EntryMeta { kind: r.kind, flags: r.flags, codec: r.codec, time: r.time, seq: r.seq };
-                b.push(&meta, r.extras, r.payload);
-            }
-            count
-        }, count);
+        self.frame(
+            FrameKind::Carry,
+            first,
+            after,
+            |b| {
+                for r in frame.records().filter(wanted) {
+                    let meta =
+                        EntryMeta { kind: r.kind, flags: r.flags, codec: r.codec, time: r.time, seq: r.seq };
+                    b.push(&meta, r.extras, r.payload);
+                }
+                count
+            },
+            count,
+        );
     }
 
     /// Gives the header back, to begin anew.
@@ -242,7 +263,8 @@ impl Birth {
         let end = self.bytes.len() as u64;
         let head = header.encode();
         write_all_at(file, &head, 0).map_err(io)?;
-        write_all_at(file, self.bytes.get(SegmentHeader::LEN..).unwrap_or_default(), head.len() as u64).map_err(io)?;
+        write_all_at(file, self.bytes.get(SegmentHeader::LEN..).unwrap_or_default(), head.len() as u64)
+            .map_err(io)?;
         let allocated = (end + RESERVE + BLOCK).next_multiple_of(BLOCK);
         write_zeros(file, end, allocated).map_err(io)?;
         file.sync().map_err(io)?;
@@ -279,7 +301,8 @@ impl SegmentWriter {
     pub(crate) fn resume(dir: &dyn Dir, tail: &Tail) -> Result<SegmentWriter> {
         let name = segment_name(tail.segment.header.number);
         let path = dir.path().join(&name);
-        let file = dir.open(&name, Access::Write).map_err(|e| Error::io("open a segment to write", &path, e))?;
+        let file =
+            dir.open(&name, Access::Write).map_err(|e| Error::io("open a segment to write", &path, e))?;
         let same = file.ident().and_then(|a| Ok(a == tail.segment.file.ident()?));
         if !same.map_err(|e| Error::io("open a segment to write", &path, e))? {
             return Err(Error::new(ErrorKind::Conflict, "open a segment to write")
@@ -340,8 +363,13 @@ impl SegmentWriter {
         for r in records {
             self.builder.push(&r.meta, r.extras, r.payload);
         }
-        let header =
-            frame_header(FrameKind::Commit, (self.last_crc, self.last_len), self.position, self.durable, after);
+        let header = frame_header(
+            FrameKind::Commit,
+            (self.last_crc, self.last_len),
+            self.position,
+            self.durable,
+            after,
+        );
         let done = self.builder.finish(&header);
         self.put()?;
         self.end += u64::from(done.len);
@@ -379,7 +407,11 @@ impl SegmentWriter {
                 }
                 Err(e) if target == need.next_multiple_of(BLOCK) => {
                     // Zeros behind the end are no content: whatever was written of them stays, harmless.
-                    return Err(WriteFault::TakenBack(Error::io("allocate space in a segment", &self.segment.path, e)));
+                    return Err(WriteFault::TakenBack(Error::io(
+                        "allocate space in a segment",
+                        &self.segment.path,
+                        e,
+                    )));
                 }
                 Err(_) => {}
             }
@@ -407,7 +439,7 @@ impl SegmentWriter {
     /// Puts the witness of the successor behind the end, where no commit will ever stand: a later opening can
     /// tell a lost successor from one that never was. Not synced: it is evidence, not state.
     pub(crate) fn bear_witness(&mut self, number: u64, salt: u64, after: After) {
-        let body = witness(number, salt);
+        let body = Successor { number, salt }.encode();
         self.builder.begin(1, self.end, self.segment.seed);
         let meta = EntryMeta { kind: RecordKind::Next, flags: 0, codec: 0, time: 0, seq: 0 };
         self.builder.push(&meta, &[], &body);
@@ -425,10 +457,5 @@ impl SegmentWriter {
         if self.file.set_len(self.end).is_ok() {
             self.allocated = self.end;
         }
-    }
-
-    /// Bytes of the file behind the end that are allocated ahead.
-    pub(crate) fn allocated(&self) -> u64 {
-        self.allocated
     }
 }

@@ -24,6 +24,7 @@
 use std::path::Path;
 
 use super::{Finding, Report};
+use crate::error::Error;
 use crate::log::scan::{Ending, Tail};
 use crate::log::{LOCK_FILE, parse_segment_name, segment_name};
 
@@ -111,6 +112,8 @@ pub(crate) struct Plan {
     /// Names to remove.
     pub(crate) remove: Vec<String>,
     pub(crate) report: Report,
+    /// The live range goes on where it cannot be read.
+    pub(crate) lost: Option<Error>,
 }
 
 /// How small a segment must be to be carried whole after an unclean end, in bytes.
@@ -142,9 +145,10 @@ pub(crate) fn plan(
     }
     let witness = tail.next.map(|(n, _)| (n, "the last record of the segment before it"));
     for (number, named_by) in witness.into_iter().chain(successor) {
-        if number > active {
+        let name = segment_name(number);
+        if number > active && !names.contains(&name) {
             hidden = true;
-            let file = dir.join(segment_name(number));
+            let file = dir.join(name);
             report.findings.push(Finding::MissingSegment { file, named_by, hides_state: true });
         }
     }
@@ -188,30 +192,60 @@ pub(crate) fn plan(
             Judgement::Report => report.findings.push(Finding::Unknown { name: name.clone() }),
         }
     }
-    Plan { end: facts.end(), truncate: facts.stale() && !facts.ignored && !facts.damaged, remove, report }
+    let lost = facts.uncertain && hidden;
+    Plan {
+        end: facts.end(),
+        truncate: facts.stale() && !facts.ignored && !facts.damaged,
+        remove,
+        report,
+        lost: lost.then(|| lost_error(tail)),
+    }
 }
 
 impl Plan {
     /// F9 for the end of a segment: the catalog knows of a clean close at `position`, which lies behind the
     /// last good commit. What was durable there is gone, and may have been anything.
     pub(crate) fn lost_end(&mut self, tail: &Tail, position: u64) {
+        self.lost = Some(lost_error(tail));
+        self.hide(Finding::Damaged {
+            file: tail.segment.path.clone(),
+            offset: tail.offset,
+            until: None,
+            what: format!(
+                "the log ends at position {}, but it was closed in good order at {position}: it was cut, or \
+                 replaced by an older copy",
+                tail.state.position
+            ),
+            hides_state: true,
+        });
+    }
+
+    /// The newest segment cannot be read; what is known is what the one before it says.
+    pub(crate) fn lost_segment(&mut self, error: Error) {
+        self.hide(Finding::Damaged {
+            file: error.file().map(Path::to_path_buf).unwrap_or_default(),
+            offset: error.file_offset().unwrap_or_default(),
+            until: None,
+            what: error.to_string(),
+            hides_state: true,
+        });
+        self.lost = Some(error);
+    }
+
+    fn hide(&mut self, finding: Finding) {
         self.end = EndVerdict::ReadOnly;
         self.truncate = false;
-        self.report.findings.insert(
-            0,
-            Finding::Damaged {
-                file: tail.segment.path.clone(),
-                offset: tail.offset,
-                until: None,
-                what: format!(
-                    "the log ends at position {}, but it was closed in good order at {position}: it was cut, or \
-                     replaced by an older copy",
-                    tail.state.position
-                ),
-                hides_state: true,
-            },
-        );
+        self.remove.clear();
+        self.report.findings.insert(0, finding);
     }
+}
+
+fn lost_error(tail: &Tail) -> Error {
+    Error::corrupt(
+        &tail.segment.path,
+        tail.offset,
+        "the session goes on behind this point, in commits or in a segment that are not here any more",
+    )
 }
 
 fn standing(number: u64, active: u64, tail: &Tail) -> Standing {
@@ -306,14 +340,12 @@ mod tests {
     fn every_name_is_judged_and_only_leftovers_and_released_segments_go() {
         let names = ["lock", "00000001.log", "00000001.log-x.tmp", "notes.txt", "1.log"];
         let found: Vec<_> = names.iter().map(|n| Found::of(n)).collect();
-        assert_eq!(
-            found,
-            [Found::Lock, Found::Segment(1), Found::Temporary, Found::Foreign, Found::Foreign]
-        );
+        assert_eq!(found, [Found::Lock, Found::Segment(1), Found::Temporary, Found::Foreign, Found::Foreign]);
         for f in found {
             for s in [Standing::Active, Standing::Sealed, Standing::Released, Standing::Unnamed] {
                 let removed = matches!(judge(f, |_| s), Judgement::Remove(_));
-                let may = f == Found::Temporary || (matches!(f, Found::Segment(_)) && s == Standing::Released);
+                let may =
+                    f == Found::Temporary || (matches!(f, Found::Segment(_)) && s == Standing::Released);
                 assert_eq!(removed, may, "{f:?} {s:?}");
             }
         }

@@ -27,7 +27,10 @@ impl Core {
         if !self.is_open(&phase) {
             return Ok(());
         }
-        with_writer(self, &mut phase, |w| w.settle(&self.shared, true))
+        with_writer(self, &mut phase, |w| w.settle(&self.shared, true))?;
+        drop(phase);
+        schedule(self);
+        Ok(())
     }
 
     /// Writes a mark if the session is idle, so that little lies above the last one.

@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) frozen: bool,
     map: bool,
     store: crate::ids::StoreId,
+    /// Why the live range is not all there, if it is not.
+    pub(crate) lost: Option<Error>,
 }
 
 impl Shared {
@@ -53,6 +55,7 @@ impl Shared {
             frozen: tail.ignored,
             map: env.maps(),
             store: env.layout.id,
+            lost: None,
         }
     }
 
@@ -77,6 +80,7 @@ impl Shared {
             frozen: false,
             map: env.maps(),
             store: env.layout.id,
+            lost: None,
         }
     }
 
@@ -114,6 +118,7 @@ impl Shared {
             extents,
             mark: self.mark,
             map: self.map,
+            lost: self.lost.clone(),
         }
     }
 }
@@ -146,6 +151,8 @@ pub(crate) struct Core {
     pub(crate) phase: Mutex<Phase>,
     pub(crate) shared: Mutex<Option<Shared>>,
     pub(crate) handles: AtomicUsize,
+    /// Open for writing, as far as can be told without the phase.
+    pub(crate) open: AtomicBool,
     /// When it was used last: a count of the store's, not a time.
     pub(crate) used: AtomicU64,
     pub(crate) timers: Timers,
@@ -179,6 +186,7 @@ impl Core {
                 phase: Mutex::new(Phase::Closed(None)),
                 shared: Mutex::new(None),
                 handles: AtomicUsize::new(0),
+                open: AtomicBool::new(false),
                 used: AtomicU64::new(0),
                 timers: Timers::default(),
             }
@@ -202,7 +210,12 @@ impl Core {
         self.touch();
         self.env.io.start(&self.env)?;
         self.queue.make_room(super::handle::MAX_WAITING, &mut |batch, out| lead(self, batch, out));
-        Ok(self.queue.push_detached(add))
+        let ticket = self.queue.push_detached(add);
+        if self.env.is_closed() {
+            // The thread that would have led this commit may be gone already.
+            self.drain();
+        }
+        Ok(ticket)
     }
 
     fn touch(&self) {
@@ -210,7 +223,7 @@ impl Core {
     }
 
     /// Opens the session for writing if it is there: `false` if it is not.
-    pub(crate) fn open(self: &Arc<Core>) -> Result<bool> {
+    pub(crate) fn open_now(self: &Arc<Core>) -> Result<bool> {
         self.env.check()?;
         self.touch();
         let mut phase = self.phase.lock();
@@ -218,6 +231,7 @@ impl Core {
             // The descriptor that saw the failure goes now; what is on disk decides from here on.
             self.shared.lock().take();
             *phase = Phase::Closed(None);
+            self.env.closed(self);
         }
         self.ready(&mut phase)
     }
@@ -227,16 +241,10 @@ impl Core {
         self.shared.lock().as_ref().map(f)
     }
 
-    /// True if a sync failed and the session was not opened again since.
-    pub(crate) fn is_poisoned(&self) -> bool {
-        // While a leader is at work the answer is not known; it will tell its own callers.
-        self.phase.try_lock().is_some_and(|p| matches!(*p, Phase::Poisoned(..)))
-    }
-
     /// The error for a session of which a commit failed for good.
     pub(crate) fn poisoned(&self, cause: &Error) -> Error {
-        Error::new(ErrorKind::Poisoned, "write to a session").session(&self.id).hint(format!(
-            "open it again with Store::session or Store::open_session; the cause was: {cause}"
-        ))
+        Error::new(ErrorKind::Poisoned, "write to a session")
+            .session(&self.id)
+            .hint(format!("open it again with Store::session or Store::open_session; the cause was: {cause}"))
     }
 }

@@ -155,12 +155,24 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
     };
     let entries = dir.list().map_err(|e| Error::io("list a session", dir.path(), e)).map_err(named)?;
     let names: Vec<String> = entries.into_iter().map(|e| e.name).collect();
-    let number = names.iter().filter_map(|n| parse_segment_name(n)).max().ok_or_else(|| {
-        named(Error::corrupt(dir.path(), 0, "the session's directory holds no segment"))
-    })?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|n| parse_segment_name(n)).collect();
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    let number = *numbers
+        .first()
+        .ok_or_else(|| named(Error::corrupt(dir.path(), 0, "the session's directory holds no segment")))?;
     let owner = Owner { store: env.layout.id, birth: None };
-    let segment = Segment::open(dir, number, owner).map_err(named)?;
-    let tail = Tail::open(Arc::new(segment)).map_err(named)?;
+    let read = |n: u64| Segment::open(dir, n, owner).and_then(|s| Tail::open(Arc::new(s)));
+    let mut unreadable = None;
+    let tail = match read(number) {
+        // The newest segment is damaged at its head: what the ones before it say can still be read.
+        Err(e) if e.kind() == ErrorKind::Corrupt => {
+            let older = numbers.iter().skip(1).find_map(|n| read(*n).ok());
+            let tail = older.ok_or_else(|| named(e.clone()))?;
+            unreadable = Some(e);
+            tail
+        }
+        other => other.map_err(named)?,
+    };
     if let Some(id) = id
         && tail.state.id != *id
     {
@@ -186,6 +198,9 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
     let mut plan = plan(dir.path(), &tail, &names, successor, env.settings.truncate_after);
     if let Some(position) = cut {
         plan.lost_end(&tail, position);
+    }
+    if let Some(e) = unreadable {
+        plan.lost_segment(named(e));
     }
     Ok(LoadedTail { tail, plan })
 }

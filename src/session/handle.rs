@@ -19,8 +19,8 @@ use super::ticket::{Ticket, appended};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SessionId;
 use crate::limits;
-use crate::log::view::{Head, View};
 use crate::log::Message;
+use crate::log::view::{Head, View};
 use crate::recovery::Report;
 use crate::state::State;
 use crate::store::Lease;
@@ -40,15 +40,14 @@ pub struct Session {
 
 impl Clone for Session {
     fn clone(&self) -> Session {
-        Session::new(self.core.clone(), self.lease.clone())
+        self.core.handles.fetch_add(1, Ordering::AcqRel);
+        Session { core: self.core.clone(), lease: self.lease.clone() }
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.core.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.core.linger();
-        }
+        self.lease.env.unclaim(&self.core);
     }
 }
 
@@ -59,9 +58,12 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(crate) fn new(core: Arc<Core>, lease: Arc<Lease>) -> Session {
-        core.handles.fetch_add(1, Ordering::AcqRel);
-        Session { core, lease }
+    pub(crate) fn claim(lease: &Arc<Lease>, id: &SessionId) -> Session {
+        Session { core: lease.env.claim(id), lease: lease.clone() }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     /// The session's id.
@@ -356,7 +358,10 @@ impl Session {
     pub fn archived(&self, number: u64) -> Result<Messages> {
         let view = self.view(|s| s.archive(number).map(|a| a.extents.clone()).unwrap_or_default())?;
         match view {
-            Some((view, ..)) if !view.extents.is_empty() => Ok(Messages::new(view.messages(0, u64::MAX, true))),
+            Some((mut view, ..)) if !view.extents.is_empty() => {
+                view.lost = None;
+                Ok(Messages::new(view.messages(0, u64::MAX, true)))
+            }
             _ => Err(Error::new(ErrorKind::NotFound, "read an archive")
                 .session(&self.core.id)
                 .hint(format!("there is no archive {number}; archives() lists them"))),
@@ -406,7 +411,7 @@ impl Session {
     /// As [`Session::load`].
     pub fn report(&self) -> Result<Report> {
         self.core.env.check()?;
-        self.core.open()?;
+        self.core.open_now()?;
         Ok(self.core.with_shared(|s| s.report.clone()).unwrap_or_default())
     }
 
@@ -444,14 +449,11 @@ impl Session {
         extents: impl Fn(&State) -> Vec<crate::state::Extent>,
     ) -> Result<Option<(View, u64, u64)>> {
         self.core.env.check()?;
-        if let Some(out) = self.core.with_shared(|s| (s.view(extents(&s.state)), s.state.base, s.state.next)) {
+        if let Some(out) = self.core.with_shared(|s| (s.view(extents(&s.state)), s.state.base, s.state.next))
+        {
             return Ok(Some(out));
         }
         Ok(Reader::open(&self.core.env, &self.core.id)?.map(|r| r.view(extents)))
-    }
-
-    pub(crate) fn lease(&self) -> &Arc<Lease> {
-        &self.lease
     }
 }
 
@@ -488,4 +490,3 @@ pub(crate) fn tail_within(
     })?;
     Ok(Messages::new(view.messages(from, next, false)))
 }
-

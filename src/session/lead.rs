@@ -99,7 +99,9 @@ pub(crate) fn with_writer<T>(
     work: impl FnOnce(&mut Writer) -> Result<T, Fault>,
 ) -> Result<T> {
     let Phase::Open(writer) = phase else {
-        return Err(Error::new(ErrorKind::NotFound, "use a session").session(&core.id).hint("there is no such session"));
+        return Err(Error::new(ErrorKind::NotFound, "use a session")
+            .session(&core.id)
+            .hint("there is no such session"));
     };
     work(writer).map_err(|fault| {
         let error = fault.error.session(&core.id);
@@ -119,7 +121,13 @@ enum Verdict {
     Refused(Error),
 }
 
-fn append_group(core: &Arc<Core>, phase: &mut Phase, batch: &Pending, ops: &[PendingOp], out: &mut Vec<Reply>) {
+fn append_group(
+    core: &Arc<Core>,
+    phase: &mut Phase,
+    batch: &Pending,
+    ops: &[PendingOp],
+    out: &mut Vec<Reply>,
+) {
     let appends = || {
         ops.iter().filter_map(|op| match op {
             PendingOp::Append(append) => Some(append),
@@ -185,7 +193,12 @@ fn judge<'a>(core: &Core, state: &State, appends: impl Iterator<Item = &'a Appen
                     .iter()
                     .find(|(k, ..)| *k == key)
                     .map(|(_, d, seqs)| (*d, seqs.clone(), state.epoch))
-                    .or_else(|| state.keys.find(key).map(|e: &KeyEntry| (e.digest, e.seq..e.seq + u64::from(e.count), e.epoch)));
+                    .or_else(|| {
+                        state
+                            .keys
+                            .find(key)
+                            .map(|e: &KeyEntry| (e.digest, e.seq..e.seq + u64::from(e.count), e.epoch))
+                    });
                 match known {
                     Some((d, seqs, epoch)) if d == digest => return Verdict::Repeated(seqs, epoch),
                     Some(_) => return refuse("this idempotency key was used with other content".to_owned()),
@@ -233,10 +246,8 @@ fn check_merged(attributes: &crate::state::Attributes, patch: &str) -> Result<()
     merged.merge(&patch.0);
     let len = merged.to_json().len();
     if len > limits::MAX_ATTRIBUTES {
-        return Err(Error::new(ErrorKind::TooLarge, "change attributes").hint(format!(
-            "they would have {len} bytes of JSON; the limit is {}",
-            limits::MAX_ATTRIBUTES
-        )));
+        return Err(Error::new(ErrorKind::TooLarge, "change attributes")
+            .hint(format!("they would have {len} bytes of JSON; the limit is {}", limits::MAX_ATTRIBUTES)));
     }
     if serde_json::from_str::<serde_json::Value>(&merged.to_json()).is_err() {
         return Err(Error::new(ErrorKind::InvalidInput, "change attributes")

@@ -15,9 +15,10 @@ use crate::store::Job;
 impl Core {
     /// Makes the phase `Open` if the session is on disk; `false` if it is not there.
     pub(crate) fn ready(self: &Arc<Core>, phase: &mut Phase) -> Result<bool> {
-        self.env.check_writable()?;
         let seen = match phase {
+            // Also while the store is being closed: what was handed over before is still done.
             Phase::Open(_) => return Ok(true),
+            _ if self.env.is_closed() => return self.env.check().map(|()| false),
             Phase::Poisoned(_, cause) => return Err(self.poisoned(cause)),
             Phase::Removed => {
                 return Err(Error::new(ErrorKind::NotFound, "use a session")
@@ -26,6 +27,7 @@ impl Core {
             }
             Phase::Closed(seen) => *seen,
         };
+        self.env.check_writable()?;
         for _ in 0..64 {
             let Some(dir) = locate(&self.env, &self.id)? else {
                 if let Some(seen) = seen {
@@ -79,7 +81,12 @@ impl Core {
         Err(Error::new(ErrorKind::Conflict, "create a session").session(&self.id))
     }
 
-    fn install(self: &Arc<Core>, phase: &mut Phase, writer: Writer, shared: super::core::Shared) -> Result<()> {
+    fn install(
+        self: &Arc<Core>,
+        phase: &mut Phase,
+        writer: Writer,
+        shared: super::core::Shared,
+    ) -> Result<()> {
         *self.shared.lock() = Some(shared);
         *phase = Phase::Open(Box::new(writer));
         self.env.io.start(&self.env)?;
@@ -93,7 +100,8 @@ impl Core {
     /// Closes the log in good order and gives up the lock: to be done with by [`Closing::finish`], after the
     /// catalog was synced.
     pub(crate) fn close_phase(&self, phase: &mut Phase) -> (Closing, Result<()>) {
-        let seen = self.shared.lock().as_ref().map(|s| Seen { birth: s.state.birth, position: s.state.position });
+        let seen =
+            self.shared.lock().as_ref().map(|s| Seen { birth: s.state.birth, position: s.state.position });
         let Phase::Open(writer) = phase else { return (Closing::default(), Ok(())) };
         if self.env.is_forked() {
             return (Closing::default(), Ok(()));

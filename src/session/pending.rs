@@ -46,10 +46,20 @@ pub(crate) struct AppendOp {
 /// Ops that are not appends.
 pub(crate) enum Control {
     /// Bring the session into being if it is not there; `true`: it must not be there.
-    Create { strict: bool },
-    Archive { keep: Keep, attributes: String },
-    ArchiveAttributes { number: u64, patch: String },
-    RemoveArchive { number: u64 },
+    Create {
+        strict: bool,
+    },
+    Archive {
+        keep: Keep,
+        attributes: String,
+    },
+    ArchiveAttributes {
+        number: u64,
+        patch: String,
+    },
+    RemoveArchive {
+        number: u64,
+    },
     Truncate,
     Sync,
 }
@@ -200,8 +210,7 @@ pub(crate) fn check_patch(patch: Option<&Value>, expect: Option<u64>) -> Result<
 /// The checked text of a merge patch.
 pub(crate) fn patch_text(patch: &Value) -> Result<String> {
     Attributes::check_patch(patch).map_err(|what| {
-        let kind =
-            if what.contains("the limit is") { ErrorKind::TooLarge } else { ErrorKind::InvalidInput };
+        let kind = if what.contains("the limit is") { ErrorKind::TooLarge } else { ErrorKind::InvalidInput };
         Error::new(kind, "change attributes").hint(what)
     })
 }

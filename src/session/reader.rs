@@ -17,13 +17,13 @@ use super::writer::view_of_tail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Dir;
 use crate::ids::SessionId;
+use crate::log::Message;
 use crate::log::scan::{Ending, Tail};
 use crate::log::segment_name;
 use crate::log::view::View;
-use crate::log::Message;
 use crate::recovery::Report;
 use crate::state::{Extent, State};
-use crate::store::Env;
+use crate::store::{Env, Lease};
 
 /// Reads a session that some other process, or nobody, writes to. Takes no lock, writes nothing, and never
 /// sees half of a commit.
@@ -35,12 +35,15 @@ pub struct Reader {
     env: Arc<Env>,
     id: SessionId,
     seen: Mutex<Seen>,
+    /// Keeps the store open as long as the reader is there.
+    lease: Option<Arc<Lease>>,
 }
 
 struct Seen {
     dir: Arc<dyn Dir>,
     tail: Tail,
     report: Report,
+    lost: Option<Error>,
 }
 
 impl fmt::Debug for Reader {
@@ -52,7 +55,17 @@ impl fmt::Debug for Reader {
 impl Reader {
     /// `None` if there is no such session.
     pub(crate) fn open(env: &Arc<Env>, id: &SessionId) -> Result<Option<Reader>> {
-        Ok(look(env, id)?.map(|seen| Reader { env: env.clone(), id: id.clone(), seen: Mutex::new(seen) }))
+        Ok(look(env, id)?.map(|seen| Reader {
+            env: env.clone(),
+            id: id.clone(),
+            seen: Mutex::new(seen),
+            lease: None,
+        }))
+    }
+
+    pub(crate) fn with_lease(mut self, lease: Arc<Lease>) -> Reader {
+        self.lease = Some(lease);
+        self
     }
 
     /// The session in the directory of this name, whatever its id; `None` if it went.
@@ -67,8 +80,8 @@ impl Reader {
             }
         };
         let id = loaded.tail.state.id.clone();
-        let seen = Seen { dir, tail: loaded.tail, report: loaded.plan.report };
-        Ok(Some(Reader { env: env.clone(), id, seen: Mutex::new(seen) }))
+        let seen = Seen { dir, tail: loaded.tail, report: loaded.plan.report, lost: loaded.plan.lost };
+        Ok(Some(Reader { env: env.clone(), id, seen: Mutex::new(seen), lease: None }))
     }
 
     /// The session's id.
@@ -149,7 +162,11 @@ impl Reader {
     /// As [`Reader::load`], and `Corrupt` if this message is damaged.
     pub fn get(&self, seq: u64) -> Result<Option<Message>> {
         let (view, base, next) = self.fresh_view(|s| s.live.clone())?;
-        if (base..next).contains(&seq) { view.messages(seq, seq + 1, false).next().transpose() } else { Ok(None) }
+        if (base..next).contains(&seq) {
+            view.messages(seq, seq + 1, false).next().transpose()
+        } else {
+            Ok(None)
+        }
     }
 
     /// Counters, ranges, times, attributes.
@@ -183,13 +200,14 @@ impl Reader {
     /// # Errors
     /// `NotFound` if there is no archive of this number; otherwise as [`Reader::load`].
     pub fn archived(&self, number: u64) -> Result<Messages> {
-        let (view, ..) =
+        let (mut view, ..) =
             self.fresh_view(|s| s.archive(number).map(|a| a.extents.clone()).unwrap_or_default())?;
         if view.extents.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, "read an archive")
                 .session(&self.id)
                 .hint(format!("there is no archive {number}; archives() lists them")));
         }
+        view.lost = None;
         Ok(Messages::new(view.messages(0, u64::MAX, true)))
     }
 
@@ -223,6 +241,7 @@ fn view_of(env: &Env, seen: &Seen, extents: impl Fn(&State) -> Vec<Extent>) -> (
     let mut view = view_of_tail(env, seen.dir.clone(), &seen.tail);
     let state = &seen.tail.state;
     view.extents = extents(state);
+    view.lost = seen.lost.clone();
     (view, state.base, state.next)
 }
 
@@ -233,7 +252,12 @@ fn look(env: &Arc<Env>, id: &SessionId) -> Result<Option<Seen>> {
         let Some(dir) = locate(env, id)? else { return Ok(None) };
         match load_tail(env, Some(id), &*dir) {
             Ok(loaded) => {
-                return Ok(Some(Seen { dir, tail: loaded.tail, report: loaded.plan.report }));
+                return Ok(Some(Seen {
+                    dir,
+                    tail: loaded.tail,
+                    report: loaded.plan.report,
+                    lost: loaded.plan.lost,
+                }));
             }
             // It may have gone between the two steps; if it is still there, the error is true.
             Err(e) if !still_there(env, id, &*dir)? => last = Some(e),

@@ -52,7 +52,8 @@ impl Staged {
         if let Some(after) = &mut self.after {
             after.message_count += 1;
         }
-        let meta = EntryMeta { kind: RecordKind::Message, flags: m.flags, codec: m.codec, time: self.time, seq };
+        let meta =
+            EntryMeta { kind: RecordKind::Message, flags: m.flags, codec: m.codec, time: self.time, seq };
         let (extras, payload) = (m.extras.clone(), m.payload.clone());
         self.records.push(Staging::Message { extras, payload, tokens: m.tokens, meta });
     }

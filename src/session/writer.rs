@@ -8,15 +8,15 @@ use super::core::Shared;
 use super::files::{LoadedTail, SessionLock, create_lock};
 use super::staged::Staged;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::catalog::{CatalogEntry, Open};
 use crate::format::SegmentHeader;
+use crate::format::catalog::{CatalogEntry, Open};
 use crate::fs::Dir;
 use crate::ids::{BirthId, Incarnation, SessionId};
 use crate::log::scan::Tail;
 use crate::log::segment::Owner;
+use crate::log::segment_name;
 use crate::log::view::{Source, View};
 use crate::log::writer::{After, Birth, RESERVE, SegmentWriter, WriteFault};
-use crate::log::segment_name;
 use crate::recovery::{EndVerdict, Plan, Report};
 use crate::state::{Op, SegmentInfo, State};
 use crate::store::Env;
@@ -53,6 +53,8 @@ pub(crate) struct Writer {
     tail: Option<Box<Tail>>,
     plan: Plan,
     incarnation: Incarnation,
+    /// The catalog's open mark is durable.
+    marked: bool,
     /// The record that announces this writer is in the log.
     announced: bool,
     /// Positions from here on hold nothing that a caller waits for.
@@ -68,9 +70,15 @@ const RELEASED_KEPT: usize = 16;
 
 impl Writer {
     /// The writer of a session that was found on disk, and what readers see of it.
-    pub(crate) fn found(env: &Env, dir: Arc<dyn Dir>, lock: SessionLock, loaded: LoadedTail) -> (Writer, Shared) {
+    pub(crate) fn found(
+        env: &Env,
+        dir: Arc<dyn Dir>,
+        lock: SessionLock,
+        loaded: LoadedTail,
+    ) -> (Writer, Shared) {
         let LoadedTail { tail, plan } = loaded;
-        let shared = Shared::of_tail(env, dir.clone(), &tail, plan.report.clone());
+        let mut shared = Shared::of_tail(env, dir.clone(), &tail, plan.report.clone());
+        shared.lost = plan.lost.clone();
         let essential = tail.state.position;
         let writer = Writer {
             dir,
@@ -79,6 +87,7 @@ impl Writer {
             tail: Some(Box::new(tail)),
             plan,
             incarnation: Incarnation::default(),
+            marked: false,
             announced: false,
             essential,
             staged: Staged::default(),
@@ -122,7 +131,8 @@ impl Writer {
         }
         if let Err(e) = shard.rename(&temp, &*shard, &id.dir_name()) {
             discard(&*shard, &temp);
-            let _ = env.catalog.record(CatalogEntry::Removed { id: id.clone(), birth: state.birth, incarnation });
+            let _ =
+                env.catalog.record(CatalogEntry::Removed { id: id.clone(), birth: state.birth, incarnation });
             return Err(io(e));
         }
         // From here on the session may exist. A failed sync leaves that open; the disk will tell.
@@ -130,7 +140,13 @@ impl Writer {
         let dir = shard.open_dir(&id.dir_name()).map_err(io).unwrap_or(dir);
         let shared = Shared::of_writer(env, dir.clone(), &log, state, Arc::default(), Report::default());
         let essential = log.position;
-        let plan = Plan { end: EndVerdict::Append, truncate: false, remove: Vec::new(), report: Report::default() };
+        let plan = Plan {
+            end: EndVerdict::Append,
+            truncate: false,
+            remove: Vec::new(),
+            report: Report::default(),
+            lost: None,
+        };
         let writer = Writer {
             dir,
             lock: Some(lock),
@@ -138,6 +154,7 @@ impl Writer {
             tail: None,
             plan,
             incarnation,
+            marked: true,
             announced: false,
             essential,
             staged: Staged::default(),
@@ -148,57 +165,64 @@ impl Writer {
     /// Makes the session ready for its first write by this process: a new segment where the end was not
     /// clean, the open mark in the catalog, leftovers removed. Does nothing later.
     pub(crate) fn begin(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
-        if self.log.is_some() {
+        if self.marked {
             return Ok(());
         }
-        let Some(tail) = &self.tail else {
-            return Err(Error::new(ErrorKind::Closed, "write to a session").into());
+        if self.log.is_none() {
+            self.log = Some(self.first_segment(env, shared)?);
+        }
+        // Durable before anything is acknowledged, and naming the segment in which it will stand.
+        let (Some(log), Some(open)) = (
+            &self.log,
+            shared
+                .lock()
+                .as_ref()
+                .zip(self.log.as_ref())
+                .map(|(s, log)| open_mark(&s.state, self.incarnation, &log.info(), env.now())),
+        ) else {
+            return Err(closed().into());
         };
-        let id = tail.state.id.clone();
-        if self.plan.end == EndVerdict::ReadOnly {
-            let what = self.plan.report.findings.iter().find(|f| f.hides_state());
-            let mut error = Error::new(ErrorKind::Corrupt, "write to a session").session(&id).path(&tail.segment.path);
-            error = error.offset(tail.offset).hint(match what {
-                Some(finding) => format!("{finding}"),
-                None => "its state is not certain".to_owned(),
-            });
-            return Err(error.into());
-        }
-        self.incarnation =
-            Incarnation { number: tail.state.incarnation.number + 1, nonce: env.random_u64()? };
-        if self.plan.end == EndVerdict::Append {
-            let log = SegmentWriter::resume(&*self.dir, tail)?;
-            let open = open_mark(&tail.state, self.incarnation, &log.info(), env.now());
-            env.catalog.mark_open(open)?;
-            self.log = Some(log);
-        } else {
-            let info = tail_info(tail);
-            let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate;
-            let carry = if replace { tail.low } else { tail.mark.min(tail.state.position) };
-            let prev = Previous { info, end_crc: tail.last_crc, release: replace };
-            // What the predecessor made of the directories was perhaps never synced.
-            env.sync_parents(&id)?;
-            let log = start_segment(env, &*self.dir, shared, prev, carry, self.plan.truncate, self.incarnation)?;
-            let state_of = |s: &Shared| open_mark(&s.state, self.incarnation, &log.info(), env.now());
-            let open = shared.lock().as_ref().map(state_of);
-            self.log = Some(log);
-            if let Some(open) = open {
-                env.catalog.mark_open(open)?;
-            }
-            if replace {
-                self.plan.remove.push(segment_name(info.number));
-            }
-        }
+        env.catalog.mark_open(open)?;
+        self.marked = true;
+        self.essential = log.position;
         self.tail = None;
         self.plan.truncate = false;
-        if let Some(log) = &self.log {
-            self.essential = log.position;
-        }
         for name in self.plan.remove.drain(..) {
             // What cannot be removed now is found again by the next opening.
             let _ = self.dir.remove_file(&name);
         }
         Ok(())
+    }
+
+    /// The segment that takes this writer's first commit, as the plan says.
+    fn first_segment(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<SegmentWriter, Fault> {
+        let Some(tail) = &self.tail else { return Err(closed().into()) };
+        let id = &tail.state.id;
+        if self.plan.end == EndVerdict::ReadOnly {
+            let why = self.plan.report.findings.iter().find(|f| f.hides_state());
+            return Err(Error::new(ErrorKind::Corrupt, "write to a session")
+                .session(id)
+                .path(&tail.segment.path)
+                .offset(tail.offset)
+                .hint(why.map_or_else(|| "its state is not certain".to_owned(), ToString::to_string))
+                .into());
+        }
+        self.incarnation =
+            Incarnation { number: tail.state.incarnation.number + 1, nonce: env.random_u64()? };
+        if self.plan.end == EndVerdict::Append {
+            return Ok(SegmentWriter::resume(&*self.dir, tail)?);
+        }
+        let info = tail_info(tail);
+        let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate;
+        let carry = if replace { tail.low } else { tail.mark.min(tail.state.position) };
+        let prev = Previous { info, end_crc: tail.last_crc, release: replace };
+        // What the predecessor made of the directories was perhaps never synced.
+        env.sync_parents(id)?;
+        let log = start_segment(env, &*self.dir, shared, prev, carry, self.plan.truncate, self.incarnation)?;
+        if replace {
+            self.plan.remove.push(segment_name(info.number));
+        }
+        Ok(log)
     }
 
     /// Starts the next segment in good order: because this one is full, or to truncate.
@@ -225,16 +249,15 @@ impl Writer {
 
     /// Writes and syncs the close record, and the mark that says that it was synced. True if there was anything
     /// to close.
-    pub(crate) fn close_log(
-        &mut self,
-        env: &Env,
-        shared: &Mutex<Option<Shared>>,
-    ) -> Result<bool, Fault> {
+    pub(crate) fn close_log(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<bool, Fault> {
         if self.log.is_none() {
             return Ok(false);
         }
         let owes = shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base && !s.frozen);
-        if owes && let Err(fault) = self.next_segment(env, shared, true) && fault.poison {
+        if owes
+            && let Err(fault) = self.next_segment(env, shared, true)
+            && fault.poison
+        {
             // Without room the debt stays; the close does not depend on it.
             return Err(fault);
         }
@@ -266,7 +289,9 @@ impl Writer {
 
     /// Writes the staged commit: not durable, and not in the state, before [`Writer::settle`].
     pub(crate) fn write_staged(&mut self, arena: &[u8], keep_reserve: bool) -> Result<(), Fault> {
-        let (Some(log), Some(after)) = (&mut self.log, self.staged.after()) else { return Err(closed().into()) };
+        let (Some(log), Some(after)) = (&mut self.log, self.staged.after()) else {
+            return Err(closed().into());
+        };
         log.write(self.staged.records(arena), self.staged.bytes(), after, keep_reserve)?;
         self.essential = log.position;
         self.announced = true;
@@ -325,11 +350,7 @@ impl Writer {
     }
 
     /// Removes segments that nothing reaches any more: first the record that says so, then the files.
-    pub(crate) fn release(
-        &mut self,
-        env: &Env,
-        shared: &Mutex<Option<Shared>>,
-    ) -> Result<(), Fault> {
+    pub(crate) fn release(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(low) = self.log.as_ref().map(|l| l.low) else { return Ok(()) };
         let segments = match shared.lock().as_ref() {
             Some(s) if !s.frozen => s.state.unreachable(low),
@@ -377,7 +398,9 @@ fn start_segment(
     };
     let owes = state.truncated < state.base;
     let first_live = state.live.first().map_or(state.position, |e| e.from);
-    let carry_live = (owes || truncate) && !frozen && state.live_sums.bytes <= MAX_CARRY.min(env.settings.segment_size / 4);
+    let carry_live = (owes || truncate)
+        && !frozen
+        && state.live_sums.bytes <= MAX_CARRY.min(env.settings.segment_size / 4);
     let from = if carry_live { required_from.min(first_live) } else { required_from };
     if prev.release {
         state.released.push(prev.info.number);
@@ -523,5 +546,6 @@ pub(crate) fn view_of_tail(env: &Env, dir: Arc<dyn Dir>, tail: &Tail) -> View {
         extents: tail.state.live.clone(),
         mark: tail.mark,
         map: env.maps(),
+        lost: None,
     }
 }

@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn a_split_loses_no_sequence() {
-        let list = vec![Extent { seq: 0, count: 5, from: 1, to: 9 }, Extent { seq: 5, count: 2, from: 12, to: 14 }];
+        let list =
+            vec![Extent { seq: 0, count: 5, from: 1, to: 9 }, Extent { seq: 5, count: 2, from: 12, to: 14 }];
         for seq in 0..=7 {
             let (a, b) = Extent::split(list.clone(), seq, 7);
             let total: u64 = a.iter().chain(&b).map(|e| e.count).sum();

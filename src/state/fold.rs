@@ -238,10 +238,7 @@ impl State {
                     )));
                 }
                 if *number != u64::from(self.archives_made) + 1 {
-                    return Err(Contradiction(format!(
-                        "archive {number} came after {}",
-                        self.archives_made
-                    )));
+                    return Err(Contradiction(format!("archive {number} came after {}", self.archives_made)));
                 }
                 let attributes = Attributes::parse(attributes).map_err(Contradiction)?;
                 let (archived, live) = Extent::split(std::mem::take(&mut self.live), *upto, *at);

@@ -56,7 +56,9 @@ pub(crate) enum OpFault {
 /// Whether a newer program wrote the record, and what to say of it.
 pub(crate) fn op_error(fault: &OpFault) -> (bool, String) {
     match fault {
-        OpFault::Version(v) => (true, format!("a journal record of version {v}, which this version does not know")),
+        OpFault::Version(v) => {
+            (true, format!("a journal record of version {v}, which this version does not know"))
+        }
         OpFault::Damaged(what) => (false, format!("a journal record cannot be read: {what}")),
     }
 }
@@ -71,7 +73,15 @@ mod tests {
             Op::Opened { incarnation: Incarnation { number: 3, nonce: 9 } },
             Op::Attributes { patch: "{\"a\":1}".into() },
             Op::Key { key: u128::MAX, digest: 7, count: 2 },
-            Op::Archive { number: 1, base: 2, upto: 30, at: 44, bytes: 5, tokens: 6, attributes: String::new() },
+            Op::Archive {
+                number: 1,
+                base: 2,
+                upto: 30,
+                at: 44,
+                bytes: 5,
+                tokens: 6,
+                attributes: String::new(),
+            },
             Op::ArchiveAttributes { number: 1, patch: "{}".into() },
             Op::ArchiveRemoved { number: 1 },
             Op::Released { segments: vec![1, 2] },

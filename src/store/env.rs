@@ -115,38 +115,44 @@ impl Env {
         sessions.sync().map_err(io)
     }
 
-    /// The session's place in this process, made if it is not there.
-    pub(crate) fn core(self: &Arc<Env>, id: &SessionId) -> Arc<Core> {
+    /// The session's place in this process, made if it is not there, and counted as used: whoever claims it
+    /// unclaims it.
+    pub(crate) fn claim(self: &Arc<Env>, id: &SessionId) -> Arc<Core> {
         let mut sessions = self.sessions.lock();
-        match sessions.get(id) {
-            Some(core) => core.clone(),
-            None => {
-                let core = Core::new(self, id.clone());
-                sessions.insert(id.clone(), core.clone());
-                core
-            }
-        }
+        let core = sessions.entry(id.clone()).or_insert_with(|| Core::new(self, id.clone()));
+        core.handles.fetch_add(1, Ordering::AcqRel);
+        core.clone()
     }
 
-    pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<Core>> {
-        self.sessions.lock().get(id).cloned()
+    /// One user less. A session without users is closed after a while, or forgotten if it is not open.
+    pub(crate) fn unclaim(&self, core: &Arc<Core>) {
+        if core.handles.fetch_sub(1, Ordering::AcqRel) > 1 || self.is_forked() {
+            return;
+        }
+        if core.open.load(Ordering::Acquire) {
+            core.linger();
+        } else {
+            self.forget(core);
+        }
     }
 
     /// A session was opened for writing: if there are too many, the one used longest ago is parked.
     pub(crate) fn opened(&self, core: &Arc<Core>) {
+        core.open.store(true, Ordering::Release);
         let open = self.open_count.fetch_add(1, Ordering::AcqRel) + 1;
         if open > self.settings.max_open {
             self.park_one(core);
         }
     }
 
-    pub(crate) fn closed(&self, _core: &Core) {
+    pub(crate) fn closed(&self, core: &Core) {
+        core.open.store(false, Ordering::Release);
         self.open_count.fetch_sub(1, Ordering::AcqRel);
     }
 
     fn park_one(&self, keep: &Arc<Core>) {
-        let mut candidates: Vec<Arc<Core>> =
-            self.sessions.lock().values().filter(|c| !Arc::ptr_eq(c, keep)).cloned().collect();
+        let idle = |c: &&Arc<Core>| !Arc::ptr_eq(c, keep) && c.open.load(Ordering::Acquire);
+        let mut candidates: Vec<Arc<Core>> = self.sessions.lock().values().filter(idle).cloned().collect();
         candidates.sort_by_key(|c| c.used.load(Ordering::Relaxed));
         for core in candidates {
             // One that is at work now is not idle.
@@ -189,7 +195,14 @@ impl Env {
 
     /// Syncs and closes all sessions, ends the background work, releases every lock. Once.
     pub(crate) fn close(&self) -> Result<()> {
-        if self.is_forked() || self.closed.swap(true, Ordering::AcqRel) {
+        if self.is_forked() || self.is_closed() {
+            return Ok(());
+        }
+        // What was handed over before this call is still done.
+        for core in self.all() {
+            core.drain();
+        }
+        if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         self.io.stop();

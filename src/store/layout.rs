@@ -8,8 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::StoreFile;
 use crate::fs::{Access, Dir, Fs, Kind, Medium, read_up_to_at, write_all_at};
 use crate::ids::StoreId;
-use crate::log::segment::header_error;
 use crate::log::first_store_id;
+use crate::log::segment::header_error;
 
 const STORE: &str = "STORE";
 const DIRS: [&str; 4] = ["sessions", "catalog", "trash", "quarantine"];
@@ -43,7 +43,9 @@ impl Layout {
                 fs.create_root(path).map_err(io)?
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(io(e).hint("there is no store here; Store::open or Options::create(true) makes one"));
+                return Err(
+                    io(e).hint("there is no store here; Store::open or Options::create(true) makes one")
+                );
             }
             Err(e) => return Err(io(e)),
         };
@@ -69,7 +71,11 @@ impl Layout {
                     .hint("this directory is not a store; Store::open or Options::create(true) makes one"));
             }
             Stored::Empty if wish.read_only => {
-                return Err(Error::corrupt(path.join(STORE), 0, "the file is empty; open the store for writing once to restore it"));
+                return Err(Error::corrupt(
+                    path.join(STORE),
+                    0,
+                    "the file is empty; open the store for writing once to restore it",
+                ));
             }
             Stored::Empty => restore(fs, &root, wish)?,
         };
@@ -118,10 +124,12 @@ fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<Stor
         let ours = DIRS.contains(&entry.name.as_str()) && entry.kind == Kind::Dir
             || entry.name.starts_with(STORE) && entry.name.ends_with(".tmp");
         if !ours {
-            return Err(Error::new(ErrorKind::InvalidInput, "create a store").path(root.path()).hint(format!(
-                "the directory holds something else ({:?}); a store needs one of its own",
-                entry.name
-            )));
+            return Err(Error::new(ErrorKind::InvalidInput, "create a store").path(root.path()).hint(
+                format!(
+                    "the directory holds something else ({:?}); a store needs one of its own",
+                    entry.name
+                ),
+            ));
         }
     }
     for name in DIRS {
@@ -237,4 +245,3 @@ fn open_locks(
         Err(e) => Err(Error::io("open the lock directory", &dir, e)),
     }
 }
-

@@ -129,7 +129,8 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
                 Ok(None) => continue,
                 Err(e) if e.kind() == ErrorKind::Io => return Err(e),
                 Err(e) => {
-                    let shard = dir_name.rsplit_once('~').and_then(|(_, hash)| hash.get(..2)).unwrap_or_default();
+                    let shard =
+                        dir_name.rsplit_once('~').and_then(|(_, hash)| hash.get(..2)).unwrap_or_default();
                     out.unreadable.push((env.layout.sessions.path().join(shard).join(&dir_name), e));
                     continue;
                 }

@@ -15,8 +15,6 @@ pub(crate) use env::{Env, Lease};
 pub use io_thread::Event;
 pub(crate) use io_thread::Job;
 pub use list::{ListOptions, Listing, SortBy};
-pub(crate) use layout::Layout;
 pub use options::Options;
-pub(crate) use options::Settings;
 pub use stats::StoreStats;
 pub use store::Store;

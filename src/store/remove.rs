@@ -8,14 +8,20 @@ use crate::error::{Error, Result};
 use crate::format::catalog::CatalogEntry;
 use crate::fs::Dir;
 use crate::ids::{BirthId, Incarnation, SessionId};
-use crate::session::{Phase, locate, lock};
+use crate::session::{Core, Phase, load_tail, locate, lock};
 
 /// Removes the session from the disk; `false` if it was not there.
 pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
-    let core = env.core(id);
+    let core = env.claim(id);
+    let removed = remove_claimed(env, &core, id);
+    env.unclaim(&core);
+    removed
+}
+
+fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bool> {
     // A commit under way ends first; ops behind it meet a removed session.
     let mut phase = core.phase.lock();
-    let known = core.with_shared(|s| (s.state.birth, s.state.incarnation));
+    let mut known = core.with_shared(|s| (s.state.birth, s.state.incarnation));
     let held = match std::mem::replace(&mut *phase, Phase::Removed) {
         Phase::Open(mut writer) | Phase::Poisoned(mut writer, _) => writer.lock.take(),
         Phase::Closed(_) | Phase::Removed => None,
@@ -23,7 +29,7 @@ pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
     core.shared.lock().take();
     let was_open = held.is_some();
     if was_open {
-        env.closed(&core);
+        env.closed(core);
     }
     let mut held = held;
     let result = loop {
@@ -39,6 +45,11 @@ pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
                 Err(e) => break Err(e),
             },
         };
+        if known.is_none() {
+            // A session that cannot be read can be removed all the same.
+            known =
+                load_tail(env, Some(id), &*dir).ok().map(|l| (l.tail.state.birth, l.tail.state.incarnation));
+        }
         let gone = throw_away(env, id, known);
         drop(guard);
         break gone.map(|()| true);
@@ -47,7 +58,7 @@ pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
         // The session may still be there: the next op looks.
         *phase = Phase::Closed(None);
     } else {
-        env.evict(&core);
+        env.evict(core);
     }
     drop(phase);
     if matches!(result, Ok(true)) {
@@ -104,4 +115,3 @@ fn empty(dir: &dyn Dir) {
         let _ = dir.remove_file(&entry.name);
     }
 }
-

@@ -50,7 +50,11 @@ pub(crate) fn stats(env: &Arc<Env>) -> Result<StoreStats> {
     for entry in env.layout.catalog.list().unwrap_or_default() {
         out.catalog_bytes += env.layout.catalog.stat(&entry.name).map_or(0, |s| s.len);
     }
-    out.available_bytes =
-        env.layout.root.space().map_err(|e| Error::io("measure free room", env.layout.root.path(), e))?.available;
+    out.available_bytes = env
+        .layout
+        .root
+        .space()
+        .map_err(|e| Error::io("measure free room", env.layout.root.path(), e))?
+        .available;
     Ok(out)
 }

@@ -13,7 +13,7 @@ use super::{registry, remove};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Fs;
 use crate::ids::{SessionId, StoreId};
-use crate::session::{Control, Core, Reader, Session};
+use crate::session::{Control, Reader, Session};
 
 /// A store: one directory with any number of sessions. Any number of processes may have it open at once.
 ///
@@ -93,9 +93,9 @@ impl Store {
     /// `InvalidId`; `Locked` at once if another process is its writer; `Corrupt` if no state can be read;
     /// `Unsupported` for a newer format; `ReadOnly`, `Closed`, `Forked`, `Io`.
     pub fn session(&self, id: impl AsRef<str>) -> Result<Session> {
-        let core = self.core(id)?;
-        core.open()?;
-        Ok(Session::new(core, self.lease.clone()))
+        let session = self.claim(id)?;
+        session.core().open_now()?;
+        Ok(session)
     }
 
     /// The session `id`, which must be there.
@@ -103,13 +103,12 @@ impl Store {
     /// # Errors
     /// `NotFound`; otherwise as [`Store::session`].
     pub fn open_session(&self, id: impl AsRef<str>) -> Result<Session> {
-        let core = self.core(id)?;
-        if core.open()? {
-            return Ok(Session::new(core, self.lease.clone()));
+        let session = self.claim(id)?;
+        if session.core().open_now()? {
+            return Ok(session);
         }
-        self.lease.env.forget(&core);
         Err(Error::new(ErrorKind::NotFound, "open a session")
-            .session(&core.id)
+            .session(session.id())
             .hint("there is no session of this id; Store::session begins one"))
     }
 
@@ -118,10 +117,9 @@ impl Store {
     /// # Errors
     /// `AlreadyExists`; otherwise as [`Store::session`].
     pub fn create_session(&self, id: impl AsRef<str>) -> Result<Session> {
-        let core = self.core(id)?;
+        let session = self.claim(id)?;
         self.lease.env.check_writable()?;
-        let session = Session::new(core.clone(), self.lease.clone());
-        core.control(Control::Create { strict: true })?;
+        session.core().control(Control::Create { strict: true })?;
         Ok(session)
     }
 
@@ -134,8 +132,11 @@ impl Store {
         let id = SessionId::new(id)?;
         let env = &self.lease.env;
         env.check()?;
-        Reader::open(env, &id)?.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "read a session").session(&id).hint("there is no session of this id")
+        let reader = Reader::open(env, &id)?.map(|r| r.with_lease(self.lease.clone()));
+        reader.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "read a session")
+                .session(&id)
+                .hint("there is no session of this id")
         })
     }
 
@@ -191,9 +192,9 @@ impl Store {
         self.lease.env.close()
     }
 
-    fn core(&self, id: impl AsRef<str>) -> Result<Arc<Core>> {
+    fn claim(&self, id: impl AsRef<str>) -> Result<Session> {
         let id = SessionId::new(id)?;
         self.lease.env.check()?;
-        Ok(self.lease.env.core(&id))
+        Ok(Session::claim(&self.lease, &id))
     }
 }

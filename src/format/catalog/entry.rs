@@ -33,13 +33,13 @@ pub(crate) struct Open {
 
 /// Where a fork came from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Lineage {
+pub struct Lineage {
     /// The session that was forked.
-    pub(crate) parent: SessionId,
+    pub parent: SessionId,
     /// The life of it that was forked.
-    pub(crate) birth: BirthId,
+    pub birth: BirthId,
     /// The first sequence number that is not shared.
-    pub(crate) seq: u64,
+    pub seq: u64,
 }
 
 /// What a session was like when its writer closed it cleanly.
@@ -63,6 +63,8 @@ pub(crate) struct Summary {
     pub(crate) base: u64,
     /// The sequence number of the next message.
     pub(crate) next: u64,
+    /// The epoch of the sequences.
+    pub(crate) epoch: u64,
     /// How many messages there are, archives included.
     pub(crate) total_messages: u64,
     /// The payload bytes of the live messages.
@@ -87,6 +89,8 @@ pub(crate) struct Summary {
     pub(crate) attributes: String,
     /// The attributes were over [`MAX_SUMMARY_ATTRIBUTES`]: who needs them reads the session.
     pub(crate) attributes_omitted: bool,
+    /// The version of the attributes.
+    pub(crate) attributes_version: u64,
     /// Where it was forked from, if it was.
     pub(crate) lineage: Option<Lineage>,
 }

@@ -64,6 +64,8 @@ fn summary(name: &str, b: u8, number: u64, message_count: u64) -> Summary {
         modified: 3,
         attributes: "{}".to_owned(),
         attributes_omitted: false,
+        epoch: 0,
+        attributes_version: 0,
         lineage: None,
     }
 }
