@@ -1,6 +1,7 @@
 //! The writing side of a [frame](super::frame).
 
-use super::frame::{ENTRY_LEN, EntryMeta, FRAME_HEADER_LEN, FrameHeader, frame_len};
+use super::frame::{FRAME_HEADER_LEN, FrameHeader, frame_len};
+use super::record::{ENTRY_LEN, EntryMeta};
 use super::sum::Seed;
 use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS};
 

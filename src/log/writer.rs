@@ -255,7 +255,7 @@ impl Birth {
     }
 
     fn fill(&self, file: &dyn File, path: PathBuf) -> Result<(SegmentHeader, u64, u64)> {
-        let mut header = self.header.clone();
+        let mut header = self.header;
         header.carry_len = u32::try_from(self.bytes.len() - SegmentHeader::LEN).map_err(|_| {
             Error::new(ErrorKind::TooLarge, "start a segment").hint("more than 4 GiB to carry")
         })?;
