@@ -9,7 +9,7 @@ use std::ops::Range;
 use common::{Rng, SIM, sim_options};
 use serde_json::json;
 use sessionlog::fs::SimFs;
-use sessionlog::{AppendOptions, Batch, Keep, NewMessage, Session, Store};
+use sessionlog::{AppendOptions, Batch, Durability, Keep, NewMessage, Session, Store};
 
 #[derive(Clone, Default)]
 struct Model {
@@ -64,6 +64,8 @@ struct Run {
     store: Store,
     session: Session,
     model: Model,
+    /// What it was since the last op that is surely on disk: a power cut leaves one of these.
+    possible: Vec<Model>,
     segment: u64,
     after: u64,
     /// Something was written since the session was opened.
@@ -79,7 +81,7 @@ impl Run {
         let fs = SimFs::new(seed);
         let store = options(&fs, segment, after).open(SIM).unwrap();
         let session = store.session("s").unwrap();
-        Run { fs, store, session, model: Model::default(), segment, after, wrote: false }
+        Run { fs, store, session, model: Model::default(), possible: vec![Model::default()], segment, after, wrote: false }
     }
 
     fn reopen(&mut self) {
@@ -92,7 +94,14 @@ impl Run {
     fn step(&mut self, rng: &mut Rng) -> String {
         let m = &mut self.model;
         match rng.below(100) {
-            0..=34 => {
+            0..=7 => {
+                let text = format!("{}:buffered", m.all.len());
+                let options = AppendOptions::new().durability(Durability::Buffered);
+                assert_eq!(self.session.append_with(&text, &options).unwrap().seq(), m.all.len() as u64);
+                m.all.push((text, 0, false));
+                "buffered".into()
+            }
+            8..=34 => {
                 let size = if rng.chance(3) { rng.below(30_000) } else { rng.below(900) };
                 let text = format!("{}:{}", m.all.len(), "x".repeat(size as usize));
                 let (tokens, turn) = (rng.below(50) as u32, rng.chance(30));
@@ -206,6 +215,14 @@ impl Run {
                 self.fs = self.fs.crash();
                 self.reopen();
                 self.wrote = false;
+                let facts = self.session.info().ok().map(|i| (i.total_messages, i.live.start));
+                let of = |m: &Model| (m.all.len() as u64, m.base as u64);
+                let found = self.possible.iter().rfind(|m| match facts {
+                    Some(facts) => of(m) == facts,
+                    None => m.all.is_empty(),
+                });
+                self.model = found.unwrap_or_else(|| panic!("{facts:?} never was")).clone();
+                self.possible = vec![self.model.clone()];
                 "power cut".into()
             }
             92..=95 => {
@@ -301,7 +318,11 @@ fn run(seed: u64, segment: u64, after: u64, steps: u64) {
     for i in 0..steps {
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let what = run.step(&mut rng);
-            run.wrote |= what.starts_with("append") || what.starts_with("batch");
+            run.wrote |= ["append", "batch", "buffered"].iter().any(|w| what.starts_with(w));
+            if ["append", "batch", "close"].iter().any(|w| what.starts_with(w)) {
+                run.possible.clear();
+            }
+            run.possible.push(run.model.clone());
             run.check(&mut rng, i % 7 == 0 || i + 1 == steps);
             what
         }));
