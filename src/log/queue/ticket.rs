@@ -11,9 +11,8 @@ use super::slot::Slot;
 /// it, which withdraws nothing.
 ///
 /// Polling does no I/O and never leads, and neither does [`Ticket::wait_passive`]: both rely on somebody else
-/// who does, so the op has to come from [`Queue::push_detached`](super::Queue::push_detached). One task may
-/// poll at a time: the last that did is woken.
-#[must_use = "an op pushed without `push_detached` is committed when somebody waits for it"]
+/// who does, if need be the one the hook calls for. One task may poll at a time: the last that did is woken.
+#[must_use = "what became of the op is told to its ticket alone"]
 pub(crate) struct Ticket<R> {
     pub(super) slot: Arc<Slot<R>>,
     /// The number of the group in which the op was collected.
