@@ -89,7 +89,7 @@ impl Core {
     ) -> Result<()> {
         *self.shared.lock() = Some(shared);
         *phase = Phase::Open(Box::new(writer));
-        self.env.io.start(&self.env)?;
+        self.env.io.start()?;
         self.env.opened(self);
         if self.handles.load(Ordering::Acquire) == 0 {
             self.linger();

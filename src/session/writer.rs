@@ -1,6 +1,7 @@
 //! The writing side of one open session: what the leader of a commit works with.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -125,6 +126,7 @@ impl Writer {
         };
         let incarnation = Incarnation { number: 1, nonce: env.random_u64()? };
         let open = open_mark(&state, incarnation, &log.info(), env.now());
+        env.wrote.store(true, Ordering::Release);
         if let Err(e) = env.catalog.mark_open(open) {
             discard(&*shard, &temp);
             return Err(e);
@@ -183,6 +185,7 @@ impl Writer {
             return Err(closed().into());
         };
         env.catalog.mark_open(open)?;
+        env.wrote.store(true, Ordering::Release);
         self.marked = true;
         self.essential = log.position;
         self.tail = None;
