@@ -93,13 +93,15 @@ impl Reader {
     fn refresh(&self) -> Result<parking_lot::MutexGuard<'_, Seen>> {
         self.env.check()?;
         let mut seen = self.seen.lock();
-        let next = segment_name(seen.tail.segment.header.number + 1);
-        let moved = seen.tail.next.is_some()
-            || match seen.dir.stat(&next) {
-                Ok(_) => true,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => false,
-                Err(e) => return Err(Error::io("look at a session", seen.dir.path().join(next), e)),
-            };
+        let number = seen.tail.segment.header.number;
+        let exists = |name: String| match seen.dir.stat(&name) {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io("look at a session", seen.dir.path().join(name), e)),
+        };
+        // A successor, or several of which the first is gone already together with this one.
+        let moved =
+            seen.tail.next.is_some() || exists(segment_name(number + 1))? || !exists(segment_name(number))?;
         if moved || !still_there(&self.env, &self.id, &*seen.dir)? {
             *seen = look(&self.env, &self.id)?.ok_or_else(|| {
                 Error::new(ErrorKind::NotFound, "read a session").session(&self.id).hint("it was removed")

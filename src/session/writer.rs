@@ -254,7 +254,7 @@ impl Writer {
     /// Writes and syncs the close record, and the mark that says that it was synced. True if there was anything
     /// to close.
     pub(crate) fn close_log(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<bool, Fault> {
-        if self.log.is_none() {
+        if self.log.is_none() || !self.marked {
             return Ok(false);
         }
         let owes = shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base && !s.frozen);
