@@ -1,6 +1,7 @@
 //! The writing side of a [frame](super::frame).
 
-use super::frame::{ENTRY_LEN, EntryMeta, FRAME_HEADER_LEN, FrameHeader, frame_len};
+use super::frame::{FRAME_HEADER_LEN, FrameHeader, frame_len};
+use super::record::{ENTRY_LEN, EntryMeta};
 use super::sum::Seed;
 use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS};
 
@@ -38,6 +39,7 @@ impl FrameBuilder {
     }
 
     /// Adds the next record.
+    #[expect(clippy::indexing_slicing, reason = "into our own buffer, by lengths computed here")]
     pub(crate) fn push(&mut self, meta: &EntryMeta, extras: &[u8], payload: &[u8]) {
         assert!(self.pushed < self.count, "more than the {} records that were announced", self.count);
         let start = self.buf.len();
@@ -59,6 +61,7 @@ impl FrameBuilder {
     }
 
     /// Writes the header in front; then [`bytes`](Self::bytes) is the frame.
+    #[expect(clippy::indexing_slicing, reason = "into our own buffer, by lengths computed here")]
     pub(crate) fn finish(&mut self, header: &FrameHeader) -> Finished {
         assert!(self.count > 0 && self.pushed == self.count, "{} of {} records", self.pushed, self.count);
         debug_assert!(header.mark <= header.first_position, "a mark ahead of its own frame");

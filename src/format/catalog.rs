@@ -5,7 +5,7 @@ use crate::ids::StoreId;
 mod entry;
 
 pub use entry::Lineage;
-pub(crate) use entry::{CatalogEntry, EntryKind, Glance, MAX_SUMMARY_ATTRIBUTES, Open, Summary};
+pub(crate) use entry::{CatalogEntry, EntryKind, Glance, Open, Summary};
 
 /// What every catalog file begins with.
 pub(crate) const MAGIC: [u8; 8] = *b"SLOGCATL";

@@ -6,10 +6,9 @@
 
 use std::fmt;
 
-pub(crate) use super::builder::{Finished, FrameBuilder};
 use super::layout::layout;
-pub(crate) use super::record::{CRITICAL, ENTRY_LEN, EntryMeta, Record, RecordKind, Records, TURN_START};
-pub(crate) use super::sum::Seed;
+use super::record::{ENTRY_LEN, Records};
+use super::sum::Seed;
 use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS};
 
 const MAGIC: u16 = 0x5EC1;

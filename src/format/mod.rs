@@ -21,14 +21,14 @@ mod sum;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use builder::{Finished, FrameBuilder};
+pub(crate) use builder::FrameBuilder;
 pub use catalog::Lineage;
 pub(crate) use extras::Extras;
 pub(crate) use frame::{
     FRAME_HEADER_LEN, Frame, FrameFault, FrameHeader, FrameKind, Peek, find_magic, frame_len, is_zero, peek,
 };
 pub(crate) use header::HeaderFault;
-pub(crate) use record::{CRITICAL, ENTRY_LEN, EntryMeta, Record, RecordKind, Records, TURN_START};
+pub(crate) use record::{CRITICAL, EntryMeta, Record, RecordKind, TURN_START};
 pub(crate) use segment::{SegmentHeader, Successor};
 pub(crate) use store::StoreFile;
 pub(crate) use sum::Seed;

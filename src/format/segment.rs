@@ -136,11 +136,6 @@ impl SegmentHeader {
     pub(crate) fn seed(&self) -> Seed {
         Seed::new(&self.birth, self.number, self.salt)
     }
-
-    /// The stored checksum: what the first frame names as its predecessor's.
-    pub(crate) fn crc(&self) -> u32 {
-        Raw::decode(&self.encode()).crc
-    }
 }
 
 /// Over everything but the checksum itself.
@@ -157,8 +152,6 @@ pub(crate) struct Successor {
 }
 
 impl Successor {
-    pub(crate) const LEN: usize = RawSuccessor::LEN;
-
     pub(crate) fn encode(&self) -> [u8; 16] {
         RawSuccessor { number: self.number, salt: self.salt }.encode()
     }

@@ -69,7 +69,6 @@ pub struct Message {
     pub(crate) body: Range<usize>,
     pub(crate) seq: u64,
     pub(crate) time: u64,
-    pub(crate) position: u64,
     pub(crate) flags: u8,
     pub(crate) codec: u8,
     pub(crate) confirmed: bool,

@@ -93,12 +93,12 @@ impl Segment {
 
 /// What a segment header's fault means to the caller.
 pub(crate) fn header_error(path: &Path, fault: &HeaderFault) -> Error {
-    match fault {
-        HeaderFault::Version(_) | HeaderFault::Features(_) => Error::new(ErrorKind::Unsupported, "read")
+    if fault.is_unsupported() {
+        return Error::new(ErrorKind::Unsupported, "read")
             .path(path)
-            .hint(format!("{fault}; it was left untouched: use the program that wrote it, or a newer one")),
-        _ => Error::corrupt(path, 0, fault.to_string()),
+            .hint(format!("{fault}; it was left untouched: use the program that wrote it, or a newer one"));
     }
+    Error::corrupt(path, 0, fault.to_string())
 }
 
 /// The id of the store, from the first segment of any session that can be read.

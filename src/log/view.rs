@@ -445,7 +445,6 @@ impl Stream {
                             body: payload..payload + r.payload.len(),
                             seq: r.seq,
                             time: r.time,
-                            position: r.position,
                             flags: r.flags,
                             codec: r.codec,
                             confirmed: r.position < self.view.mark,

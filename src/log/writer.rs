@@ -255,7 +255,7 @@ impl Birth {
     }
 
     fn fill(&self, file: &dyn File, path: PathBuf) -> Result<(SegmentHeader, u64, u64)> {
-        let mut header = self.header.clone();
+        let mut header = self.header;
         header.carry_len = u32::try_from(self.bytes.len() - SegmentHeader::LEN).map_err(|_| {
             Error::new(ErrorKind::TooLarge, "start a segment").hint("more than 4 GiB to carry")
         })?;
@@ -320,7 +320,8 @@ impl SegmentWriter {
             last_len: tail.last_len,
             allocated: allocated.max(tail.offset),
             position: tail.state.position,
-            durable: tail.state.position,
+            // The mark behind the close was never synced: whoever seals this segment must sync it first.
+            durable: tail.mark,
             marked: tail.mark,
             builder: FrameBuilder::new(),
             used: true,

@@ -8,4 +8,4 @@ mod report;
 mod table;
 
 pub use report::{Finding, Report};
-pub(crate) use table::{EndVerdict, Facts, Found, Plan, plan};
+pub(crate) use table::{EndVerdict, Plan, plan};

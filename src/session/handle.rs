@@ -164,7 +164,9 @@ impl Session {
         let messages = std::slice::from_ref(&message);
         self.check(messages, options)?;
         let durability = options.durability.unwrap_or(self.core.env.settings.durability);
-        self.core.submit(|p| p.push_append(messages, options, None, durability)).map(Ticket::new)
+        self.core
+            .submit(|p| p.push_append(messages, options, None, durability))
+            .map(|t| Ticket::new(self.core.clone(), t))
     }
 
     /// Hands a batch over and returns at once.
@@ -176,7 +178,9 @@ impl Session {
         self.check(&batch.messages, options)?;
         let patch = check_patch(batch.patch.as_ref(), None)?;
         let durability = options.durability.unwrap_or(self.core.env.settings.durability);
-        self.core.submit(|p| p.push_append(&batch.messages, options, patch, durability)).map(Ticket::new)
+        self.core
+            .submit(|p| p.push_append(&batch.messages, options, patch, durability))
+            .map(|t| Ticket::new(self.core.clone(), t))
     }
 
     fn check(&self, messages: &[NewMessage<'_>], options: &AppendOptions<'_>) -> Result<()> {

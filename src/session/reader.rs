@@ -70,7 +70,7 @@ impl Reader {
 
     /// The session in the directory of this name, whatever its id; `None` if it went.
     pub(crate) fn open_dir(env: &Arc<Env>, name: &str) -> Result<Option<Reader>> {
-        let Some((shard, dir)) = open_by_name(env, name)? else { return Ok(None) };
+        let Some(ByName { shard, dir }) = open_by_name(env, name)? else { return Ok(None) };
         let loaded = match load_tail(env, None, &*dir) {
             Ok(loaded) => loaded,
             // It may have gone between the two steps; if it is still there, the error is true.
@@ -267,11 +267,17 @@ fn look(env: &Arc<Env>, id: &SessionId) -> Result<Option<Seen>> {
     Err(last.unwrap_or_else(|| Error::new(ErrorKind::Conflict, "read a session").session(id)))
 }
 
-fn open_by_name(env: &Env, name: &str) -> Result<Option<(Arc<dyn Dir>, Arc<dyn Dir>)>> {
+struct ByName {
+    shard: Arc<dyn Dir>,
+    dir: Arc<dyn Dir>,
+}
+
+/// A session's directory by its name, and the one it stands in.
+fn open_by_name(env: &Env, name: &str) -> Result<Option<ByName>> {
     let shard = name.rsplit_once('~').and_then(|(_, hash)| hash.get(..2)).unwrap_or_default();
     let opened = env.layout.sessions.open_dir(shard).and_then(|s| Ok((s.clone(), s.open_dir(name)?)));
     match opened {
-        Ok(both) => Ok(Some(both)),
+        Ok((shard, dir)) => Ok(Some(ByName { shard, dir })),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io("open a session", env.layout.sessions.path().join(shard).join(name), e)),
     }

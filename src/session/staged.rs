@@ -63,10 +63,6 @@ impl Staged {
         self.records.push(Staging::Mark { meta });
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
     /// The bytes of its frame.
     pub(crate) fn frame_len(&self) -> u64 {
         frame_len(self.records.len(), self.bytes) as u64

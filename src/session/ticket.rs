@@ -2,8 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::core::Core;
+use super::lead::lead;
 use super::message::Appended;
 use super::pending::{Done, Reply};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,19 +18,21 @@ use crate::log::queue;
 #[must_use = "the ticket tells whether the append succeeded"]
 pub struct Ticket {
     inner: queue::Ticket<Reply>,
+    core: Arc<Core>,
 }
 
 impl Ticket {
-    pub(crate) fn new(inner: queue::Ticket<Reply>) -> Ticket {
-        Ticket { inner }
+    pub(crate) fn new(core: Arc<Core>, inner: queue::Ticket<Reply>) -> Ticket {
+        Ticket { inner, core }
     }
 
-    /// Blocks until the append is acknowledged.
+    /// Blocks until the append is acknowledged; leads its commit if nobody else does.
     ///
     /// # Errors
     /// As [`crate::Session::append_with`].
     pub fn wait(self) -> Result<Appended> {
-        appended(self.inner.wait_passive())
+        let Ticket { inner, core } = self;
+        appended(core.queue.wait(inner, &mut |batch, out| lead(&core, batch, out)))
     }
 
     /// The outcome, if it is there already.

@@ -212,10 +212,14 @@ impl Writer {
         if self.plan.end == EndVerdict::Append {
             return Ok(SegmentWriter::resume(&*self.dir, tail)?);
         }
-        let info = tail_info(tail);
+        // What stands above the mark is carried, and named in the old segment no more: it may be in the page
+        // cache alone, and gone after the next power cut.
+        let sure = tail.trusted;
+        let info =
+            SegmentInfo { end: sure.position, end_offset: sure.offset, end_len: sure.len, ..tail_info(tail) };
         let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate;
-        let carry = if replace { tail.low } else { tail.mark.min(tail.state.position) };
-        let prev = Previous { info, end_crc: tail.last_crc, release: replace };
+        let carry = if replace { tail.low } else { sure.position };
+        let prev = Previous { info, end_crc: sure.crc, release: replace };
         // What the predecessor made of the directories was perhaps never synced.
         env.sync_parents(id)?;
         let log = start_segment(env, &*self.dir, shared, prev, carry, self.plan.truncate, self.incarnation)?;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Kind;
-use crate::log::catalog::Known;
+use crate::log::catalog::{Finding, Known};
 use crate::session::{Core, OpenState, Reader, SessionInfo};
 
 /// In which order sessions are listed.
@@ -34,7 +34,7 @@ pub enum SortBy {
 /// let mine = store.sessions_with(
 ///     &ListOptions::new().attribute("user", "ada").sort_by(SortBy::LastActivity).limit(20),
 /// )?;
-/// # assert!(mine.is_empty());
+/// # assert!(mine.sessions.is_empty());
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Default)]
@@ -95,6 +95,9 @@ pub struct Listing {
     pub total: usize,
     /// Sessions that are there and cannot be read: their directories, and why.
     pub unreadable: Vec<(PathBuf, Error)>,
+    /// What is wrong with the catalog's own files, in words. The listing is right all the same: it read the
+    /// sessions that they leave in doubt; and the catalog mends itself.
+    pub catalog_notes: Vec<String>,
 }
 
 impl IntoIterator for Listing {
@@ -107,8 +110,10 @@ impl IntoIterator for Listing {
 }
 
 pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
-    let mut out = Listing::default();
     let merged = env.catalog.merged()?;
+    let note = |f: &Finding| format!("{} at byte {}: {}", f.file, f.offset, f.text);
+    let notes = merged.findings.iter().map(note).collect();
+    let mut out = Listing { catalog_notes: notes, ..Listing::default() };
     let here: HashMap<String, Arc<Core>> = env.all().into_iter().map(|c| (c.id.dir_name(), c)).collect();
     for dir_name in dir_names(env)? {
         let open = here

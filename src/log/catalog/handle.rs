@@ -178,12 +178,6 @@ impl Catalog {
         Ok(witness)
     }
 
-    /// Lets the next [`Catalog::witness`] read all files again: for when a log shows that other processes
-    /// wrote since.
-    pub(crate) fn forget(&self) {
-        self.state.lock().witnesses = None;
-    }
-
     /// Who has the session open for writing, if a living process says so in the catalog.
     pub(crate) fn holder(&self, id: &SessionId) -> Option<Holder> {
         if self.fs.process() != self.identity.pid {

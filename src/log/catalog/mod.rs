@@ -31,5 +31,4 @@ mod witness;
 mod tests;
 
 pub(crate) use handle::Catalog;
-pub(crate) use report::{Finding, Holder, Known, Maintained, Merged};
-pub(crate) use witness::Witness;
+pub(crate) use report::{Finding, Known};

@@ -100,11 +100,6 @@ impl Merged {
             _ => Some(Known::Doubt),
         }
     }
-
-    /// How many sessions are known.
-    pub(crate) fn len(&self) -> usize {
-        self.sessions.len()
-    }
 }
 
 fn hash_in(dir_name: &str) -> Option<u128> {

@@ -25,7 +25,7 @@ fn merging_many_sessions() {
         let start = Instant::now();
         let merged = catalog.merged().unwrap();
         let took = start.elapsed();
-        assert_eq!(merged.len(), count as usize);
+        assert!((0..count).all(|n| merged.get(&id(&format!("agent:main:session:{n}")).dir_name()).is_some()));
         assert_eq!(word(&merged, "agent:main:session:77"), "77");
         let start = Instant::now();
         catalog.witness(&id("x"), &birth(1)).unwrap();
