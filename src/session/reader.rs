@@ -19,7 +19,7 @@ use crate::fs::Dir;
 use crate::ids::SessionId;
 use crate::log::Message;
 use crate::log::scan::{Ending, Tail};
-use crate::log::segment_name;
+use crate::log::parse_segment_name;
 use crate::log::view::View;
 use crate::recovery::Report;
 use crate::state::{Extent, State};
