@@ -1,6 +1,6 @@
 //! What the integration tests share: a file system that watches and fails, directories, and small readers.
 
-#![allow(dead_code, unused_imports, reason = "every test binary uses its part of it")]
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "every test binary uses its part of it")]
 
 mod child;
 mod spy;
