@@ -1,5 +1,16 @@
 //! sessionlog: a durable, embedded store for the sessions of agent runtimes.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
+
 mod codec;
 mod error;
 mod format;

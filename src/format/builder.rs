@@ -39,6 +39,7 @@ impl FrameBuilder {
     }
 
     /// Adds the next record.
+    #[expect(clippy::indexing_slicing, reason = "into our own buffer, by lengths computed here")]
     pub(crate) fn push(&mut self, meta: &EntryMeta, extras: &[u8], payload: &[u8]) {
         assert!(self.pushed < self.count, "more than the {} records that were announced", self.count);
         let start = self.buf.len();
@@ -60,6 +61,7 @@ impl FrameBuilder {
     }
 
     /// Writes the header in front; then [`bytes`](Self::bytes) is the frame.
+    #[expect(clippy::indexing_slicing, reason = "into our own buffer, by lengths computed here")]
     pub(crate) fn finish(&mut self, header: &FrameHeader) -> Finished {
         assert!(self.count > 0 && self.pushed == self.count, "{} of {} records", self.pushed, self.count);
         debug_assert!(header.mark <= header.first_position, "a mark ahead of its own frame");

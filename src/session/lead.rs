@@ -24,6 +24,9 @@ use crate::store::Job;
 /// After so long without a commit a mark is written, so that little lies above the last one.
 const IDLE: Duration = Duration::from_millis(50);
 
+/// What one commit of several ops holds at most, in bytes of messages: a group gains nothing beyond it.
+const MAX_GROUP: usize = 16 << 20;
+
 /// Runs all of `batch`, one outcome for each op.
 pub(crate) fn lead(core: &Arc<Core>, batch: &mut Pending, out: &mut Vec<Reply>) {
     let mut phase = core.phase.lock();
@@ -75,7 +78,7 @@ fn poison(phase: &mut Phase, error: Error) {
 
 /// The ops from `at` on that one commit can take.
 fn group_end(core: &Core, ops: &[PendingOp], at: usize, first: &AppendOp) -> usize {
-    let limit = (core.env.settings.segment_size as usize).max(1 << 20);
+    let limit = (core.env.settings.segment_size as usize).clamp(1 << 20, MAX_GROUP);
     let (mut bytes, mut messages) = (first.bytes, first.messages.len());
     let mut end = at + 1;
     if first.patch.is_some() {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::DiskFs;
 use super::unix::DiskDir;
-use crate::fs::{Access, Dir, Fs, Kind, Medium};
+use crate::fs::{Access, Fs, Kind, Medium};
 
 fn mode(path: &Path) -> u32 {
     std::fs::symlink_metadata(path).unwrap().mode() & 0o7777

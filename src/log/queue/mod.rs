@@ -25,4 +25,3 @@ mod tests;
 pub(crate) use group::{Batch, Outcome};
 pub(crate) use queue::Queue;
 pub(crate) use ticket::Ticket;
-pub(crate) use turn::LeadFn;

@@ -21,13 +21,10 @@ const MAX_SPARE_GROUPS: usize = 4;
 /// 1. The collecting group has as many members as its batch has ops, in the same order.
 /// 2. If leadership is free, no thread that could lead is blocked on a pending op: whoever blocks while it is
 ///    free takes it instead, and whoever gives it up passes it to such a thread. So nobody is forgotten.
-/// 3. If leadership is free and ops are pending, the hook was called after the last of them was pushed with
-///    `push_detached`, or when the last leader ended. So nothing is.
-/// 4. Leadership is offered only while a caller of `exclusive` waits for it.
+/// 3. If leadership is free and ops are pending, the hook is called after the last of them was pushed, or
+///    after the last leader ended. So nothing is.
 pub(crate) struct Queue<B, R> {
     pub(super) inner: Mutex<Inner<B, R>>,
-    /// Leadership is offered to a caller of `exclusive`.
-    offered: Condvar,
     /// Fewer bytes are pending, or leadership is free.
     room: Condvar,
     /// Slots whose op is through. They have a lock of their own, so that the members of a finished group do
@@ -37,15 +34,15 @@ pub(crate) struct Queue<B, R> {
 }
 
 pub(super) struct Inner<B, R> {
-    leadership: Leadership,
+    /// Somebody leads, or was woken to do so; otherwise leadership is free.
+    led: bool,
     /// What was pushed since the last leader began.
-    collecting: Group<B, R>,
+    pub(super) collecting: Group<B, R>,
     /// The number of the collecting group: an op is pending as long as its group has this number.
     number: u64,
     /// The first thread that blocked on a pending op: the next leader. One is enough, because a leader takes
     /// all pending ops with it.
     next: Option<Arc<Slot<R>>>,
-    waiting_for_exclusive: usize,
     waiting_for_room: usize,
     spare: Vec<Group<B, R>>,
 }
@@ -59,21 +56,10 @@ impl<B: Batch, R> Inner<B, R> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Leadership {
-    Free,
-    /// Somebody leads, or was woken to do so.
-    Taken,
-    /// It is for a caller of `exclusive`; the first to wake has it.
-    Offered,
-}
-
 /// What a leader does once it has released the lock.
 pub(super) enum After<R> {
     /// Wakes the next leader, to whom leadership has passed.
     Wake(Arc<Slot<R>>),
-    /// Wakes a caller of `exclusive`, to whom it is offered.
-    Offer,
     /// Calls the hook: ops are pending and nobody is there to lead.
     Orphans,
     /// Leads again.
@@ -91,35 +77,28 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
     pub(crate) fn new(on_orphans: impl Fn() + Send + Sync + 'static) -> Self {
         Queue {
             inner: Mutex::new(Inner {
-                leadership: Leadership::Free,
+                led: false,
                 collecting: Group::default(),
                 number: 0,
                 next: None,
-                waiting_for_exclusive: 0,
                 waiting_for_room: 0,
                 spare: Vec::new(),
             }),
-            offered: Condvar::default(),
             room: Condvar::default(),
             free: Mutex::new(Vec::new()),
             on_orphans: Box::new(on_orphans),
         }
     }
 
-    /// Adds one op, for a caller who will [`wait`](Queue::wait) for it: if nobody leads, nobody is told.
+    /// Adds one op for which perhaps nobody will block: the hook is called if nobody leads. (If somebody does,
+    /// the end of that turn sees to the op.)
     ///
     /// `add` appends exactly one op to the batch. It runs under the lock, so it must be short; if it panics it
     /// leaves the batch without the op or with all of it.
-    pub(crate) fn push(&self, add: impl FnOnce(&mut B)) -> Ticket<R> {
-        self.push_to(&mut self.inner.lock(), add)
-    }
-
-    /// Adds one op for which perhaps nobody will block: the hook is called if nobody leads. (If somebody does,
-    /// the end of that turn sees to the op.)
     pub(crate) fn push_detached(&self, add: impl FnOnce(&mut B)) -> Ticket<R> {
         let mut inner = self.inner.lock();
         let ticket = self.push_to(&mut inner, add);
-        let orphaned = inner.leadership == Leadership::Free;
+        let orphaned = !inner.led;
         drop(inner);
         if orphaned {
             (self.on_orphans)();
@@ -132,7 +111,7 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
         let Ticket { slot, group } = ticket;
         let mut inner = self.inner.lock();
         let pending = inner.number == group;
-        if pending && inner.leadership == Leadership::Free {
+        if pending && !inner.led {
             let group = self.begin(&mut inner);
             drop(inner);
             self.lead(group, Turn::Once, lead);
@@ -145,11 +124,11 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
         self.block(slot, lead)
     }
 
-    /// [`push`](Queue::push) and [`wait`](Queue::wait) in one. Without company it is the short way: one lock to
-    /// begin, one to end, and no slot.
+    /// [`push_detached`](Queue::push_detached) and [`wait`](Queue::wait) in one, so without the hook. Without
+    /// company it is the short way: one lock to begin, one to end, and no slot.
     pub(crate) fn submit_and_wait(&self, add: impl FnOnce(&mut B), lead: &mut LeadFn<'_, B, R>) -> R {
         let mut inner = self.inner.lock();
-        if inner.leadership != Leadership::Free {
+        if inner.led {
             let Ticket { slot, .. } = self.push_to(&mut inner, add);
             inner.next.get_or_insert_with(|| Arc::clone(&slot));
             drop(inner);
@@ -168,7 +147,7 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
     /// somebody else leads (whose end will see to what is pending) or nothing was there.
     pub(crate) fn lead_pending(&self, lead: &mut LeadFn<'_, B, R>) -> bool {
         let mut inner = self.inner.lock();
-        if inner.leadership != Leadership::Free || inner.collecting.is_empty() {
+        if inner.led || inner.collecting.is_empty() {
             return false;
         }
         loop {
@@ -186,7 +165,7 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
     pub(crate) fn make_room(&self, bytes: usize, lead: &mut LeadFn<'_, B, R>) {
         let mut inner = self.inner.lock();
         while inner.collecting.batch.bytes() >= bytes && !inner.collecting.is_empty() {
-            if inner.leadership == Leadership::Free {
+            if !inner.led {
                 let group = self.begin(&mut inner);
                 drop(inner);
                 self.lead(group, Turn::Once, lead);
@@ -199,44 +178,11 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
         }
     }
 
-    /// Runs `work` while nobody leads: waits for the commit that is under way, and keeps the next from
-    /// beginning. What is pending stays so, and is seen to afterwards (if `work` panics, too).
-    ///
-    /// It comes before the next group, so it waits for one commit at most (and for those who asked before).
-    /// `work` must not wait in this queue, nor call this again.
-    pub(crate) fn exclusive<T>(&self, work: impl FnOnce() -> T) -> T {
-        struct End<'q, B: Batch, R: Outcome>(&'q Queue<B, R>);
-        impl<B: Batch, R: Outcome> Drop for End<'_, B, R> {
-            fn drop(&mut self) {
-                let after = self.0.pass_on(self.0.inner.lock(), Turn::Exclusive);
-                self.0.follow_up(after);
-            }
-        }
-
-        let mut inner = self.inner.lock();
-        if inner.leadership != Leadership::Free {
-            inner.waiting_for_exclusive += 1;
-            while inner.leadership != Leadership::Offered {
-                inner = self.offered.wait(inner);
-            }
-            inner.waiting_for_exclusive -= 1;
-        }
-        inner.leadership = Leadership::Taken;
-        drop(inner);
-        let _end = End(self);
-        work()
-    }
-
-    /// The bytes that are pending (not those of the group that is being committed).
-    pub(crate) fn pending_bytes(&self) -> usize {
-        self.inner.lock().collecting.batch.bytes()
-    }
-
     /// True if ops are pending and nobody leads; then nobody who could is blocked either, and
     /// [`Queue::lead_pending`] has work.
     pub(crate) fn has_orphans(&self) -> bool {
         let inner = self.inner.lock();
-        inner.leadership == Leadership::Free && !inner.collecting.is_empty()
+        !inner.led && !inner.collecting.is_empty()
     }
 
     fn push_to(&self, inner: &mut Inner<B, R>, add: impl FnOnce(&mut B)) -> Ticket<R> {
@@ -247,7 +193,7 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
 
     /// Takes what is pending, and leadership (which may be the caller's already).
     fn begin(&self, inner: &mut Inner<B, R>) -> Group<B, R> {
-        inner.leadership = Leadership::Taken;
+        inner.led = true;
         inner.number += 1;
         inner.next = None; // Its op is among those that are taken.
         if inner.waiting_for_room > 0 {
@@ -286,11 +232,6 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
 
     /// Decides who is next. Consumes the guard, so that what follows is done without the lock.
     pub(super) fn pass_on(&self, mut inner: MutexGuard<'_, Inner<B, R>>, turn: Turn) -> After<R> {
-        let exclusive = inner.waiting_for_exclusive > 0;
-        if exclusive && (turn != Turn::Exclusive || inner.next.is_none()) {
-            inner.leadership = Leadership::Offered;
-            return After::Offer;
-        }
         if let Some(next) = inner.next.take() {
             return After::Wake(next);
         }
@@ -298,7 +239,7 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
         if pending && turn == Turn::Background {
             return After::GoOn;
         }
-        inner.leadership = Leadership::Free;
+        inner.led = false;
         if inner.waiting_for_room > 0 {
             self.room.notify_all();
         }
@@ -308,7 +249,6 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
     pub(super) fn follow_up(&self, after: After<R>) -> bool {
         match after {
             After::Wake(next) => next.pass_lead(),
-            After::Offer => self.offered.notify_one(),
             After::Orphans => {
                 let _ = contained(|| (self.on_orphans)());
             }
@@ -324,7 +264,7 @@ impl<B: Batch, R: Outcome> fmt::Debug for Queue<B, R> {
         let inner = self.inner.lock();
         f.debug_struct("Queue")
             .field("pending", &inner.collecting.len())
-            .field("leading", &(inner.leadership != Leadership::Free))
+            .field("leading", &inner.led)
             .finish()
     }
 }

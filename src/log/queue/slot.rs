@@ -83,18 +83,6 @@ impl<R: Clone> Slot<R> {
         }
     }
 
-    /// Blocks until the outcome is there. Leadership is never passed to a slot at which nobody waits for it,
-    /// so there is none to miss here.
-    pub(super) fn wait_passive(&self) -> R {
-        let mut state = self.state.lock();
-        loop {
-            if let Some(outcome) = &state.outcome {
-                return outcome.clone();
-            }
-            state = self.changed.wait(state);
-        }
-    }
-
     pub(super) fn try_get(&self) -> Option<R> {
         self.state.lock().outcome.clone()
     }

@@ -10,10 +10,8 @@ use super::slot::Slot;
 /// One op that was pushed: block on it with [`Queue::wait`](super::Queue::wait), poll it as a future, or drop
 /// it, which withdraws nothing.
 ///
-/// Polling does no I/O and never leads, and neither does [`Ticket::wait_passive`]: both rely on somebody else
-/// who does, so the op has to come from [`Queue::push_detached`](super::Queue::push_detached). One task may
-/// poll at a time: the last that did is woken.
-#[must_use = "an op pushed without `push_detached` is committed when somebody waits for it"]
+/// Polling does no I/O and never leads: it relies on somebody else who does, if need be the one the hook calls for. One task may poll at a time: the last that did is woken.
+#[must_use = "what became of the op is told to its ticket alone"]
 pub(crate) struct Ticket<R> {
     pub(super) slot: Arc<Slot<R>>,
     /// The number of the group in which the op was collected.
@@ -29,11 +27,6 @@ impl<R: Clone> Ticket<R> {
     /// True once the op is through.
     pub(crate) fn is_done(&self) -> bool {
         self.slot.is_done()
-    }
-
-    /// Blocks until the op is through, without ever leading: for whoever holds a ticket and not the session.
-    pub(crate) fn wait_passive(&self) -> R {
-        self.slot.wait_passive()
     }
 }
 

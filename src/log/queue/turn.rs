@@ -9,7 +9,7 @@ use super::queue::Queue;
 ///
 /// Ops left without an outcome are told [`Outcome::aborted`]; if it panics, all are. It may push into its own
 /// queue, but must not wait there: it would wait for itself.
-pub(crate) type LeadFn<'a, B, R> = dyn FnMut(&mut B, &mut Vec<R>) + 'a;
+pub(super) type LeadFn<'a, B, R> = dyn FnMut(&mut B, &mut Vec<R>) + 'a;
 
 /// How a leader came to its turn, which says how it ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,6 @@ pub(super) enum Turn {
     Once,
     /// The background thread: goes on as long as there is nobody else.
     Background,
-    /// Without a group. Blocked threads come before the next such turn.
-    Exclusive,
 }
 
 /// A turn of a leader. However it ends, by return or by panic, leadership passes on and every member of the

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::report::Merged;
 use super::{Catalog, Known};
 use crate::format::catalog::{CatalogEntry, Open, Summary};
-use crate::fs::{Access, Dir, File, Fs, SimFs, read_exact_at, write_all_at};
+use crate::fs::{Access, Dir, Fs, SimFs, read_exact_at, write_all_at};
 use crate::ids::{BirthId, Incarnation, SessionId, StoreId};
 
 const _: () = {

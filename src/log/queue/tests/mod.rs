@@ -60,6 +60,11 @@ fn echo(ops: &mut Ops, said: &mut Vec<Said>) {
     said.extend(ops.0.iter().map(|n| Said::Done(*n)));
 }
 
+/// The number of ops that are pending.
+fn pending(queue: &TestQueue) -> usize {
+    queue.inner.lock().collecting.len()
+}
+
 fn wait_until(what: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
     while !what() {

@@ -8,13 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::Queue;
-use super::{Said, TestQueue, echo, op, queue, wait_until, while_leading};
+use super::{Said, TestQueue, echo, op, pending, queue, wait_until, while_leading};
 
 #[test]
 fn dropping_a_ticket_withdraws_nothing() {
     let (queue, _) = queue();
     drop(queue.push_detached(op(1)));
-    drop(queue.push(op(2)));
+    drop(queue.push_detached(op(2)));
     let mut seen = Vec::new();
     assert!(queue.lead_pending(&mut |ops, said| {
         seen.extend_from_slice(&ops.0);
@@ -30,20 +30,18 @@ fn the_hook_is_called_when_nobody_is_there_to_lead_and_only_then() {
     let calls = || hooks.swap(0, SeqCst);
 
     queue.submit_and_wait(op(1), &mut echo);
-    let waited = queue.push(op(2));
-    assert_eq!(queue.wait(waited, &mut echo), Said::Done(2));
     assert_eq!(calls(), 0, "somebody blocks");
 
-    let detached = queue.push_detached(op(3));
+    let detached = queue.push_detached(op(2));
     assert_eq!(calls(), 1, "a detached op and no leader");
     assert!(queue.has_orphans());
-    queue.submit_and_wait(op(4), &mut echo);
-    assert_eq!(detached.try_get(), Some(Said::Done(3)));
+    queue.submit_and_wait(op(3), &mut echo);
+    assert_eq!(detached.try_get(), Some(Said::Done(2)));
     assert_eq!(calls(), 0, "an appender took it along");
     assert!(!queue.has_orphans());
 
     let detached = while_leading(&queue, || {
-        let detached = queue.push_detached(op(5));
+        let detached = queue.push_detached(op(4));
         assert_eq!(calls(), 0, "somebody leads");
         assert!(!queue.has_orphans(), "somebody leads");
         detached
@@ -52,12 +50,7 @@ fn the_hook_is_called_when_nobody_is_there_to_lead_and_only_then() {
     assert!(!detached.is_done());
 
     assert!(queue.lead_pending(&mut echo));
-    assert_eq!(detached.wait_passive(), Said::Done(5));
-
-    let detached = queue.exclusive(|| queue.push_detached(op(6)));
-    assert_eq!(calls(), 1, "the exclusive work has ended");
-    assert!(queue.lead_pending(&mut echo));
-    assert!(detached.is_done());
+    assert_eq!(detached.try_get(), Some(Said::Done(4)));
     assert_eq!(calls(), 0, "the background thread leads until nothing is pending");
 }
 
@@ -68,14 +61,14 @@ fn a_blocked_thread_takes_over_before_the_background_thread_is_told() {
         let blocked = while_leading(&queue, || {
             let _early = queue.push_detached(op(1));
             let blocked = scope.spawn(|| queue.submit_and_wait(op(2), &mut echo));
-            wait_until(|| queue.pending_bytes() == 20);
+            wait_until(|| pending(&queue) == 2);
             let _late = queue.push_detached(op(3));
             blocked
         });
         assert_eq!(blocked.join().unwrap(), Said::Done(2));
     });
     assert_eq!(hooks.load(SeqCst), 0);
-    assert_eq!(queue.pending_bytes(), 0);
+    assert_eq!(pending(&queue), 0);
 }
 
 struct Flag(AtomicUsize);
@@ -152,7 +145,8 @@ fn tickets_awaited_in_tokio_and_threads_that_block_share_one_queue() {
                     for i in 0..500 {
                         let n = t << 32 | i;
                         assert_eq!(queue.submit_and_wait(op(n), &mut echo), Said::Done(n));
-                        assert_eq!(queue.push_detached(op(n)).wait_passive(), Said::Done(n));
+                        let ticket = queue.push_detached(op(n));
+                        assert_eq!(queue.wait(ticket, &mut echo), Said::Done(n));
                     }
                 });
             }

@@ -1,12 +1,11 @@
 //! Who leads, and for how long.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
 use super::super::Ticket;
-use super::{Said, echo, op, queue, wait_until, while_leading};
+use super::{Said, echo, op, pending, queue, wait_until, while_leading};
 
 #[test]
 fn a_leader_leads_one_group_and_then_hands_over() {
@@ -61,7 +60,7 @@ fn the_background_thread_goes_on_alone_and_steps_back_for_a_blocked_one() {
                     echo(ops, said);
                 })
             });
-            wait_until(|| queue.pending_bytes() == 10);
+            wait_until(|| pending(&queue) == 1);
             echo(ops, said);
         });
     });
@@ -69,66 +68,42 @@ fn the_background_thread_goes_on_alone_and_steps_back_for_a_blocked_one() {
 }
 
 #[test]
-fn exclusive_work_and_leaders_exclude_each_other() {
+fn who_waits_for_a_ticket_leads_if_nobody_else_does() {
     let (queue, _) = queue();
-    let busy = AtomicBool::new(false);
-    let alone = || assert!(!busy.swap(true, SeqCst), "not alone");
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for t in 0..6 {
-            let (queue, busy, alone, stop) = (&queue, &busy, &alone, &stop);
-            scope.spawn(move || {
-                for n in 0..1000 {
-                    let said = queue.submit_and_wait(op(t << 32 | n), &mut |ops, said| {
-                        alone();
-                        thread::yield_now();
-                        echo(ops, said);
-                        busy.store(false, SeqCst);
-                    });
-                    assert_eq!(said, Said::Done(t << 32 | n));
-                }
-                stop.store(true, SeqCst);
-            });
-        }
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while !stop.load(SeqCst) {
-                    queue.exclusive(|| {
-                        alone();
-                        thread::yield_now();
-                        busy.store(false, SeqCst);
-                    });
-                }
-            });
-        }
+    let mut led = 0;
+    let ticket = queue.push_detached(op(1));
+    let said = queue.wait(ticket, &mut |ops, said| {
+        led += 1;
+        echo(ops, said);
     });
-    assert!(!queue.has_orphans());
-}
+    assert_eq!((said, led), (Said::Done(1), 1));
 
-#[test]
-fn exclusive_work_that_panics_lets_the_next_leader_in() {
-    let (queue, hooks) = queue();
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        queue.exclusive(|| {
-            drop(queue.push_detached(op(1)));
-            panic!("on purpose");
-        })
-    }));
-    assert!(result.is_err());
-    assert_eq!(hooks.load(SeqCst), 1);
-    assert_eq!(queue.submit_and_wait(op(2), &mut echo), Said::Done(2));
-    assert_eq!(queue.exclusive(|| 7), 7);
+    let ticket = queue.push_detached(op(2));
+    assert!(queue.lead_pending(&mut echo));
+    let said = queue.wait(ticket, &mut |_, _| panic!("the op is through"));
+    assert_eq!(said, Said::Done(2));
+
+    thread::scope(|scope| {
+        let waiting = while_leading(&queue, || {
+            let ticket = queue.push_detached(op(3));
+            let waiting = scope.spawn(|| queue.wait(ticket, &mut echo));
+            thread::sleep(Duration::from_millis(20));
+            assert!(!waiting.is_finished(), "somebody else leads");
+            waiting
+        });
+        assert_eq!(waiting.join().unwrap(), Said::Done(3), "it led when the leader went");
+    });
 }
 
 #[test]
 fn make_room_leads_or_waits_until_there_is_room() {
     let (queue, _) = queue();
     queue.make_room(0, &mut |_, _| panic!("nothing is pending"));
-    let tickets: Vec<_> = (0..5).map(|n| queue.push(op(n))).collect();
+    let tickets: Vec<_> = (0..5).map(|n| queue.push_detached(op(n))).collect();
     queue.make_room(51, &mut |_, _| panic!("fifty bytes are less than 51"));
     queue.make_room(50, &mut echo);
     assert!(tickets.iter().all(Ticket::is_done));
-    assert_eq!(queue.pending_bytes(), 0);
+    assert_eq!(pending(&queue), 0);
 
     thread::scope(|scope| {
         let (waiting, detached) = while_leading(&queue, || {
