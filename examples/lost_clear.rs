@@ -436,7 +436,9 @@ fn parent() -> Result<bool> {
         }
     }
     println!("\n{before} times the state before the archive, {after} times the state after it.");
-    println!("(A kill leaves the kernel's cache, so a record that was written and not synced is there. Nobody was");
+    println!(
+        "(A kill leaves the kernel's cache, so a record that was written and not synced is there. Nobody was"
+    );
     println!("told, so either state would be right.)");
 
     // And now without choosing.
