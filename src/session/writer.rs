@@ -1,7 +1,6 @@
 //! The writing side of one open session: what the leader of a commit works with.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 

@@ -27,9 +27,6 @@ pub(crate) struct Env {
     pub(crate) io: IoThread,
     process: u32,
     closed: AtomicBool,
-    /// A session was made ready for writing: the catalog has a file of this process.
-    pub(crate) wrote: AtomicBool,
-    tidied: AtomicBool,
     clock: AtomicU64,
     open_count: AtomicUsize,
     maintained: AtomicBool,
@@ -50,8 +47,6 @@ impl Env {
             catalog,
             io: IoThread::new(settings.events.clone()),
             closed: AtomicBool::new(false),
-            wrote: AtomicBool::new(false),
-            tidied: AtomicBool::new(false),
             clock: AtomicU64::new(0),
             open_count: AtomicUsize::new(0),
             maintained: AtomicBool::new(false),
@@ -95,13 +90,6 @@ impl Env {
 
     pub(crate) fn now(&self) -> u64 {
         self.fs.now()
-    }
-
-    /// Has the catalog tidied, once, after the first write: who only reads changes no byte.
-    pub(crate) fn tidy(self: &Arc<Env>) {
-        if self.wrote.load(Ordering::Acquire) && !self.tidied.swap(true, Ordering::AcqRel) {
-            self.io.now(Job::Maintain(self.clone()));
-        }
     }
 
     /// Counts uses, to tell which session was used longest ago.
