@@ -467,7 +467,6 @@ fn find_cut(s: &Live, keep: Keep) -> Result<Cut> {
 
 /// Arranges what is to be done later: an interval sync, a mark when the session is idle.
 pub(crate) fn schedule(core: &Arc<Core>) {
-    core.env.tidy();
     let lag = core.with_shared(|s| s.lag());
     let Some((unsynced, unmarked)) = lag else { return };
     if unsynced && !core.timers.sync.swap(true, Ordering::AcqRel) {

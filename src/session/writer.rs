@@ -1,7 +1,6 @@
 //! The writing side of one open session: what the leader of a commit works with.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -126,8 +125,7 @@ impl Writer {
         };
         let incarnation = Incarnation { number: 1, nonce: env.random_u64()? };
         let open = open_mark(&state, incarnation, &log.info(), env.now());
-        env.wrote.store(true, Ordering::Release);
-        if let Err(e) = env.catalog.mark_open(open) {
+        if let Err(e) = env.mark_open(open) {
             discard(&*shard, &temp);
             return Err(e);
         }
@@ -166,7 +164,7 @@ impl Writer {
 
     /// Makes the session ready for its first write by this process: a new segment where the end was not
     /// clean, the open mark in the catalog, leftovers removed. Does nothing later.
-    pub(crate) fn begin(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+    pub(crate) fn begin(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         if self.marked {
             return Ok(());
         }
@@ -184,8 +182,7 @@ impl Writer {
         ) else {
             return Err(closed().into());
         };
-        env.catalog.mark_open(open)?;
-        env.wrote.store(true, Ordering::Release);
+        env.mark_open(open)?;
         self.marked = true;
         self.essential = log.position;
         self.tail = None;
@@ -257,7 +254,7 @@ impl Writer {
     /// Writes and syncs the close record, and the mark that says that it was synced. True if there was anything
     /// to close.
     pub(crate) fn close_log(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<bool, Fault> {
-        if self.log.is_none() {
+        if self.log.is_none() || !self.marked {
             return Ok(false);
         }
         let owes = shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base && !s.frozen);
@@ -350,14 +347,14 @@ impl Writer {
     }
 
     /// A new segment, so that the live log holds no archived message any more.
-    pub(crate) fn truncate(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+    pub(crate) fn truncate(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         self.begin(env, shared)?;
         let owes = shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base);
         if owes { self.next_segment(env, shared, true) } else { Ok(()) }
     }
 
     /// Removes segments that nothing reaches any more: first the record that says so, then the files.
-    pub(crate) fn release(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+    pub(crate) fn release(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(low) = self.log.as_ref().map(|l| l.low) else { return Ok(()) };
         let segments = match shared.lock().as_ref() {
             Some(s) if !s.frozen => s.state.unreachable(low),

@@ -11,6 +11,7 @@ use super::io_thread::{Event, IoThread, Job};
 use super::layout::Layout;
 use super::options::Settings;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::catalog::Open;
 use crate::fs::Fs;
 use crate::ids::SessionId;
 use crate::log::catalog::Catalog;
@@ -26,11 +27,9 @@ pub(crate) struct Env {
     pub(crate) io: IoThread,
     process: u32,
     closed: AtomicBool,
-    /// A session was made ready for writing: the catalog has a file of this process.
-    pub(crate) wrote: AtomicBool,
-    tidied: AtomicBool,
     clock: AtomicU64,
     open_count: AtomicUsize,
+    maintained: AtomicBool,
     sessions: Mutex<HashMap<SessionId, Arc<Core>>>,
 }
 
@@ -48,10 +47,9 @@ impl Env {
             catalog,
             io: IoThread::new(settings.events.clone()),
             closed: AtomicBool::new(false),
-            wrote: AtomicBool::new(false),
-            tidied: AtomicBool::new(false),
             clock: AtomicU64::new(0),
             open_count: AtomicUsize::new(0),
+            maintained: AtomicBool::new(false),
             sessions: Mutex::new(HashMap::new()),
             fs,
             layout,
@@ -92,13 +90,6 @@ impl Env {
 
     pub(crate) fn now(&self) -> u64 {
         self.fs.now()
-    }
-
-    /// Has the catalog tidied, once, after the first write: who only reads changes no byte.
-    pub(crate) fn tidy(self: &Arc<Env>) {
-        if self.wrote.load(Ordering::Acquire) && !self.tidied.swap(true, Ordering::AcqRel) {
-            self.io.now(Job::Maintain(self.clone()));
-        }
     }
 
     /// Counts uses, to tell which session was used longest ago.
@@ -146,6 +137,16 @@ impl Env {
         } else {
             self.forget(core);
         }
+    }
+
+    /// Marks a session as open in the catalog: durable when it returns.
+    pub(crate) fn mark_open(self: &Arc<Env>, open: Open) -> Result<()> {
+        self.catalog.mark_open(open)?;
+        // Whoever writes to the catalog anyhow looks once after what dead processes left in it.
+        if !self.maintained.swap(true, Ordering::AcqRel) {
+            self.io.now(Job::Maintain(self.clone()));
+        }
+        Ok(())
     }
 
     /// A session was opened for writing: if there are too many, the one used longest ago is parked.

@@ -8,8 +8,8 @@ use sessionlog::fs::{Access, SimFs};
 use sessionlog::{ErrorKind, Keep, Options, SessionInfo, Store};
 
 use crate::common::{
-    Place, SIM, copy_tree, fill, kind, live, numbered, segments, session_dirs, sim_options, sim_session, sim_store,
-    texts,
+    Place, SIM, copy_tree, fill, kind, live, numbered, segments, session_dirs, sim_options, sim_session,
+    sim_store, texts,
 };
 
 #[test]
