@@ -100,7 +100,7 @@ fn settle(env: &Env, id: &SessionId) -> Result<()> {
 }
 
 /// Unlinks what lies in the trash. What cannot be removed now waits for the next removal.
-fn empty_trash(env: &Env) {
+pub(crate) fn empty_trash(env: &Env) {
     let trash = &env.layout.trash;
     for entry in trash.list().unwrap_or_default() {
         if let Ok(dir) = trash.open_dir(&entry.name) {
@@ -110,7 +110,7 @@ fn empty_trash(env: &Env) {
     }
 }
 
-fn empty(dir: &dyn Dir) {
+pub(crate) fn empty(dir: &dyn Dir) {
     for entry in dir.list().unwrap_or_default() {
         let _ = dir.remove_file(&entry.name);
     }
