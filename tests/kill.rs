@@ -47,7 +47,11 @@ fn after_each_of_200_kills_every_acknowledged_op_is_there_once_and_nothing_else(
 
 #[test]
 fn a_process_kill_loses_nothing_that_was_buffered() {
-    kill_again_and_again("buffered", Durability::Buffered, number("SESSIONLOG_KILL_ROUNDS").unwrap_or(200) / 4);
+    kill_again_and_again(
+        "buffered",
+        Durability::Buffered,
+        number("SESSIONLOG_KILL_ROUNDS").unwrap_or(200) / 4,
+    );
 }
 
 fn kill_again_and_again(role: &str, durability: Durability, rounds: u64) {
@@ -68,7 +72,8 @@ fn kill_again_and_again(role: &str, durability: Durability, rounds: u64) {
             let full = round % 20 == 0 || round == rounds;
             check(place.dir.path(), durability, &mut models, &journal, round % 2 == 0, full);
             write_retries(place.dir.path(), &journal);
-            acknowledged += journal.threads.iter().flatten().filter(|s| s.answer != journal::Answer::None).count();
+            acknowledged +=
+                journal.threads.iter().flatten().filter(|s| s.answer != journal::Answer::None).count();
         }));
         slowest = slowest.max(start.elapsed());
         if let Err(panic) = checked {
@@ -82,7 +87,14 @@ fn kill_again_and_again(role: &str, durability: Durability, rounds: u64) {
 }
 
 /// Opens the store as the next process would, and compares everything in it with what it must be.
-fn check(dir: &Path, durability: Durability, models: &mut [Model], journal: &Journal, write: bool, full: bool) {
+fn check(
+    dir: &Path,
+    durability: Durability,
+    models: &mut [Model],
+    journal: &Journal,
+    write: bool,
+    full: bool,
+) {
     let store = load::options(durability).open(dir.join("store")).unwrap();
     let listing = store.sessions().unwrap();
     assert!(listing.unreadable.is_empty(), "{:?}", listing.unreadable);

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use common::{
-    Action, Op, Place, SIM, Spy, copy_tree, eventually, files, fill, live, numbered, sim_files, sim_options, sim_store,
-    texts,
+    Action, Op, Place, SIM, Spy, copy_tree, eventually, files, fill, live, numbered, sim_files, sim_options,
+    sim_store, texts,
 };
 use sessionlog::fs::SimFs;
 use sessionlog::{Durability, Keep, Options, Report, Session, Store};
@@ -248,11 +248,7 @@ fn a_consistent_session_is_untouched() {
         std::thread::sleep(std::time::Duration::from_millis(300));
         store.close().unwrap();
         let after = files(&place.path());
-        assert_eq!(
-            after.keys().collect::<Vec<_>>(),
-            before.keys().collect::<Vec<_>>(),
-            "files came or went"
-        );
+        assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "files came or went");
         for (name, bytes) in &before {
             assert!(after[name] == *bytes, "{} was changed", name.display());
         }

@@ -81,7 +81,16 @@ impl Run {
         let fs = SimFs::new(seed);
         let store = options(&fs, segment, after).open(SIM).unwrap();
         let session = store.session("s").unwrap();
-        Run { fs, store, session, model: Model::default(), possible: vec![Model::default()], segment, after, wrote: false }
+        Run {
+            fs,
+            store,
+            session,
+            model: Model::default(),
+            possible: vec![Model::default()],
+            segment,
+            after,
+            wrote: false,
+        }
     }
 
     fn reopen(&mut self) {
@@ -137,7 +146,8 @@ impl Run {
                 "append".into()
             }
             35..=44 => {
-                let texts: Vec<String> = (0..1 + rng.below(60)).map(|i| format!("{}", m.all.len() as u64 + i)).collect();
+                let texts: Vec<String> =
+                    (0..1 + rng.below(60)).map(|i| format!("{}", m.all.len() as u64 + i)).collect();
                 let value = rng.below(1000) as i64;
                 let mut batch: Batch<'_> = texts.iter().collect();
                 let with = rng.chance(50);
@@ -295,7 +305,10 @@ impl Run {
             for a in archives {
                 let (range, value) = &m.archives[&a.number];
                 assert_eq!(a.seqs, range.start as u64..range.end as u64);
-                assert_eq!((a.bytes, a.tokens), (bytes(&m.all[range.clone()]), tokens(&m.all[range.clone()])));
+                assert_eq!(
+                    (a.bytes, a.tokens),
+                    (bytes(&m.all[range.clone()]), tokens(&m.all[range.clone()]))
+                );
                 assert_eq!(a.attributes["v"], *value);
                 same(self.session.archived(a.number).unwrap(), range.clone());
                 assert_eq!(self.session.archived(a.number).unwrap().count(), range.len());
@@ -330,7 +343,10 @@ fn run(seed: u64, segment: u64, after: u64, steps: u64) {
             Ok(what) => trace.push(what),
             Err(panic) => {
                 let last = trace.len().saturating_sub(12);
-                eprintln!("seed {seed}, segment {segment}, after {after}, step {i}; before it: {:#?}", &trace[last..]);
+                eprintln!(
+                    "seed {seed}, segment {segment}, after {after}, step {i}; before it: {:#?}",
+                    &trace[last..]
+                );
                 std::panic::resume_unwind(panic);
             }
         }

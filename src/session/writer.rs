@@ -63,6 +63,8 @@ pub(crate) struct Writer {
     pub(crate) staged: Staged,
 }
 
+/// How the temporary name of a session begins that is being made.
+pub(crate) const UNBORN: &str = "new-";
 /// How much of the live tail is copied into a new segment at most, in bytes.
 const MAX_CARRY: u64 = 1 << 20;
 /// Segments that went long ago need not be remembered: their files went with them.
@@ -114,9 +116,9 @@ impl Writer {
             }
             Err(e) => return Err(io(e)),
         };
-        let temp = shard.create_temp_dir("new-").map_err(io)?;
+        let temp = shard.create_temp_dir(UNBORN).map_err(io)?;
         let built = build(env, id, &shard, &temp);
-        let (dir, lock, log, state) = match built {
+        let (dir, lock, mut log, state) = match built {
             Ok(built) => built,
             Err(e) => {
                 discard(&*shard, &temp);
@@ -125,7 +127,7 @@ impl Writer {
         };
         let incarnation = Incarnation { number: 1, nonce: env.random_u64()? };
         let open = open_mark(&state, incarnation, &log.info(), env.now());
-        if let Err(e) = env.catalog.mark_open(open) {
+        if let Err(e) = env.mark_open(open) {
             discard(&*shard, &temp);
             return Err(e);
         }
@@ -138,6 +140,7 @@ impl Writer {
         // From here on the session may exist. A failed sync leaves that open; the disk will tell.
         shard.sync().map_err(|e| io(e).unknown())?;
         let dir = shard.open_dir(&id.dir_name()).map_err(io).unwrap_or(dir);
+        log.moved_to(dir.path());
         let shared = Shared::of_writer(env, dir.clone(), &log, state, Arc::default(), Report::default());
         let essential = log.position;
         let plan = Plan {
@@ -164,7 +167,7 @@ impl Writer {
 
     /// Makes the session ready for its first write by this process: a new segment where the end was not
     /// clean, the open mark in the catalog, leftovers removed. Does nothing later.
-    pub(crate) fn begin(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+    pub(crate) fn begin(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         if self.marked {
             return Ok(());
         }
@@ -182,7 +185,7 @@ impl Writer {
         ) else {
             return Err(closed().into());
         };
-        env.catalog.mark_open(open)?;
+        env.mark_open(open)?;
         self.marked = true;
         self.essential = log.position;
         self.tail = None;
@@ -254,7 +257,7 @@ impl Writer {
     /// Writes and syncs the close record, and the mark that says that it was synced. True if there was anything
     /// to close.
     pub(crate) fn close_log(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<bool, Fault> {
-        if self.log.is_none() {
+        if self.log.is_none() || !self.marked {
             return Ok(false);
         }
         let owes = shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base && !s.frozen);
@@ -347,14 +350,14 @@ impl Writer {
     }
 
     /// A new segment, so that the live log holds no archived message any more.
-    pub(crate) fn truncate(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+    pub(crate) fn truncate(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         self.begin(env, shared)?;
         let owes = shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base);
         if owes { self.next_segment(env, shared, true) } else { Ok(()) }
     }
 
     /// Removes segments that nothing reaches any more: first the record that says so, then the files.
-    pub(crate) fn release(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+    pub(crate) fn release(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(low) = self.log.as_ref().map(|l| l.low) else { return Ok(()) };
         let segments = match shared.lock().as_ref() {
             Some(s) if !s.frozen => s.state.unreachable(low),

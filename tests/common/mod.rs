@@ -1,6 +1,6 @@
 //! What the integration tests share: a file system that watches and fails, directories, and small readers.
 
-#![allow(dead_code, unused_imports, reason = "every test binary uses its part of it")]
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "every test binary uses its part of it")]
 
 mod child;
 mod spy;
@@ -84,7 +84,11 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Runs `work` on a thread of its own and fails if it does not end in time, instead of hanging.
-pub fn within<T: Send + 'static>(limit: Duration, what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub fn within<T: Send + 'static>(
+    limit: Duration,
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let (tx, rx) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         let _ = tx.send(work());

@@ -21,8 +21,14 @@ pub enum Kind {
 pub enum Answer {
     /// Nothing: it was killed before.
     None,
-    Messages { seq: u64 },
-    Archive { number: u64, from: u64, to: u64 },
+    Messages {
+        seq: u64,
+    },
+    Archive {
+        number: u64,
+        from: u64,
+        to: u64,
+    },
     Done,
     Refused,
 }

@@ -64,7 +64,8 @@ pub fn run(dir: &Path, round: u64, seed: u64, durability: Durability) {
         for thread in 0..THREADS {
             let store = store.clone();
             scope.spawn(move || {
-                let log = OpenOptions::new().append(true).create(true).open(log_path(dir, round, thread)).unwrap();
+                let log =
+                    OpenOptions::new().append(true).create(true).open(log_path(dir, round, thread)).unwrap();
                 let rng = Rng(seed ^ round << 8 ^ thread);
                 Worker { store, log, rng, round, thread, counter: 0, line: String::new() }.work(dir);
             });
@@ -174,8 +175,7 @@ impl Worker {
 
     fn messages(&mut self, s: &Session, op: u64, session: u64, count: u64, patch: bool, keyed: bool) {
         self.say(format_args!("S {op} {session} m {count} {} {}", u8::from(patch), u8::from(keyed)));
-        let bodies: Vec<Vec<u8>> =
-            (0..count).map(|i| payload(session, op, i as u32, LONGEST)).collect();
+        let bodies: Vec<Vec<u8>> = (0..count).map(|i| payload(session, op, i as u32, LONGEST)).collect();
         let key = format!("k{op}");
         let options = if keyed { AppendOptions::new().key(&key) } else { AppendOptions::new() };
         let mut batch: Batch<'_> = bodies.iter().map(|b| message(op, b)).collect();

@@ -133,8 +133,7 @@ impl Model {
     fn check_archives(&mut self, look: &Look, threads: &[Vec<Submitted>], info: &SessionInfo) -> Vec<u64> {
         let session = self.session;
         let ops = || threads.iter().flatten();
-        let listed: BTreeMap<u64, Archive> =
-            look.archives().into_iter().map(|a| (a.number, a)).collect();
+        let listed: BTreeMap<u64, Archive> = look.archives().into_iter().map(|a| (a.number, a)).collect();
         assert_eq!(info.archives, listed.len() as u64);
         let mut fresh = Vec::new();
         for (number, archive) in &listed {
@@ -144,7 +143,8 @@ impl Model {
             } else {
                 let op = archive.attributes["op"].as_u64().unwrap();
                 let made = ops().find(|s| s.op == op && s.kind == Kind::Archive);
-                let made = made.unwrap_or_else(|| panic!("nobody made archive {number} of session {session}"));
+                let made =
+                    made.unwrap_or_else(|| panic!("nobody made archive {number} of session {session}"));
                 if let Answer::Archive { number: n, from, to } = made.answer {
                     assert_eq!((n, from..to), (*number, archive.seqs.clone()));
                 }
@@ -178,12 +178,14 @@ impl Model {
         }
         let mut end = 0;
         for (at, (number, known)) in self.archives.iter().enumerate() {
-            assert_eq!(*number, at as u64 + 1, "session {session}: archive numbers {:?}", self.archives.keys());
-            assert_eq!(known.seqs.start, end, "session {session}, archive {number}");
-            assert!(
-                known.gone || listed.contains_key(number),
-                "session {session}: archive {number} is lost"
+            assert_eq!(
+                *number,
+                at as u64 + 1,
+                "session {session}: archive numbers {:?}",
+                self.archives.keys()
             );
+            assert_eq!(known.seqs.start, end, "session {session}, archive {number}");
+            assert!(known.gone || listed.contains_key(number), "session {session}: archive {number} is lost");
             end = known.seqs.end;
         }
         assert_eq!(info.live.start, end, "session {session}: the live range begins where the archives end");
@@ -237,7 +239,9 @@ impl Model {
             for i in 0..*count {
                 let slot = &mut self.messages[(start + i) as usize];
                 match slot {
-                    Some(what) => assert_eq!(*what, (*op, i as u32), "session {session}, message {}", start + i),
+                    Some(what) => {
+                        assert_eq!(*what, (*op, i as u32), "session {session}, message {}", start + i)
+                    }
                     None => {
                         assert!(hidden(start + i), "session {session}: message {} is lost", start + i);
                         *slot = Some((*op, i as u32));
@@ -295,9 +299,10 @@ impl Model {
 
     /// The messages that were submitted under a key and never answered.
     pub fn retries(threads: &[Vec<Submitted>]) -> impl Iterator<Item = &Submitted> {
-        threads.iter().flatten().filter(|s| {
-            matches!(s.kind, Kind::Messages { keyed: true, .. }) && s.answer == Answer::None
-        })
+        threads
+            .iter()
+            .flatten()
+            .filter(|s| matches!(s.kind, Kind::Messages { keyed: true, .. }) && s.answer == Answer::None)
     }
 }
 

@@ -15,7 +15,8 @@ fn id(i: u64) -> String {
 
 /// Creates and removes in turns, life after life, until it is killed. The log is continued by each child.
 pub fn run(dir: &Path, round: u64) {
-    let mut log = OpenOptions::new().append(true).create(true).open(dir.join(format!("log-{round}"))).unwrap();
+    let mut log =
+        OpenOptions::new().append(true).create(true).open(dir.join(format!("log-{round}"))).unwrap();
     let mut say = |line: String| log.write_all(line.as_bytes()).unwrap();
     let store = Store::open(dir.join("store")).unwrap();
     for life in 0.. {

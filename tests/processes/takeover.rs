@@ -121,7 +121,11 @@ pub fn watch(dir: &Path) {
             if let Some(info) = listed {
                 assert_eq!(info.message_count, info.live.end - info.live.start);
                 let end = info.live.end;
-                assert!((before[at]..=after).contains(&end), "session {session}: {end} of {}..={after}", before[at]);
+                assert!(
+                    (before[at]..=after).contains(&end),
+                    "session {session}: {end} of {}..={after}",
+                    before[at]
+                );
             }
             let reader = &mut readers[at];
             if reader.is_none() {

@@ -108,7 +108,8 @@ pub fn number(name: &str) -> Option<u64> {
 pub fn payload(session: u64, op: u64, index: u32, longest: u64) -> Vec<u8> {
     let mut rng = Rng(session.wrapping_mul(0x1_0001) ^ op.rotate_left(20) ^ u64::from(index) << 50);
     // Most are short; one in forty is long, so that commits stretch over many pages.
-    let extra = if longest > 400 && rng.below(40) == 0 { rng.below(longest) } else { rng.below(longest.min(400)) };
+    let extra =
+        if longest > 400 && rng.below(40) == 0 { rng.below(longest) } else { rng.below(longest.min(400)) };
     let mut out = Vec::with_capacity(20 + extra as usize);
     out.extend_from_slice(&session.to_le_bytes());
     out.extend_from_slice(&op.to_le_bytes());

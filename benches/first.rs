@@ -1,0 +1,213 @@
+//! The first benches: each op of the store beside its raw floor, measured in the same run.
+//!
+//! Both sides of a pair are run in every measurement, in turns of a few ops each, and only the side that is asked
+//! for is counted: so both see the same noise. Wall time on a shared machine is worth little all the same;
+//! `cargo run --release --example floor` takes ratios turn by turn.
+
+#![allow(missing_docs, reason = "what the macros of the harness make is public and has no docs")]
+
+mod raw;
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use raw::Preallocated;
+use sessionlog::{AppendOptions, Batch, Durability, Keep, Session, Store};
+
+type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+const KIB: usize = 1024;
+const THREADS: u64 = 16;
+/// So many ops of one side, then so many of the other.
+const TURN: u64 = 16;
+
+/// Runs `n` ops of each side in turns, and returns what each took.
+fn turns(
+    n: u64,
+    mut here: impl FnMut(u64) -> Result<Duration>,
+    mut floor: impl FnMut(u64) -> Result<Duration>,
+) -> Result<(Duration, Duration)> {
+    let (mut a, mut b) = (Duration::ZERO, Duration::ZERO);
+    let mut left = n;
+    while left > 0 {
+        let ops = left.min(TURN);
+        a += here(ops)?;
+        b += floor(ops)?;
+        left -= ops;
+    }
+    Ok((a, b))
+}
+
+fn timed(n: u64, mut op: impl FnMut() -> Result<()>) -> Result<Duration> {
+    let begun = Instant::now();
+    for _ in 0..n {
+        op()?;
+    }
+    Ok(begun.elapsed())
+}
+
+/// All of them at the same time, `n` ops each.
+fn together(n: u64, ops: impl Iterator<Item = impl FnMut() -> Result<()> + Send>) -> Result<Duration> {
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        let handles: Vec<_> = ops.map(|op| scope.spawn(move || timed(n, op))).collect();
+        for handle in handles {
+            handle.join().map_err(|_| "a thread panicked")??;
+        }
+        Ok(begun.elapsed())
+    })
+}
+
+/// Two benches, `<name>/sessionlog` and `<name>/floor`.
+fn pair(
+    c: &mut Criterion,
+    name: &str,
+    throughput: Throughput,
+    mut here: impl FnMut(u64) -> Result<Duration>,
+    mut floor: impl FnMut(u64) -> Result<Duration>,
+) -> Result<()> {
+    let mut failed = Ok(());
+    let mut group = c.benchmark_group(name);
+    group.throughput(throughput).sample_size(10).measurement_time(Duration::from_secs(3));
+    for ours in [true, false] {
+        group.bench_function(if ours { "sessionlog" } else { "floor" }, |b| {
+            b.iter_custom(|n| match turns(n, &mut here, &mut floor) {
+                Ok((a, b)) => (if ours { a } else { b }).max(Duration::from_nanos(1)),
+                Err(e) => {
+                    failed = Err(e);
+                    Duration::from_nanos(n.max(1))
+                }
+            });
+        });
+    }
+    group.finish();
+    failed
+}
+
+fn append(c: &mut Criterion, store: &Store, dir: &Path) -> Result<()> {
+    let payload = vec![b'x'; KIB];
+    let session = store.session("append")?;
+    let mut floor = Preallocated::new(&dir.join("append"), 16 << 20)?;
+    pair(
+        c,
+        "durable append of 1 KiB",
+        Throughput::Elements(1),
+        |n| timed(n, || Ok(session.append(&payload).map(drop)?)),
+        |n| timed(n, || Ok(floor.append(&payload)?)),
+    )
+}
+
+fn threads(c: &mut Criterion, store: &Store, dir: &Path) -> Result<()> {
+    let payload = &vec![b'x'; KIB];
+    let append = |session: &Session| -> Result<()> { Ok(session.append(payload).map(drop)?) };
+    let sessions = (0..THREADS).map(|i| store.session(format!("own:{i}"))).collect::<Result<Vec<_>, _>>()?;
+    let mut floors = (0..THREADS)
+        .map(|i| Preallocated::new(&dir.join(format!("own-{i}")), 16 << 20))
+        .collect::<Result<Vec<_>, _>>()?;
+    pair(
+        c,
+        "16 threads on 16 sessions, an append each",
+        Throughput::Elements(THREADS),
+        |n| together(n, sessions.iter().map(|s| move || append(s))),
+        |n| together(n, floors.iter_mut().map(|f| || Ok(f.append(payload)?))),
+    )?;
+    // Here the floor is what one thread does, sixteen times in a row.
+    let shared = &store.session("shared")?;
+    let mut floor = Preallocated::new(&dir.join("shared"), 16 << 20)?;
+    pair(
+        c,
+        "16 threads on one session, an append each",
+        Throughput::Elements(THREADS),
+        |n| together(n, (0..THREADS).map(|_| move || append(shared))),
+        |n| timed(n * THREADS, || Ok(floor.append(payload)?)),
+    )
+}
+
+fn load_and_tail(c: &mut Criterion, store: &Store, dir: &Path, count: usize) -> Result<()> {
+    let payload = vec![b'x'; KIB];
+    let session = store.session("load")?;
+    let options = AppendOptions::new().durability(Durability::Buffered);
+    for _ in 0..count {
+        session.append_with(&payload, &options)?;
+    }
+    session.sync()?;
+    let path = dir.join("flat");
+    fs::write(&path, payload.repeat(count))?;
+    let flat = File::open(&path)?;
+    pair(
+        c,
+        &format!("load of {count}"),
+        Throughput::Bytes((count * KIB) as u64),
+        |n| {
+            timed(n, || {
+                let loaded = session.load()?.try_fold(0, |sum, m| m.map(|m| sum + m.payload().len()))?;
+                if loaded == count * KIB { Ok(()) } else { Err("not all messages were loaded".into()) }
+            })
+        },
+        |n| timed(n, || Ok(raw::read_flat(&path, KIB).map(drop)?)),
+    )?;
+    pair(
+        c,
+        &format!("tail of 20 of {count}"),
+        Throughput::Elements(20),
+        |n| {
+            timed(n, || {
+                let read = session.tail(20)?.try_fold(0, |sum, m| m.map(|_| sum + 1))?;
+                if read == 20 { Ok(()) } else { Err("not all messages were there".into()) }
+            })
+        },
+        |n| timed(n, || Ok(raw::read_tail(&flat, 20, KIB).map(drop)?)),
+    )
+}
+
+fn archive(c: &mut Criterion, store: &Store, dir: &Path) -> Result<()> {
+    let payload = vec![b'x'; 100];
+    let session = store.session("archive")?;
+    let batch: Batch<'_> = (0..100).map(|_| &payload).collect();
+    let mut floor = Preallocated::new(&dir.join("archive"), 1 << 20)?;
+    pair(
+        c,
+        "archive of 10000, keep 20",
+        Throughput::Elements(1),
+        |n| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..n {
+                for _ in 0..100 {
+                    session
+                        .append_batch_with(&batch, &AppendOptions::new().durability(Durability::Buffered))?;
+                }
+                session.sync()?;
+                spent += timed(1, || Ok(session.archive(Keep::Messages(20)).map(drop)?))?;
+                session.truncate()?;
+            }
+            Ok(spent)
+        },
+        |n| timed(n, || Ok(floor.append(&[1; 64])?)),
+    )
+}
+
+fn all(c: &mut Criterion) -> Result<()> {
+    // On the real disk: syncs cost nothing in memory.
+    let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let store = Store::open(dir.path().join("store"))?;
+    // `cargo test --benches` only looks whether all of it runs.
+    let quick = std::env::args().any(|a| a == "--test" || a == "--quick");
+    append(c, &store, dir.path())?;
+    threads(c, &store, dir.path())?;
+    load_and_tail(c, &store, dir.path(), if quick { 10_000 } else { 100_000 })?;
+    archive(c, &store, dir.path())?;
+    Ok(store.close()?)
+}
+
+fn first(c: &mut Criterion) {
+    if let Err(e) = all(c) {
+        panic!("the bench failed: {e}");
+    }
+}
+
+criterion_group!(benches, first);
+criterion_main!(benches);

@@ -1,0 +1,97 @@
+//! The raw floors: what the operating system alone takes for the same bytes.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// A file of `len` written zeros, synced: the cheapest thing to make a write durable in.
+pub(crate) struct Preallocated {
+    file: File,
+    len: u64,
+    at: u64,
+}
+
+impl Preallocated {
+    pub(crate) fn new(path: &Path, len: u64) -> io::Result<Preallocated> {
+        let file = File::options().create(true).truncate(true).read(true).write(true).open(path)?;
+        let zeros = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < len {
+            let n = (len - at).min(zeros.len() as u64);
+            write_at(&file, zeros.get(..n as usize).unwrap_or_default(), at)?;
+            at += n;
+        }
+        file.sync_all()?;
+        Ok(Preallocated { file, len, at: 0 })
+    }
+
+    /// Writes behind what is there, from the front again at the end.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.at + bytes.len() as u64 > self.len {
+            self.at = 0;
+        }
+        write_at(&self.file, bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The floor of a durable append: one write, one sync.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write(bytes)?;
+        self.file.sync_data()
+    }
+}
+
+/// The floor of a load: the file in pieces of 1 MiB, and a checksum of each `record` bytes.
+pub(crate) fn read_flat(path: &Path, record: usize) -> io::Result<u64> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; (1 << 20) / record * record];
+    let mut sum = 0u64;
+    loop {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|r| !r.is_empty()) {
+            match file.read(rest)? {
+                0 => break,
+                n => filled += n,
+            }
+        }
+        if filled == 0 {
+            return Ok(sum);
+        }
+        for bytes in buffer.get(..filled).unwrap_or_default().chunks(record) {
+            sum = sum.wrapping_add(u64::from(crc32fast::hash(bytes)));
+        }
+    }
+}
+
+/// The floor of a tail: one read at the end of an open file, and the checksums.
+pub(crate) fn read_tail(file: &File, records: usize, record: usize) -> io::Result<u64> {
+    let len = file.metadata()?.len();
+    let mut buffer = vec![0; records * record];
+    read_at(file, &mut buffer, len - (records * record) as u64)?;
+    Ok(buffer.chunks(record).map(|bytes| u64::from(crc32fast::hash(bytes))).sum())
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(not(unix))]
+fn write_at(mut file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    use std::io::{Seek, SeekFrom, Write};
+    file.seek(SeekFrom::Start(at))?;
+    file.write_all(bytes)
+}
+
+#[cfg(not(unix))]
+fn read_at(mut file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    use std::io::{Seek, SeekFrom};
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(bytes)
+}

@@ -1,0 +1,332 @@
+//! What the store costs, as multiples of what the operating system alone takes for the same bytes.
+//!
+//! ```text
+//! cargo run --release --example floor [-- --quick] [<dir>]
+//! ```
+//!
+//! Times on a shared machine mean little; ratios between neighbours do. So the store and its floor take turns in
+//! short bursts, each turn gives one ratio, and the median over the turns is printed (with the quartiles, so that
+//! one sees how far it can be trusted). `<dir>` is where it writes, by default under `target/`: it must be
+//! a real disk, for syncs cost nothing in memory.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example speaks to its reader")]
+
+#[path = "../benches/raw/mod.rs"]
+mod raw;
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use raw::Preallocated;
+use sessionlog::{AppendOptions, Batch, Durability, Keep, Session, Store};
+
+type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+const KIB: usize = 1024;
+const THREADS: usize = 16;
+
+fn main() -> Result<()> {
+    let mut quick = false;
+    let mut dir: Option<PathBuf> = None;
+    for arg in std::env::args_os().skip(1) {
+        if arg == "--quick" { quick = true } else { dir = Some(arg.into()) }
+    }
+    let dir = match dir {
+        Some(dir) => dir,
+        None => beside_the_program()?,
+    };
+    fs::create_dir_all(&dir)?;
+    let temp = tempfile::Builder::new().prefix("floor-").tempdir_in(&dir)?;
+    let dir = temp.path();
+    let turns = if quick { 15 } else { 101 };
+    println!("{turns} turns; cost as a multiple of the floor, lower is better\n");
+    println!("{:<44} {:>7}  {:<13} {:>10} {:>10}  the floor", "", "median", "(quartiles)", "here", "floor");
+
+    let store = Store::open(dir.join("store"))?;
+    append(&store, dir, turns)?;
+    append_others(&store, dir, turns)?;
+    threads(&store, dir, turns)?;
+    let count = if quick { 10_000 } else { 100_000 };
+    load_and_tail(&store, dir, turns.min(31), count)?;
+    archive(&store, dir, turns.min(31))?;
+    store.close()?;
+    Ok(())
+}
+
+/// `target/<profile>/floor`, wherever the target directory is.
+fn beside_the_program() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let profile = program.parent().and_then(Path::parent).ok_or("the program has no directory")?;
+    Ok(profile.join("floor"))
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// Turns
+
+/// One row: what the store took and what the floor took, turn by turn, for one op each.
+struct Row {
+    name: String,
+    floor: &'static str,
+    turns: Vec<(f64, f64)>,
+}
+
+impl Row {
+    fn new(name: impl Into<String>, floor: &'static str) -> Row {
+        Row { name: name.into(), floor, turns: Vec::new() }
+    }
+
+    fn turn(&mut self, here: Duration, floor: Duration) {
+        self.turns.push((here.as_secs_f64(), floor.as_secs_f64()));
+    }
+
+    fn print(&self) {
+        let column = |f: fn(&(f64, f64)) -> f64| {
+            let mut values: Vec<f64> = self.turns.iter().map(f).collect();
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        let at = |values: &[f64], part: f64| {
+            values.get((values.len() as f64 * part) as usize).copied().unwrap_or(f64::NAN)
+        };
+        let ratios = column(|(here, floor)| here / floor.max(1e-12));
+        println!(
+            "{:<44} {:>7.2}  {:<13} {:>10} {:>10}  {}",
+            self.name,
+            at(&ratios, 0.5),
+            format!("({:.2}-{:.2})", at(&ratios, 0.25), at(&ratios, 0.75)),
+            time(at(&column(|t| t.0), 0.5)),
+            time(at(&column(|t| t.1), 0.5)),
+            self.floor
+        );
+    }
+}
+
+fn time(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-3 => format!("{:.1} us", s * 1e6),
+        s if s < 1.0 => format!("{:.2} ms", s * 1e3),
+        s => format!("{s:.2} s"),
+    }
+}
+
+/// The median of `n` runs.
+fn p50(n: usize, mut run: impl FnMut() -> Result<()>) -> Result<Duration> {
+    let mut times = Vec::with_capacity(n);
+    for _ in 0..n {
+        let begun = Instant::now();
+        run()?;
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    Ok(times.get(n / 2).copied().unwrap_or_default())
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// What is measured
+
+fn append(store: &Store, dir: &Path, turns: usize) -> Result<()> {
+    let session = store.session("append")?;
+    let mut floor = Preallocated::new(&dir.join("append"), 64 << 20)?;
+    let payload = vec![b'x'; KIB];
+    let mut row = Row::new("durable append of 1 KiB", "1 KiB pwrite + fdatasync, preallocated");
+    for turn in 0..turns {
+        // Who comes first changes, so that neither always follows the other's flush.
+        let here = || p50(20, || Ok(session.append(&payload).map(drop)?));
+        let mut raw = || p50(20, || Ok(floor.append(&payload)?));
+        let (a, b) = if turn % 2 == 0 {
+            (here()?, raw()?)
+        } else {
+            let b = raw()?;
+            (here()?, b)
+        };
+        row.turn(a, b);
+    }
+    row.print();
+    Ok(())
+}
+
+fn append_others(store: &Store, dir: &Path, turns: usize) -> Result<()> {
+    let payload = vec![b'x'; KIB];
+    let session = store.session("batch")?;
+    let mut floor = Preallocated::new(&dir.join("batch"), 64 << 20)?;
+    let whole = vec![b'x'; 64 * KIB];
+    let batch: Batch<'_> = (0..64).map(|_| &payload).collect();
+    let mut row = Row::new("durable batch of 64 x 1 KiB", "64 KiB pwrite + fdatasync");
+    for _ in 0..turns {
+        let here = p50(10, || Ok(session.append_batch(&batch).map(drop)?))?;
+        row.turn(here, p50(10, || Ok(floor.append(&whole)?))?);
+    }
+    row.print();
+
+    let session = store.session("buffered")?;
+    let mut floor = Preallocated::new(&dir.join("buffered"), 64 << 20)?;
+    let options = AppendOptions::new().durability(Durability::Buffered);
+    let mut row = Row::new("buffered append of 1 KiB", "1 KiB pwrite, preallocated");
+    for _ in 0..turns {
+        let here = p50(100, || Ok(session.append_with(&payload, &options).map(drop)?))?;
+        row.turn(here, p50(100, || Ok(floor.write(&payload)?))?);
+    }
+    row.print();
+    Ok(())
+}
+
+fn threads(store: &Store, dir: &Path, turns: usize) -> Result<()> {
+    const EACH: usize = 10;
+    let payload = vec![b'x'; KIB];
+    let sessions =
+        (0..THREADS).map(|i| store.session(format!("thread:{i}"))).collect::<Result<Vec<_>, _>>()?;
+    let mut floors = (0..THREADS)
+        .map(|i| Preallocated::new(&dir.join(format!("thread-{i}")), 16 << 20))
+        .collect::<Result<Vec<_>, _>>()?;
+    let shared = store.session("shared")?;
+    let alone = store.session("alone")?;
+    let append = |session: &Session| -> Result<()> { Ok(session.append(&payload).map(drop)?) };
+
+    let mut many =
+        Row::new("16 threads on 16 sessions, per append", "16 threads on 16 files, each its own syncs");
+    let mut one =
+        Row::new("16 threads on one session, per append", "one thread: write + sync, one after another");
+    let mut gain = Row::new("16 threads on one session, per append", "one thread on one session, per append");
+    for _ in 0..turns {
+        let here = together(sessions.iter().map(|s| || (0..EACH).try_for_each(|_| append(s))))?;
+        let raw =
+            together(floors.iter_mut().map(|f| || (0..EACH).try_for_each(|_| Ok(f.append(&payload)?))))?;
+        many.turn(here / (THREADS * EACH) as u32, raw / (THREADS * EACH) as u32);
+
+        let here = together((0..THREADS).map(|_| || (0..EACH).try_for_each(|_| append(&shared))))?;
+        let here = here / (THREADS * EACH) as u32;
+        let begun = Instant::now();
+        if let Some(floor) = floors.first_mut() {
+            (0..20).try_for_each(|_| floor.append(&payload))?;
+        }
+        one.turn(here, begun.elapsed() / 20);
+        let begun = Instant::now();
+        (0..20).try_for_each(|_| append(&alone))?;
+        gain.turn(here, begun.elapsed() / 20);
+    }
+    many.print();
+    one.print();
+    gain.print();
+    Ok(())
+}
+
+/// Runs all at the same time, and takes the time from the common start to the last one's end.
+fn together(works: impl ExactSizeIterator<Item = impl FnOnce() -> Result<()> + Send>) -> Result<Duration> {
+    let start = Barrier::new(works.len() + 1);
+    thread::scope(|scope| {
+        let handles: Vec<_> = works
+            .map(|work| {
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    work()
+                })
+            })
+            .collect();
+        start.wait();
+        let begun = Instant::now();
+        for handle in handles {
+            handle.join().map_err(|_| "a thread panicked")??;
+        }
+        Ok(begun.elapsed())
+    })
+}
+
+/// How the messages of a session came: the store checks a commit as a whole, so it makes a difference.
+#[derive(Clone, Copy)]
+enum Came {
+    OneByOne,
+    InBatches(usize),
+}
+
+impl Came {
+    fn fill(self, session: &Session, payload: &[u8], count: usize) -> Result<()> {
+        match self {
+            Came::OneByOne => {
+                let options = AppendOptions::new().durability(Durability::Buffered);
+                (0..count).try_for_each(|_| session.append_with(payload, &options).map(drop))?;
+                session.sync()?;
+            }
+            Came::InBatches(of) => {
+                let batch: Batch<'_> = (0..of).map(|_| payload).collect();
+                (0..count / of).try_for_each(|_| session.append_batch(&batch).map(drop))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn name(self) -> String {
+        match self {
+            Came::OneByOne => "appended singly".to_owned(),
+            Came::InBatches(of) => format!("batches of {of}"),
+        }
+    }
+}
+
+fn load_and_tail(store: &Store, dir: &Path, turns: usize, count: usize) -> Result<()> {
+    let payload = vec![b'x'; KIB];
+    let path = dir.join("flat");
+    fs::write(&path, payload.repeat(count))?;
+    let flat = File::open(&path)?;
+    for came in [Came::OneByOne, Came::InBatches(1000)] {
+        let session = store.session(format!("load: {}", came.name()))?;
+        came.fill(&session, &payload, count)?;
+
+        let name = format!("load of {count}, {}", came.name());
+        let mut row = Row::new(name, "read of one flat file, a CRC-32 per KiB");
+        for _ in 0..turns {
+            let here = p50(1, || {
+                let mut bytes = 0;
+                for message in session.load()? {
+                    bytes += message?.payload().len();
+                }
+                if bytes == count * KIB { Ok(()) } else { Err("not all messages were loaded".into()) }
+            })?;
+            row.turn(here, p50(1, || Ok(raw::read_flat(&path, KIB).map(drop)?))?);
+        }
+        row.print();
+
+        let name = format!("tail(20) of {count}, {}", came.name());
+        let mut row = Row::new(name, "pread of 20 KiB, a CRC-32 per KiB");
+        for _ in 0..turns {
+            let here = p50(50, || {
+                let count = session.tail(20)?.try_fold(0, |n, m| m.map(|_| n + 1))?;
+                if count == 20 { Ok(()) } else { Err("not all messages were there".into()) }
+            })?;
+            row.turn(here, p50(50, || Ok(raw::read_tail(&flat, 20, KIB).map(drop)?))?);
+        }
+        row.print();
+    }
+    Ok(())
+}
+
+fn archive(store: &Store, dir: &Path, turns: usize) -> Result<()> {
+    let payload = vec![b'x'; 100];
+    let mut floor = Preallocated::new(&dir.join("archive"), 64 << 20)?;
+    let mut truncate = Row::new("the truncation behind it (not waited for)", "64 B pwrite + fdatasync");
+    for came in [Came::OneByOne, Came::InBatches(10_000)] {
+        let session = store.session(format!("archive: {}", came.name()))?;
+        let name = format!("archive of 10000, keep 20, {}", came.name());
+        let mut archive = Row::new(name, "64 B pwrite + fdatasync");
+        for _ in 0..turns {
+            came.fill(&session, &payload, 10_000)?;
+            let raw = p50(5, || Ok(floor.append(&[1; 64])?))?;
+            let begun = Instant::now();
+            let done = session.archive(Keep::Messages(20))?;
+            archive.turn(begun.elapsed(), raw);
+            if done.archived.end - done.archived.start < 9_980 {
+                return Err(format!("archived {:?} alone", done.archived).into());
+            }
+            let begun = Instant::now();
+            session.truncate()?;
+            truncate.turn(begun.elapsed(), raw);
+        }
+        archive.print();
+    }
+    truncate.print();
+    Ok(())
+}
