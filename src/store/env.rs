@@ -120,11 +120,16 @@ impl Env {
 
     /// The session's place in this process, made if it is not there, and counted as used: whoever claims it
     /// unclaims it.
-    pub(crate) fn claim(self: &Arc<Env>, id: &SessionId) -> Arc<Core> {
+    ///
+    /// # Errors
+    /// `Closed`, `Forked`.
+    pub(crate) fn claim(self: &Arc<Env>, id: &SessionId) -> Result<Arc<Core>> {
         let mut sessions = self.sessions.lock();
+        // Under the lock: `close` takes all sessions out under it, and sees no others.
+        self.check()?;
         let core = sessions.entry(id.clone()).or_insert_with(|| Core::new(self, id.clone()));
         core.handles.fetch_add(1, Ordering::AcqRel);
-        core.clone()
+        Ok(core.clone())
     }
 
     /// One user less. A session without users is closed after a while, or forgotten if it is not open.
