@@ -12,7 +12,7 @@ use crate::limits;
 /// The caller's name for a session: any UTF-8 text of 1 to 512 bytes.
 ///
 /// Colons, slashes, upper and lower case, emoji and line ends are all allowed: an id never becomes a
-/// file name by itself (see [`SessionId::dir_name`]). Two ids that differ in one byte are two sessions,
+/// file name by itself. Two ids that differ in one byte are two sessions,
 /// on case-insensitive file systems too.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

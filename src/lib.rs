@@ -12,6 +12,7 @@
 )]
 
 mod codec;
+pub mod doc;
 mod error;
 mod format;
 pub mod fs;

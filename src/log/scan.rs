@@ -1,5 +1,6 @@
 //! The fold of the last segment: snapshot, carry block, and the commits behind them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::resync::next_frame;
@@ -20,6 +21,15 @@ pub(crate) struct Damage {
     pub(crate) what: String,
     /// It may hide a journal record: what the session's state was behind it is not certain.
     pub(crate) hides_state: bool,
+}
+
+/// Where a frame ends: the position and the offset behind it, its length and its checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) position: u64,
+    pub(crate) offset: u64,
+    pub(crate) len: u32,
+    pub(crate) crc: u32,
 }
 
 /// How the segment ends.
@@ -47,6 +57,10 @@ pub(crate) struct Tail {
     pub(crate) last_len: u32,
     /// Positions below it are durable: some frame says so.
     pub(crate) mark: u64,
+    /// Where the frames below the mark end: what stands behind may be in the page cache alone.
+    pub(crate) trusted: End,
+    /// Where the good frames above the mark end, in order.
+    above: VecDeque<End>,
     pub(crate) ending: Ending,
     /// Bytes behind the end that are neither zeros nor a good frame.
     pub(crate) torn: bool,
@@ -115,6 +129,8 @@ impl Tail {
             last_crc,
             last_len,
             mark,
+            trusted: End { position: mark, offset, len: last_len, crc: last_crc },
+            above: VecDeque::new(),
             ending: Ending::Open,
             torn: false,
             damage: Vec::new(),
@@ -255,11 +271,25 @@ impl Tail {
             });
         }
         self.ending = ending;
-        self.mark = self.mark.max(h.mark);
         self.last_crc = frame.crc();
         self.last_len = frame.len() as u32;
         self.offset += frame.len() as u64;
+        self.above.push_back(self.end());
+        self.confirm(h.mark);
         Ok(true)
+    }
+
+    fn end(&self) -> End {
+        End { position: self.state.position, offset: self.offset, len: self.last_len, crc: self.last_crc }
+    }
+
+    /// Everything below `mark` was durable when this was written.
+    fn confirm(&mut self, mark: u64) {
+        self.mark = self.mark.max(mark);
+        while let Some(end) = self.above.front().filter(|end| end.position <= self.mark) {
+            self.trusted = *end;
+            self.above.pop_front();
+        }
     }
 
     fn apply(&mut self, record: &Record<'_>) -> Result<Option<Op>, Refusal> {
@@ -359,7 +389,8 @@ impl Tail {
         self.offset = resume;
         self.last_crc = h.prev_crc;
         self.last_len = h.prev_len;
-        self.mark = self.mark.max(h.mark);
+        self.above.push_back(self.end());
+        self.confirm(h.mark);
         Ok(Skip::Behind)
     }
 

@@ -320,7 +320,8 @@ impl SegmentWriter {
             last_len: tail.last_len,
             allocated: allocated.max(tail.offset),
             position: tail.state.position,
-            durable: tail.state.position,
+            // The mark behind the close was never synced: whoever seals this segment must sync it first.
+            durable: tail.mark,
             marked: tail.mark,
             builder: FrameBuilder::new(),
             used: true,

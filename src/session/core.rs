@@ -208,7 +208,7 @@ impl Core {
     pub(crate) fn submit(self: &Arc<Core>, add: impl FnOnce(&mut Pending)) -> Result<Ticket<Reply>> {
         self.env.check()?;
         self.touch();
-        self.env.io.start(&self.env)?;
+        self.env.io.start()?;
         self.queue.make_room(super::handle::MAX_WAITING, &mut |batch, out| lead(self, batch, out));
         let ticket = self.queue.push_detached(add);
         if self.env.is_closed() {

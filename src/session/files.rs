@@ -137,15 +137,35 @@ pub(crate) struct LoadedTail {
 /// `Corrupt` if no segment has a readable state; `Unsupported` for a newer format; `Conflict` if the
 /// directory belongs to another id whose name is the same.
 pub(crate) fn load_tail(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTail> {
-    // A segment that vanishes between listing and opening was released: the listing has changed, look again.
-    let mut last = None;
+    // The listing, the segment and the catalog are not read at one moment, and a writer may be at work: what
+    // one look finds missing was perhaps not there yet, or released. Damage is what two looks agree on.
+    let mut result = try_load(env, id, dir);
+    let mut damage = damage_in(&result);
     for _ in 0..16 {
-        match try_load(env, id, dir) {
-            Err(e) if e.kind() == ErrorKind::NotFound => last = Some(e),
-            other => return other,
+        if damage.is_empty() {
+            break;
+        }
+        let before = damage;
+        result = try_load(env, id, dir);
+        damage = damage_in(&result);
+        if damage == before {
+            break;
         }
     }
-    Err(last.unwrap_or_else(|| Error::new(ErrorKind::NotFound, "open a session").path(dir.path())))
+    result
+}
+
+/// What speaks against this look at a session.
+fn damage_in(look: &Result<LoadedTail>) -> Vec<String> {
+    match look {
+        Ok(loaded) => {
+            let findings = loaded.plan.report.findings.iter().filter(|f| f.is_damage());
+            findings.map(ToString::to_string).collect()
+        }
+        // A segment that vanishes between listing and opening was released.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => vec![e.to_string()],
+        Err(_) => Vec::new(),
+    }
 }
 
 fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTail> {

@@ -89,8 +89,14 @@ impl Core {
     ) -> Result<()> {
         *self.shared.lock() = Some(shared);
         *phase = Phase::Open(Box::new(writer));
-        self.env.io.start(&self.env)?;
+        self.env.io.start()?;
         self.env.opened(self);
+        if self.env.is_closed() {
+            // The store was closed between the check and now, and will not look at this session again.
+            let (closing, _) = self.close_phase(phase);
+            closing.finish();
+            return self.env.check();
+        }
         if self.handles.load(Ordering::Acquire) == 0 {
             self.linger();
         }

@@ -18,8 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Dir;
 use crate::ids::SessionId;
 use crate::log::Message;
+use crate::log::parse_segment_name;
 use crate::log::scan::{Ending, Tail};
-use crate::log::segment_name;
 use crate::log::view::View;
 use crate::recovery::Report;
 use crate::state::{Extent, State};
@@ -93,13 +93,12 @@ impl Reader {
     fn refresh(&self) -> Result<parking_lot::MutexGuard<'_, Seen>> {
         self.env.check()?;
         let mut seen = self.seen.lock();
-        let next = segment_name(seen.tail.segment.header.number + 1);
-        let moved = seen.tail.next.is_some()
-            || match seen.dir.stat(&next) {
-                Ok(_) => true,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => false,
-                Err(e) => return Err(Error::io("look at a session", seen.dir.path().join(next), e)),
-            };
+        // Not only the next number: its segment may have come and gone since (a small one that ended unclean is
+        // replaced whole).
+        let own = seen.tail.segment.header.number;
+        let names = seen.dir.list().map_err(|e| Error::io("look at a session", seen.dir.path(), e))?;
+        let newer = |name: &str| parse_segment_name(name).is_some_and(|n| n > own);
+        let moved = seen.tail.next.is_some() || names.iter().any(|e| newer(&e.name));
         if moved || !still_there(&self.env, &self.id, &*seen.dir)? {
             *seen = look(&self.env, &self.id)?.ok_or_else(|| {
                 Error::new(ErrorKind::NotFound, "read a session").session(&self.id).hint("it was removed")

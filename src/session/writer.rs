@@ -125,7 +125,7 @@ impl Writer {
         };
         let incarnation = Incarnation { number: 1, nonce: env.random_u64()? };
         let open = open_mark(&state, incarnation, &log.info(), env.now());
-        if let Err(e) = env.catalog.mark_open(open) {
+        if let Err(e) = env.mark_open(open) {
             discard(&*shard, &temp);
             return Err(e);
         }
@@ -164,7 +164,7 @@ impl Writer {
 
     /// Makes the session ready for its first write by this process: a new segment where the end was not
     /// clean, the open mark in the catalog, leftovers removed. Does nothing later.
-    pub(crate) fn begin(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+    pub(crate) fn begin(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         if self.marked {
             return Ok(());
         }
@@ -182,7 +182,7 @@ impl Writer {
         ) else {
             return Err(closed().into());
         };
-        env.catalog.mark_open(open)?;
+        env.mark_open(open)?;
         self.marked = true;
         self.essential = log.position;
         self.tail = None;
@@ -212,10 +212,14 @@ impl Writer {
         if self.plan.end == EndVerdict::Append {
             return Ok(SegmentWriter::resume(&*self.dir, tail)?);
         }
-        let info = tail_info(tail);
+        // What stands above the mark is carried, and named in the old segment no more: it may be in the page
+        // cache alone, and gone after the next power cut.
+        let sure = tail.trusted;
+        let info =
+            SegmentInfo { end: sure.position, end_offset: sure.offset, end_len: sure.len, ..tail_info(tail) };
         let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate;
-        let carry = if replace { tail.low } else { tail.mark.min(tail.state.position) };
-        let prev = Previous { info, end_crc: tail.last_crc, release: replace };
+        let carry = if replace { tail.low } else { sure.position };
+        let prev = Previous { info, end_crc: sure.crc, release: replace };
         // What the predecessor made of the directories was perhaps never synced.
         env.sync_parents(id)?;
         let log = start_segment(env, &*self.dir, shared, prev, carry, self.plan.truncate, self.incarnation)?;
@@ -250,7 +254,7 @@ impl Writer {
     /// Writes and syncs the close record, and the mark that says that it was synced. True if there was anything
     /// to close.
     pub(crate) fn close_log(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<bool, Fault> {
-        if self.log.is_none() {
+        if self.log.is_none() || !self.marked {
             return Ok(false);
         }
         let owes = shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base && !s.frozen);
@@ -343,14 +347,14 @@ impl Writer {
     }
 
     /// A new segment, so that the live log holds no archived message any more.
-    pub(crate) fn truncate(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+    pub(crate) fn truncate(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         self.begin(env, shared)?;
         let owes = shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base);
         if owes { self.next_segment(env, shared, true) } else { Ok(()) }
     }
 
     /// Removes segments that nothing reaches any more: first the record that says so, then the files.
-    pub(crate) fn release(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+    pub(crate) fn release(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(low) = self.log.as_ref().map(|l| l.low) else { return Ok(()) };
         let segments = match shared.lock().as_ref() {
             Some(s) if !s.frozen => s.state.unreachable(low),

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::io_thread::{Event, IoThread};
+use super::io_thread::{Event, IoThread, Job};
 use super::layout::Layout;
 use super::options::Settings;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::catalog::Open;
 use crate::fs::Fs;
 use crate::ids::SessionId;
 use crate::log::catalog::Catalog;
@@ -28,6 +29,7 @@ pub(crate) struct Env {
     closed: AtomicBool,
     clock: AtomicU64,
     open_count: AtomicUsize,
+    maintained: AtomicBool,
     sessions: Mutex<HashMap<SessionId, Arc<Core>>>,
 }
 
@@ -47,6 +49,7 @@ impl Env {
             closed: AtomicBool::new(false),
             clock: AtomicU64::new(0),
             open_count: AtomicUsize::new(0),
+            maintained: AtomicBool::new(false),
             sessions: Mutex::new(HashMap::new()),
             fs,
             layout,
@@ -134,6 +137,16 @@ impl Env {
         } else {
             self.forget(core);
         }
+    }
+
+    /// Marks a session as open in the catalog: durable when it returns.
+    pub(crate) fn mark_open(self: &Arc<Env>, open: Open) -> Result<()> {
+        self.catalog.mark_open(open)?;
+        // Whoever writes to the catalog anyhow looks once after what dead processes left in it.
+        if !self.maintained.swap(true, Ordering::AcqRel) {
+            self.io.now(Job::Maintain(self.clone()));
+        }
+        Ok(())
     }
 
     /// A session was opened for writing: if there are too many, the one used longest ago is parked.

@@ -107,7 +107,7 @@ impl IoThread {
     }
 
     /// Starts the thread, once.
-    pub(crate) fn start(&self, env: &Arc<Env>) -> Result<()> {
+    pub(crate) fn start(&self) -> Result<()> {
         let mut todo = self.desk.todo.lock();
         if todo.running || todo.stop {
             return Ok(());
@@ -119,8 +119,6 @@ impl IoThread {
             .map_err(|e| Error::new(ErrorKind::Io, "start the background thread").with_source(e))?;
         todo.thread = Some(thread);
         todo.running = true;
-        todo.ready.push_back(Job::Maintain(env.clone()));
-        self.desk.wake.notify_one();
         Ok(())
     }
 

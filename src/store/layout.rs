@@ -60,7 +60,7 @@ impl Layout {
             }
         };
         let file = match read_store(&*root)? {
-            Stored::File(_) if wish.create_new => {
+            Stored::File(_) | Stored::Empty if wish.create_new => {
                 return Err(Error::new(ErrorKind::AlreadyExists, "create a store").path(path));
             }
             Stored::File(file) => file,

@@ -34,7 +34,7 @@ pub enum SortBy {
 /// let mine = store.sessions_with(
 ///     &ListOptions::new().attribute("user", "ada").sort_by(SortBy::LastActivity).limit(20),
 /// )?;
-/// # assert!(mine.is_empty());
+/// # assert!(mine.sessions.is_empty());
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Default)]
