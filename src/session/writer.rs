@@ -63,6 +63,8 @@ pub(crate) struct Writer {
     pub(crate) staged: Staged,
 }
 
+/// How the temporary name of a session begins that is being made.
+pub(crate) const UNBORN: &str = "new-";
 /// How much of the live tail is copied into a new segment at most, in bytes.
 const MAX_CARRY: u64 = 1 << 20;
 /// Segments that went long ago need not be remembered: their files went with them.
@@ -114,7 +116,7 @@ impl Writer {
             }
             Err(e) => return Err(io(e)),
         };
-        let temp = shard.create_temp_dir("new-").map_err(io)?;
+        let temp = shard.create_temp_dir(UNBORN).map_err(io)?;
         let built = build(env, id, &shard, &temp);
         let (dir, lock, log, state) = match built {
             Ok(built) => built,

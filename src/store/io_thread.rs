@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::env::Env;
 use super::options::EventCallback;
+use super::sweep::sweep;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SessionId;
 use crate::session::Core;
@@ -52,7 +53,7 @@ pub(crate) enum Job {
     Truncate(Arc<Core>),
     /// Close the session if nobody has a handle and it was not used since.
     Linger(Arc<Core>, u64),
-    /// Tidy the catalog.
+    /// Tidy the catalog, and clear away what crashes left.
     Maintain(Arc<Env>),
 }
 
@@ -239,6 +240,7 @@ fn step(desk: &Desk, job: Job) {
             if let Err(e) = env.catalog.maintain() {
                 desk.report(Event::new("tidy the catalog", None, e));
             }
+            sweep(&env);
         }
     }
 }

@@ -10,6 +10,7 @@ mod remove;
 mod stats;
 #[expect(clippy::module_inception, reason = "the folder is the store with its parts, the file its handle")]
 mod store;
+mod sweep;
 
 pub(crate) use env::{Env, Lease};
 pub use io_thread::Event;

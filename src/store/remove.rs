@@ -52,7 +52,10 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bo
         }
         let gone = throw_away(env, id, known);
         drop(guard);
-        break gone.map(|()| true);
+        break gone.map(|name| {
+            discard(env, &name);
+            true
+        });
     };
     if result.is_err() {
         // The session may still be there: the next op looks.
@@ -60,15 +63,11 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bo
     } else {
         env.evict(core);
     }
-    drop(phase);
-    if matches!(result, Ok(true)) {
-        empty_trash(env);
-    }
     result
 }
 
-/// The commit point and its syncs. The caller holds the session's lock.
-fn throw_away(env: &Env, id: &SessionId, known: Option<(BirthId, Incarnation)>) -> Result<()> {
+/// The commit point and its syncs; gives the name in the trash. The caller holds the session's lock.
+fn throw_away(env: &Env, id: &SessionId, known: Option<(BirthId, Incarnation)>) -> Result<String> {
     let io = |e| Error::io("remove a session", env.layout.sessions.path().join(id.shard()), e).session(id);
     let shard = env.layout.sessions.open_dir(&id.shard()).map_err(io)?;
     if let Some((birth, incarnation)) = known {
@@ -80,7 +79,8 @@ fn throw_away(env: &Env, id: &SessionId, known: Option<(BirthId, Incarnation)>) 
     let name = format!("{}~{:016x}", id.dir_name(), env.random_u64()?);
     shard.rename(&id.dir_name(), &*env.layout.trash, &name).map_err(|e| io(e).unknown())?;
     // The target first: between the two syncs a crash may leave it in both places, never in none.
-    env.layout.trash.sync().and_then(|()| shard.sync()).map_err(|e| io(e).unknown())
+    env.layout.trash.sync().and_then(|()| shard.sync()).map_err(|e| io(e).unknown())?;
+    Ok(name)
 }
 
 /// Makes durable that the session is not there: an earlier sync may have failed, and a failed sync must not be
@@ -99,18 +99,34 @@ fn settle(env: &Env, id: &SessionId) -> Result<()> {
     Ok(())
 }
 
-/// Unlinks what lies in the trash. What cannot be removed now waits for the next removal.
-fn empty_trash(env: &Env) {
+/// Unlinks what earlier removals left in the trash. Their renames are made durable first: if one were undone by a
+/// power cut after its files are gone, a session would be back without its content.
+pub(crate) fn empty_trash(env: &Env) {
     let trash = &env.layout.trash;
+    let sessions = &env.layout.sessions;
     for entry in trash.list().unwrap_or_default() {
-        if let Ok(dir) = trash.open_dir(&entry.name) {
-            empty(&*dir);
-            let _ = trash.remove_dir(&entry.name);
+        // `<slug>~<hash>~<random>`: the shard is the beginning of the hash.
+        let shard = entry.name.split('~').nth(1).and_then(|hash| hash.get(..2)).unwrap_or_default();
+        let durable = trash.sync().and_then(|()| match sessions.open_dir(shard) {
+            Ok(shard) => shard.sync(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        });
+        if durable.is_ok() {
+            discard(env, &entry.name);
         }
     }
 }
 
-fn empty(dir: &dyn Dir) {
+/// Unlinks one entry of the trash. What cannot be removed now waits for the next process.
+fn discard(env: &Env, name: &str) {
+    if let Ok(dir) = env.layout.trash.open_dir(name) {
+        empty(&*dir);
+        let _ = env.layout.trash.remove_dir(name);
+    }
+}
+
+pub(crate) fn empty(dir: &dyn Dir) {
     for entry in dir.list().unwrap_or_default() {
         let _ = dir.remove_file(&entry.name);
     }
