@@ -4,7 +4,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::names::segment_name;
@@ -326,6 +326,13 @@ impl SegmentWriter {
             builder: FrameBuilder::new(),
             used: true,
         })
+    }
+
+    /// Its directory got its own name: messages name the file by it from now on.
+    pub(crate) fn moved_to(&mut self, dir: &Path) {
+        if let Some(segment) = Arc::get_mut(&mut self.segment) {
+            segment.path = dir.join(segment_name(segment.header.number));
+        }
     }
 
     pub(crate) fn number(&self) -> u64 {

@@ -118,7 +118,7 @@ impl Writer {
         };
         let temp = shard.create_temp_dir(UNBORN).map_err(io)?;
         let built = build(env, id, &shard, &temp);
-        let (dir, lock, log, state) = match built {
+        let (dir, lock, mut log, state) = match built {
             Ok(built) => built,
             Err(e) => {
                 discard(&*shard, &temp);
@@ -140,6 +140,7 @@ impl Writer {
         // From here on the session may exist. A failed sync leaves that open; the disk will tell.
         shard.sync().map_err(|e| io(e).unknown())?;
         let dir = shard.open_dir(&id.dir_name()).map_err(io).unwrap_or(dir);
+        log.moved_to(dir.path());
         let shared = Shared::of_writer(env, dir.clone(), &log, state, Arc::default(), Report::default());
         let essential = log.position;
         let plan = Plan {

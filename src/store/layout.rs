@@ -121,7 +121,9 @@ fn read_store(root: &dyn Dir) -> Result<Stored> {
 fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<StoreFile> {
     let io = |e| Error::io("create a store", root.path(), e);
     for entry in root.list().map_err(io)? {
+        // Another process may create the same store: whose file gets the name is decided when it is written.
         let ours = DIRS.contains(&entry.name.as_str()) && entry.kind == Kind::Dir
+            || entry.name == STORE
             || entry.name.starts_with(STORE) && entry.name.ends_with(".tmp");
         if !ours {
             return Err(Error::new(ErrorKind::InvalidInput, "create a store").path(root.path()).hint(
