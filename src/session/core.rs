@@ -176,9 +176,11 @@ impl Core {
                 id,
                 queue: Queue::new(move || {
                     // Ops that nobody blocks on: the store's own thread leads their commit.
-                    if let Some(core) = me.upgrade()
-                        && !core.timers.orphans.swap(true, Ordering::AcqRel)
-                    {
+                    let Some(core) = me.upgrade() else { return };
+                    if core.env.is_closed() {
+                        // That thread is gone, or will be, and who closes the store has looked already.
+                        core.drain();
+                    } else if !core.timers.orphans.swap(true, Ordering::AcqRel) {
                         core.env.io.now(Job::Lead(core.clone()));
                     }
                 }),

@@ -58,8 +58,8 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(crate) fn claim(lease: &Arc<Lease>, id: &SessionId) -> Session {
-        Session { core: lease.env.claim(id), lease: lease.clone() }
+    pub(crate) fn claim(lease: &Arc<Lease>, id: &SessionId) -> Result<Session> {
+        Ok(Session { core: lease.env.claim(id)?, lease: lease.clone() })
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {

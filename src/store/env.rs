@@ -16,7 +16,7 @@ use crate::format::catalog::Open;
 use crate::fs::Fs;
 use crate::ids::SessionId;
 use crate::log::catalog::Catalog;
-use crate::session::{Closing, Core};
+use crate::session::{Closing, Core, Phase};
 
 /// An open store, behind all its handles. It lives as long as the last session or background job that knows
 /// it; what callers hold is a [`Lease`].
@@ -123,11 +123,16 @@ impl Env {
 
     /// The session's place in this process, made if it is not there, and counted as used: whoever claims it
     /// unclaims it.
-    pub(crate) fn claim(self: &Arc<Env>, id: &SessionId) -> Arc<Core> {
+    ///
+    /// # Errors
+    /// `Closed`, `Forked`.
+    pub(crate) fn claim(self: &Arc<Env>, id: &SessionId) -> Result<Arc<Core>> {
         let mut sessions = self.sessions.lock();
+        // Under the lock: `close` takes all sessions out under it, and sees no others.
+        self.check()?;
         let core = sessions.entry(id.clone()).or_insert_with(|| Core::new(self, id.clone()));
         core.handles.fetch_add(1, Ordering::AcqRel);
-        core.clone()
+        Ok(core.clone())
     }
 
     /// One user less. A session without users is closed after a while, or forgotten if it is not open.
@@ -135,11 +140,7 @@ impl Env {
         if core.handles.fetch_sub(1, Ordering::AcqRel) > 1 || self.is_forked() {
             return;
         }
-        if core.open.load(Ordering::Acquire) {
-            core.linger();
-        } else {
-            self.forget(core);
-        }
+        self.forget(core);
     }
 
     /// Marks a session as open in the catalog: durable when it returns.
@@ -183,13 +184,21 @@ impl Env {
         }
     }
 
-    /// Forgets a session that nobody has a handle on and that is not open.
+    /// Forgets a session that nobody has a handle on, if it holds no lock; otherwise it is looked at again
+    /// after a while. One that is being closed at this moment still holds its lock: a second place for it in
+    /// this process would find it taken.
     pub(crate) fn forget(&self, core: &Arc<Core>) {
         let mut sessions = self.sessions.lock();
-        if core.handles.load(Ordering::Acquire) == 0
-            && sessions.get(&core.id).is_some_and(|c| Arc::ptr_eq(c, core))
+        if core.handles.load(Ordering::Acquire) > 0
+            || !sessions.get(&core.id).is_some_and(|c| Arc::ptr_eq(c, core))
         {
+            return;
+        }
+        if core.phase.try_lock().is_some_and(|phase| matches!(*phase, Phase::Closed(_) | Phase::Removed)) {
             sessions.remove(&core.id);
+        } else {
+            drop(sessions);
+            core.linger();
         }
     }
 

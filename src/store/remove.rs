@@ -12,7 +12,7 @@ use crate::session::{Core, Phase, load_tail, locate, lock};
 
 /// Removes the session from the disk; `false` if it was not there.
 pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
-    let core = env.claim(id);
+    let core = env.claim(id)?;
     let removed = remove_claimed(env, &core, id);
     env.unclaim(&core);
     removed

@@ -195,6 +195,6 @@ impl Store {
     fn claim(&self, id: impl AsRef<str>) -> Result<Session> {
         let id = SessionId::new(id)?;
         self.lease.env.check()?;
-        Ok(Session::claim(&self.lease, &id))
+        Session::claim(&self.lease, &id)
     }
 }
