@@ -463,12 +463,7 @@ type Built = (Arc<dyn Dir>, SessionLock, SegmentWriter, State);
 
 /// The content of a new session's directory, under its temporary name. `None` if a
 /// sweep in another process took it for a dead one's meanwhile.
-fn build(
-    env: &Arc<Env>,
-    id: &SessionId,
-    shard: &Arc<dyn Dir>,
-    temp: &str,
-) -> Result<Option<Built>> {
+fn build(env: &Arc<Env>, id: &SessionId, shard: &Arc<dyn Dir>, temp: &str) -> Result<Option<Built>> {
     let io = |e| Error::io("create a session", shard.path().join(temp), e);
     let dir = shard.open_dir(temp).map_err(io)?;
     let Some(lock) = create_lock(env, id, &*dir)? else { return Ok(None) };

@@ -68,7 +68,8 @@ fn f17_the_limit_of_a_payload_is_enforced_at_append_and_what_passes_can_be_read(
     // ox: the writer took lines that the reader's scanner (10 MiB) could not take back.
     let place = Place::new();
     let limit = 300_000;
-    let open = || Options::new().create(true).max_payload(limit).segment_size(16 << 10).open(place.path()).unwrap();
+    let open =
+        || Options::new().create(true).max_payload(limit).segment_size(16 << 10).open(place.path()).unwrap();
     let store = open();
     let session = store.session("s").unwrap();
     fill(&session, 1);
@@ -147,7 +148,9 @@ fn f17_limits_of_labels_batches_and_attributes_are_enforced_at_the_call() {
     session.patch_attributes(&serde_json::json!({ "a": half })).unwrap();
     too_large(session.patch_attributes(&serde_json::json!({ "b": half })));
     too_large(session.patch_attributes(&serde_json::json!({ "a": "x".repeat(limits::MAX_ATTRIBUTES) })));
-    too_large(session.append_batch(&Batch::new().message("m").attributes(serde_json::json!({"b": half}))).map(drop));
+    too_large(
+        session.append_batch(&Batch::new().message("m").attributes(serde_json::json!({"b": half}))).map(drop),
+    );
     // None of it happened.
     let info = session.info().unwrap();
     assert_eq!((info.total_messages, info.attributes.len()), (0, 1));

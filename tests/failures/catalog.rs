@@ -17,7 +17,8 @@ fn f10_attributes_survive_segments_archives_the_loss_of_the_catalog_and_patches_
     let open = || Options::new().create(true).segment_size(16 << 10).open(place.path()).unwrap();
     let store = open();
     let session = store.session("s").unwrap();
-    let first = json!({"workspace": "/w", "worktree": {"path": "/w/t", "branch": "b"}, "unknown": [1, {"x": null}]});
+    let first =
+        json!({"workspace": "/w", "worktree": {"path": "/w/t", "branch": "b"}, "unknown": [1, {"x": null}]});
     session.patch_attributes(&first).unwrap();
     for i in 0..200 {
         session.append(&format!("{i}{}", "x".repeat(300))).unwrap();

@@ -7,8 +7,8 @@ use sessionlog::fs::SimFs;
 use sessionlog::{ErrorKind, Keep, Options, Store};
 
 use crate::common::{
-    Place, SIM, Spy, copy_tree, files, fill, kind, live, numbered, segments, session_dirs, sim_options, sim_read,
-    sim_segments, sim_session, sim_store, sim_write, texts,
+    Place, SIM, Spy, copy_tree, files, fill, kind, live, numbered, segments, session_dirs, sim_options,
+    sim_read, sim_segments, sim_session, sim_store, sim_write, texts,
 };
 
 #[test]
@@ -74,7 +74,8 @@ fn f09_one_damaged_session_stops_no_other_and_is_named() {
     }
     store.close().unwrap();
     let dirs = session_dirs(&place.path());
-    let of = |id: &str| dirs.iter().find(|d| d.file_name().unwrap().to_str().unwrap().starts_with(id)).unwrap();
+    let of =
+        |id: &str| dirs.iter().find(|d| d.file_name().unwrap().to_str().unwrap().starts_with(id)).unwrap();
     // One without its head, one without any segment, one that is not readable as what it is.
     let mut bytes = fs::read(&segments(of("a"))[0]).unwrap();
     bytes[20] ^= 0x40;
@@ -222,7 +223,10 @@ fn f14_damage_in_the_middle_is_reported_and_the_rest_still_loads() {
         assert_eq!(session.append(&format!("after {round}")).unwrap().seq(), 20 + round);
         store.close().unwrap();
         let now = fs::read(&segment).unwrap();
-        assert!(now.len() >= at + 10 && now[at - 50..at + 10] == bytes[at - 50..at + 10], "the place was written over");
+        assert!(
+            now.len() >= at + 10 && now[at - 50..at + 10] == bytes[at - 50..at + 10],
+            "the place was written over"
+        );
     }
 }
 
@@ -256,7 +260,8 @@ fn f34_a_newer_segment_is_refused_and_not_a_byte_changed() {
         fill(&store.session("new").unwrap(), 5);
         fill(&store.session("old").unwrap(), 5);
         store.close().unwrap();
-        let dir = session_dirs(&place.path()).into_iter().find(|d| d.to_str().unwrap().contains("/new~")).unwrap();
+        let dir =
+            session_dirs(&place.path()).into_iter().find(|d| d.to_str().unwrap().contains("/new~")).unwrap();
         reseal(&segments(&dir)[0], change);
         unchanged(&place, || {
             let store = place.open();
@@ -341,9 +346,8 @@ fn f27_an_append_costs_what_the_message_costs_whatever_the_session_holds() {
 #[test]
 fn f27_opening_reads_the_last_segment_and_not_the_session() {
     let place = Place::new();
-    let options = |spy: &Spy| {
-        Options::new().create(true).segment_size(64 << 10).fs(std::sync::Arc::new(spy.clone()))
-    };
+    let options =
+        |spy: &Spy| Options::new().create(true).segment_size(64 << 10).fs(std::sync::Arc::new(spy.clone()));
     let spy = Spy::disk();
     let store = options(&spy).open(place.path()).unwrap();
     let session = store.session("s").unwrap();
@@ -371,7 +375,8 @@ fn f09_a_copy_of_a_session_under_another_name_is_not_listed_as_that_session() {
     fill(&store.session("b").unwrap(), 2);
     store.close().unwrap();
     let dirs = session_dirs(&place.path());
-    let of = |id: &str| dirs.iter().find(|d| d.file_name().unwrap().to_str().unwrap().starts_with(id)).unwrap();
+    let of =
+        |id: &str| dirs.iter().find(|d| d.file_name().unwrap().to_str().unwrap().starts_with(id)).unwrap();
     fs::remove_dir_all(of("b")).unwrap();
     copy_tree(of("a"), of("b"));
     let store = place.open();
@@ -419,7 +424,10 @@ fn lose_the_newest(fs: &SimFs) {
     let session = store.open_session("s").unwrap();
     assert!(session.report().unwrap().has_damage(), "{:?}", session.report());
     assert_eq!(kind(session.append("x")), Some(ErrorKind::Corrupt));
-    assert_eq!(kind(session.truncate().and_then(|()| session.archive(Keep::Nothing))), Some(ErrorKind::Corrupt));
+    assert_eq!(
+        kind(session.truncate().and_then(|()| session.archive(Keep::Nothing))),
+        Some(ErrorKind::Corrupt)
+    );
     store.close().unwrap();
     assert_eq!(sim_segments(&*dir), ["00000001.log"]);
 }

@@ -8,7 +8,8 @@ use sessionlog::fs::{Medium, SimFs};
 use sessionlog::{Durability, ErrorKind, Keep, NewMessage, Options, Outcome, Store};
 
 use crate::common::{
-    Action, Call, Op, Place, SIM, Spy, eventually, files, fill, kind, live, numbered, sim_options, sim_store, texts,
+    Action, Call, Op, Place, SIM, Spy, eventually, files, fill, kind, live, numbered, sim_options, sim_store,
+    texts,
 };
 
 fn on_sim(seed: u64) -> (SimFs, Spy, Store) {
@@ -84,7 +85,9 @@ fn f31_short_and_interrupted_calls_are_finished() {
     let spy = Spy::new(fs.crash());
     let n = std::sync::atomic::AtomicU64::new(0);
     spy.hook(move |c| match c.op {
-        Op::Read | Op::Write if n.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 0 => Action::EINTR,
+        Op::Read | Op::Write if n.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 0 => {
+            Action::EINTR
+        }
         _ => Action::Go,
     });
     let store = sim_options(spy).open(SIM).unwrap();
@@ -203,7 +206,8 @@ fn f32_a_directory_whose_sync_failed_is_not_relied_on() {
         let again = store.session("s").unwrap();
         let before = live(&again);
         again.append("sure").unwrap();
-        let session = sim_store(&fs.crash()).open_session("s").unwrap_or_else(|e| panic!("{what} {nth}: {e}"));
+        let session =
+            sim_store(&fs.crash()).open_session("s").unwrap_or_else(|e| panic!("{what} {nth}: {e}"));
         let mut want = before;
         want.push("sure".into());
         assert_eq!(live(&session), want, "{what} {nth}");
@@ -387,7 +391,11 @@ fn f37_a_network_file_system_is_refused_unless_allowed_and_then_nothing_is_mappe
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("nfs"), "{error}");
     assert_eq!(kind(Options::new().read_only(true).fs(Arc::new(spy.clone())).open(place.path())), {
-        Some(if place.path().join("STORE").exists() { ErrorKind::Unsupported } else { ErrorKind::Unsupported })
+        Some(if place.path().join("STORE").exists() {
+            ErrorKind::Unsupported
+        } else {
+            ErrorKind::Unsupported
+        })
     });
     assert!(!place.path().join("STORE").exists());
 
@@ -407,8 +415,11 @@ fn f37_a_network_file_system_is_refused_unless_allowed_and_then_nothing_is_mappe
     assert_eq!(spy.counts().maps, 0);
     // The same on a local disk is mapped: so this test can tell.
     let spy = Spy::disk();
-    let store =
-        Options::new().create(true).segment_size(16 << 10).fs(Arc::new(spy.clone())).open(place.beside("local"));
+    let store = Options::new()
+        .create(true)
+        .segment_size(16 << 10)
+        .fs(Arc::new(spy.clone()))
+        .open(place.beside("local"));
     read_all(&store.unwrap());
     assert!(spy.counts().maps > 0);
 }

@@ -9,8 +9,8 @@ use sessionlog::fs::SimFs;
 use sessionlog::{AppendOptions, ErrorKind, Keep, Options, Outcome, Store};
 
 use crate::common::{
-    Action, Child, Op, Place, SIM, Spy, child_dir, eventually, files, fill, kind, live, numbered, session_dirs, sim_options,
-    sim_store, texts, within,
+    Action, Child, Op, Place, SIM, Spy, child_dir, eventually, files, fill, kind, live, numbered,
+    session_dirs, sim_options, sim_store, texts, within,
 };
 
 #[test]
@@ -87,7 +87,9 @@ fn f20_an_append_that_expects_its_sequence_never_lands_behind_somebody_elses() {
                             assert_eq!(done.seq(), next);
                             mine += 1;
                         }
-                        Err(e) => assert_eq!((e.kind(), e.outcome()), (ErrorKind::Conflict, Outcome::NotApplied)),
+                        Err(e) => {
+                            assert_eq!((e.kind(), e.outcome()), (ErrorKind::Conflict, Outcome::NotApplied))
+                        }
                     }
                 }
                 mine
