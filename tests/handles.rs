@@ -48,7 +48,9 @@ fn ops(store: &Store, session: u64) -> Vec<u64> {
 fn assert_all_there(store: &Store, sessions: u64, acknowledged: &[Vec<(u64, u64, u64)>]) {
     for session in 0..sessions {
         let there = ops(store, session);
-        for (seq, op) in acknowledged.iter().flatten().filter(|(s, ..)| *s == session).map(|(_, seq, op)| (seq, op)) {
+        for (seq, op) in
+            acknowledged.iter().flatten().filter(|(s, ..)| *s == session).map(|(_, seq, op)| (seq, op))
+        {
             assert_eq!(there.get(*seq as usize), Some(op), "session {session}, message {seq}");
         }
         let expected = acknowledged.iter().flatten().filter(|(s, ..)| *s == session).count();
@@ -187,7 +189,11 @@ fn an_append_that_races_with_close_is_there_after_the_next_opening_or_says_close
                     let (done, refusals) = t.join().unwrap();
                     for e in refusals {
                         let told = (e.kind(), e.outcome());
-                        assert_eq!(told, (ErrorKind::Closed, Outcome::NotApplied), "{e}; SESSIONLOG_SEED={seed}");
+                        assert_eq!(
+                            told,
+                            (ErrorKind::Closed, Outcome::NotApplied),
+                            "{e}; SESSIONLOG_SEED={seed}"
+                        );
                     }
                     done
                 })
@@ -244,7 +250,11 @@ fn iterators_show_what_they_began_with_while_archives_come_and_go_and_the_log_is
                     for m in messages {
                         let m = m.unwrap_or_else(|e| panic!("reader {thread} behind {before:?}: {e:?}"));
                         read_payload(0, &m, LONGEST);
-                        assert!(before.is_none_or(|b| b + 1 == m.seq()), "reader {thread}: {} behind {before:?}", m.seq());
+                        assert!(
+                            before.is_none_or(|b| b + 1 == m.seq()),
+                            "reader {thread}: {} behind {before:?}",
+                            m.seq()
+                        );
                         before = Some(m.seq());
                     }
                     reads.fetch_add(1, Ordering::Relaxed);

@@ -59,17 +59,24 @@ impl Drop for SessionLock {
     }
 }
 
-/// Creates the lock file of a session that is being made, and takes it.
-pub(crate) fn create_lock(env: &Arc<Env>, id: &SessionId, dir: &dyn Dir) -> Result<SessionLock> {
-    match &env.layout.locks {
-        None => {
-            let file = dir
-                .create(LOCK_FILE)
-                .map_err(|e| Error::io("create a lock", dir.path().join(LOCK_FILE), e).session(id))?;
-            take(env, id, file)
-        }
-        Some(locks) => lock_file(&**locks, &external_name(id), id).and_then(|file| take(env, id, file)),
-    }
+/// Creates the lock file of a session that is being made, and takes it; `None` if a sweep in between took the
+/// directory for a dead process's.
+pub(crate) fn create_lock(env: &Arc<Env>, id: &SessionId, dir: &dyn Dir) -> Result<Option<SessionLock>> {
+    let Some(locks) = &env.layout.locks else {
+        let io = |e| Error::io("create a lock", dir.path().join(LOCK_FILE), e).session(id);
+        let file = dir.create(LOCK_FILE).map_err(io)?;
+        let lock = match take(env, id, file) {
+            Err(e) if e.kind() == ErrorKind::Locked => return Ok(None),
+            other => other?,
+        };
+        // Who sweeps takes the lock first. So while we have it, and it has its name, nobody does.
+        return match dir.stat(LOCK_FILE) {
+            Ok(_) => Ok(Some(lock)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io(e)),
+        };
+    };
+    lock_file(&**locks, &external_name(id), id).and_then(|file| take(env, id, file)).map(Some)
 }
 
 /// Takes the lock of a session that is there; `None` if the session went or came anew meanwhile.

@@ -108,10 +108,21 @@ impl Core {
     pub(crate) fn close_phase(&self, phase: &mut Phase) -> (Closing, Result<()>) {
         let seen =
             self.shared.lock().as_ref().map(|s| Seen { birth: s.state.birth, position: s.state.position });
-        let Phase::Open(writer) = phase else { return (Closing::default(), Ok(())) };
         if self.env.is_forked() {
             return (Closing::default(), Ok(()));
         }
+        let writer = match phase {
+            Phase::Open(writer) => writer,
+            Phase::Poisoned(writer, cause) => {
+                // Nothing more is written or synced; what is on disk decides at the next opening.
+                let (lock, error) = (writer.lock.take(), self.poisoned(cause));
+                self.shared.lock().take();
+                *phase = Phase::Closed(None);
+                self.env.closed(self);
+                return (Closing { locks: lock.into_iter().collect(), dirty: false }, Err(error));
+            }
+            Phase::Closed(_) | Phase::Removed => return (Closing::default(), Ok(())),
+        };
         let mut result = Ok(());
         let mut dirty = false;
         let mut seen = seen;

@@ -63,6 +63,8 @@ pub(crate) struct Writer {
     pub(crate) staged: Staged,
 }
 
+/// How often a directory is made anew because a sweep took it away.
+const ATTEMPTS: usize = 8;
 /// How the temporary name of a session begins that is being made.
 pub(crate) const UNBORN: &str = "new-";
 /// How much of the live tail is copied into a new segment at most, in bytes.
@@ -103,26 +105,24 @@ impl Writer {
         let sessions = &env.layout.sessions;
         let path = sessions.path().join(id.shard()).join(id.dir_name());
         let io = |e| Error::io("create a session", &path, e).session(id);
-        let shard = match sessions.open_dir(&id.shard()) {
-            Ok(shard) => shard,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                match sessions.create_dir(&id.shard()) {
-                    Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(e)),
-                    _ => {}
+        let shard = env.shards.open_or_create(&**sessions, &id.shard()).map_err(io)?;
+        let mut attempts = 0;
+        let (temp, (dir, lock, mut log, state)) = loop {
+            let temp = shard.create_temp_dir(UNBORN).map_err(io)?;
+            let built = build(env, id, &shard, &temp);
+            match built {
+                Ok(Some(built)) => break (temp, built),
+                Ok(None) if attempts < ATTEMPTS => attempts += 1,
+                Ok(None) => {
+                    return Err(Error::new(ErrorKind::Conflict, "create a session")
+                        .session(id)
+                        .path(&path)
+                        .hint("its temporary directory is cleared away again and again"));
                 }
-                // Also when somebody else created it just now: its name must be durable before ours counts.
-                sessions.sync().map_err(io)?;
-                sessions.open_dir(&id.shard()).map_err(io)?
-            }
-            Err(e) => return Err(io(e)),
-        };
-        let temp = shard.create_temp_dir(UNBORN).map_err(io)?;
-        let built = build(env, id, &shard, &temp);
-        let (dir, lock, mut log, state) = match built {
-            Ok(built) => built,
-            Err(e) => {
-                discard(&*shard, &temp);
-                return Err(e.session(id));
+                Err(e) => {
+                    discard(&*shard, &temp);
+                    return Err(e.session(id));
+                }
             }
         };
         let incarnation = Incarnation { number: 1, nonce: env.random_u64()? };
@@ -459,16 +459,14 @@ fn start_segment(
     Ok(log)
 }
 
-/// The content of a new session's directory, under its temporary name.
-fn build(
-    env: &Arc<Env>,
-    id: &SessionId,
-    shard: &Arc<dyn Dir>,
-    temp: &str,
-) -> Result<(Arc<dyn Dir>, SessionLock, SegmentWriter, State)> {
+type Built = (Arc<dyn Dir>, SessionLock, SegmentWriter, State);
+
+/// The content of a new session's directory, under its temporary name. `None` if a
+/// sweep in another process took it for a dead one's meanwhile.
+fn build(env: &Arc<Env>, id: &SessionId, shard: &Arc<dyn Dir>, temp: &str) -> Result<Option<Built>> {
     let io = |e| Error::io("create a session", shard.path().join(temp), e);
     let dir = shard.open_dir(temp).map_err(io)?;
-    let lock = create_lock(env, id, &*dir)?;
+    let Some(lock) = create_lock(env, id, &*dir)? else { return Ok(None) };
     let mut birth = [0; 16];
     env.fs.random(&mut birth).map_err(io)?;
     let now = env.now();
@@ -488,7 +486,7 @@ fn build(
         created: now,
     };
     let log = Birth::new(header, &state)?.publish(&*dir, true).map_err(|(e, _)| e)?;
-    Ok((dir, lock, log, state))
+    Ok(Some((dir, lock, log, state)))
 }
 
 /// Removes a half-made session: nobody knows its name.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::io_thread::{Event, IoThread, Job};
 use super::layout::Layout;
 use super::options::Settings;
+use super::shards::Shards;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::Open;
 use crate::fs::Fs;
@@ -25,6 +26,7 @@ pub(crate) struct Env {
     pub(crate) settings: Settings,
     pub(crate) catalog: Catalog,
     pub(crate) io: IoThread,
+    pub(crate) shards: Shards,
     process: u32,
     closed: AtomicBool,
     clock: AtomicU64,
@@ -45,6 +47,7 @@ impl Env {
         Arc::new(Env {
             process: fs.process(),
             catalog,
+            shards: Shards::default(),
             io: IoThread::new(settings.events.clone()),
             closed: AtomicBool::new(false),
             clock: AtomicU64::new(0),
