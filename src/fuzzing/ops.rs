@@ -1,0 +1,1 @@
+pub fn ops(_data: &[u8]) {}
