@@ -15,12 +15,15 @@
 
 mod damage;
 mod decode;
+mod image;
 mod input;
+mod model;
 mod ops;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod seeds;
+mod store;
 
 pub use damage::damage;
 pub use decode::decode;

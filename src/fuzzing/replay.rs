@@ -43,3 +43,13 @@ fn replay(target: &str, run: fn(&[u8]), seeds: &[(String, Vec<u8>)]) {
 fn the_corpus_of_decode_passes() {
     replay("decode", super::decode, &seeds::decode());
 }
+
+#[test]
+fn the_corpus_of_damage_passes() {
+    replay("damage", super::damage, &seeds::damage());
+}
+
+#[test]
+fn the_corpus_of_ops_passes() {
+    replay("ops", super::ops, &seeds::ops());
+}

@@ -13,7 +13,7 @@ type Seeds = Vec<(String, Vec<u8>)>;
 const BIRTH: BirthId = BirthId(*b"the birth id 16!");
 const SALT: u64 = 0x1234_5678_9abc_def0;
 
-fn ops() -> Vec<Op> {
+fn journal() -> Vec<Op> {
     let attributes = r#"{"title":"a","deep":{"x":[1,2.5,null]}}"#.to_owned();
     let archive = Op::Archive { number: 1, base: 0, upto: 2, at: 4, bytes: 10, tokens: 3, attributes };
     vec![
@@ -40,7 +40,7 @@ fn empty_state() -> State {
 
 fn state() -> State {
     let mut state = empty_state();
-    let all = ops();
+    let all = journal();
     state.apply_op(&all[0], 5).unwrap();
     for i in 0..4 {
         if i == 2 {
@@ -95,7 +95,7 @@ fn frame(seed: Seed, offset: u64, kind: FrameKind, prev: (u32, u32), position: u
         }
         _ => {
             builder.begin(3, offset, seed);
-            builder.push(&meta(RecordKind::Op, CRITICAL, 0), b"", &op_bytes(&ops()[0]));
+            builder.push(&meta(RecordKind::Op, CRITICAL, 0), b"", &op_bytes(&journal()[0]));
             builder.push(&meta(RecordKind::Message, TURN_START, 0), &extras(), b"hello");
             builder.push(&meta(RecordKind::Message, 0, 1), b"", b"");
         }
@@ -236,7 +236,7 @@ pub(super) fn decode() -> Seeds {
         add(&format!("segment-{kind}"), &[seal | 12], &segment());
     }
     add("extras", &[4], &extras());
-    for (i, op) in ops().iter().enumerate() {
+    for (i, op) in journal().iter().enumerate() {
         add(&format!("op-{i}"), &[5], &op_bytes(op));
     }
     let snapshot = state().encode().unwrap();
@@ -244,7 +244,7 @@ pub(super) fn decode() -> Seeds {
     add("snapshot-empty", &[6], &empty_state().encode().unwrap());
     let mut log = (snapshot.len() as u16).to_le_bytes().to_vec();
     log.extend(&snapshot);
-    for op in &ops()[1..] {
+    for op in &journal()[1..] {
         let body = op_bytes(op);
         log.extend([1, body.len() as u8]);
         log.extend(body);
@@ -264,5 +264,39 @@ pub(super) fn decode() -> Seeds {
         add(&format!("name-{i}"), &[10], name.as_bytes());
     }
     add("successor", &[11], &Successor { number: 4, salt: 99 }.encode());
+    out
+}
+
+/// Each kind of damage once, to each of the stores.
+pub(super) fn damage() -> Seeds {
+    let mut out = Vec::new();
+    for store in 0..5u8 {
+        out.push((format!("whole-{store}"), vec![store]));
+        for kind in (0..18u8).chain([0x45, 0x47, 0x80, 0x84, 0x85, 0x86, 0x8c]) {
+            let (file, at) = (kind % 11 + store * 2, u32::from(kind) * 29 + 7);
+            out.push((format!("{store}-{kind:02x}"), vec![store, kind, file, file / 2, at as u8, store, 40, 3, 1]));
+        }
+    }
+    out
+}
+
+/// Histories with everything in them, at several places in several sessions.
+pub(super) fn ops() -> Seeds {
+    let mut out = Vec::new();
+    let append = |s: u8, len: u8| vec![s << 5 | 1, len, 9, 0];
+    for kind in 0..32u8 {
+        let mut bytes = vec![kind, kind % 5];
+        for len in [10, 100, 255, 30] {
+            bytes.extend(append(0, len));
+        }
+        bytes.extend([10, 0x83, 20, 4, 30, 5, 40, 6, 50, 7]);
+        bytes.extend(append(1, 60));
+        for (s, p) in [(0, 0u8), (0, 0x80), (1, 0), (0, 0), (2, 0x80)] {
+            bytes.extend([p | s << 5 | kind, 40, 90, 17, 60, 1, 2]);
+            bytes.extend(append(s, 80));
+        }
+        bytes.extend([24, 0, 18, 19, 0x80 | 31, 31, 3, 7]);
+        out.push((format!("{kind:02}"), bytes));
+    }
     out
 }
