@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     CRITICAL, Extras, Frame, FrameFault, FrameKind, Record, RecordKind, SegmentHeader, Successor,
 };
-use crate::state::{Contradiction, MessageFacts, Op, State, op_error};
+use crate::state::{Contradiction, MessageFacts, Op, SegmentInfo, State, op_error};
 
 /// A stretch of a segment that is not what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -392,6 +392,21 @@ impl Tail {
         self.above.push_back(self.end());
         self.confirm(h.mark);
         Ok(Skip::Behind)
+    }
+
+    /// What successors, and views, know of the segment.
+    pub(crate) fn info(&self) -> SegmentInfo {
+        let h = &self.segment.header;
+        SegmentInfo {
+            number: h.number,
+            salt: h.salt,
+            low: self.low,
+            first: h.first_position,
+            end: self.state.position,
+            end_offset: self.offset,
+            end_len: self.last_len,
+            low_seq: self.low_seq,
+        }
     }
 
     /// True if damage may hide a journal record.

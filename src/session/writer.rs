@@ -219,7 +219,7 @@ impl Writer {
         // cache alone, and gone after the next power cut.
         let sure = tail.trusted;
         let info =
-            SegmentInfo { end: sure.position, end_offset: sure.offset, end_len: sure.len, ..tail_info(tail) };
+            SegmentInfo { end: sure.position, end_offset: sure.offset, end_len: sure.len, ..tail.info() };
         let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate;
         let carry = if replace { tail.low } else { sure.position };
         let prev = Previous { info, end_crc: sure.crc, release: replace };
@@ -369,6 +369,10 @@ impl Writer {
         self.begin(env, shared)?;
         self.write_ops(env, shared, vec![Op::Released { segments: segments.clone() }], true)?;
         if let Some(s) = shared.lock().as_mut() {
+            // What is being read goes on to be read.
+            for gone in s.sealed.iter().filter(|src| segments.contains(&src.info.number)) {
+                gone.keep(&*self.dir, owner(env, s.state.birth));
+            }
             let kept = s.sealed.iter().filter(|src| !segments.contains(&src.info.number)).cloned().collect();
             s.sealed = Arc::new(kept);
         }
@@ -510,20 +514,6 @@ fn open_mark(state: &State, incarnation: Incarnation, info: &SegmentInfo, time: 
     }
 }
 
-pub(crate) fn tail_info(tail: &Tail) -> SegmentInfo {
-    let h = &tail.segment.header;
-    SegmentInfo {
-        number: h.number,
-        salt: h.salt,
-        low: tail.low,
-        first: h.first_position,
-        end: tail.state.position,
-        end_offset: tail.offset,
-        end_len: tail.last_len,
-        low_seq: tail.low_seq,
-    }
-}
-
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "write to a session")
 }
@@ -541,7 +531,7 @@ pub(crate) fn owner(env: &Env, birth: BirthId) -> Owner {
 
 /// A view for a session whose tail was read.
 pub(crate) fn view_of_tail(env: &Env, dir: Arc<dyn Dir>, tail: &Tail) -> View {
-    let info = tail_info(tail);
+    let info = tail.info();
     View {
         dir,
         owner: owner(env, tail.state.birth),

@@ -194,7 +194,10 @@ impl Env {
         {
             return;
         }
-        if core.phase.try_lock().is_some_and(|phase| matches!(*phase, Phase::Closed(_) | Phase::Removed)) {
+        let closed =
+            core.phase.try_lock().is_some_and(|phase| matches!(*phase, Phase::Closed(_) | Phase::Removed));
+        // What was handed over and is still to be done will open it again.
+        if closed && core.queue.is_idle() {
             sessions.remove(&core.id);
         } else {
             drop(sessions);

@@ -10,7 +10,7 @@ use crate::support::{Board, Kid, Place, Watchdog, text};
 const LIVES: u64 = 30;
 
 /// One life: writes to three sessions. Every third life ends in good order; the others wait to be killed.
-pub fn live(dir: &Path, life: u64) {
+pub(crate) fn live(dir: &Path, life: u64) {
     let store = Store::open(dir.join("store")).unwrap();
     for session in [0, life % 5 + 1, 100 + life] {
         let s = store.session(format!("session {session}")).unwrap();
@@ -71,7 +71,7 @@ fn small_segments(dir: &Path) -> Store {
 }
 
 /// Removes and re-creates a session again and again; every message names its life.
-pub fn recreate(dir: &Path) {
+pub(crate) fn recreate(dir: &Path) {
     let store = small_segments(dir);
     let board = Board::open(&dir.join("board"));
     for life in 1.. {
@@ -157,7 +157,7 @@ fn a_reader_of_a_session_that_is_created_anew_sees_one_life_or_the_other_but_no_
 }
 
 /// Appends to one session, and says how far it is.
-pub fn grow(dir: &Path) {
+pub(crate) fn grow(dir: &Path) {
     let store = Store::open(dir.join("store")).unwrap();
     let board = Board::open(&dir.join("board"));
     let session = store.session("grows").unwrap();

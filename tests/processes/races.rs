@@ -11,7 +11,7 @@ const PROCESSES: u64 = 4;
 const IDS: u64 = 25;
 
 /// Opens a session, says so, and holds it until it is killed.
-pub fn hold(dir: &Path, id: &str) {
+pub(crate) fn hold(dir: &Path, id: &str) {
     let store = Store::open(dir.join("store")).unwrap();
     let session = store.session(id).unwrap();
     session.append("held").unwrap();
@@ -125,7 +125,7 @@ fn hold_races(role: &str) -> Place {
     place
 }
 
-pub fn create(dir: &Path, process: u64) {
+pub(crate) fn create(dir: &Path, process: u64) {
     let store = Store::open(dir.join("store")).unwrap();
     let board = Board::open(&dir.join("board"));
     let mut held = Vec::new();
@@ -158,7 +158,7 @@ fn of_four_processes_that_create_a_session_exactly_one_wins() {
 }
 
 /// The first append creates the session: who loses is told that it is locked, and nothing of it is there.
-pub fn append(dir: &Path, process: u64) {
+pub(crate) fn append(dir: &Path, process: u64) {
     let store = Store::open(dir.join("store")).unwrap();
     let board = Board::open(&dir.join("board"));
     let mut held = Vec::new();
@@ -203,7 +203,7 @@ fn of_four_processes_that_append_first_exactly_one_becomes_the_writer() {
     store.close().unwrap();
 }
 
-pub fn open_store(dir: &Path, process: u64) {
+pub(crate) fn open_store(dir: &Path, process: u64) {
     let board = Board::open(&dir.join("board"));
     for race in 0..IDS {
         while board.get(0) <= race {

@@ -37,7 +37,7 @@ fn open(dir: &Path) -> Store {
 }
 
 /// Writes the sessions `own`, and then `other` as soon as their writer is dead.
-pub fn write(dir: &Path, own: &str, other: &str) {
+pub(crate) fn write(dir: &Path, own: &str, other: &str) {
     let _dog = Watchdog::new("a writer", Duration::from_secs(150));
     let store = open(dir);
     let board = Board::open(&dir.join("board"));
@@ -74,7 +74,7 @@ fn take_over(board: &Board, store: &Store, session: u64) -> Session {
             Err(e) if e.kind() == ErrorKind::Locked => {
                 let text = e.to_string();
                 let holder = board.get(PID);
-                let named = !text.contains("process ") || text.contains(&format!("process {holder} on "));
+                let named = !text.contains("has it open") || text.contains(&format!("process {holder} on "));
                 assert!(named, "the writer is {holder}: {text}");
             }
             Err(e) => panic!("{e:?}"),
@@ -102,7 +102,7 @@ fn fill(board: &Board, s: &Session, session: u64) {
 }
 
 /// Lists and reads while the others write: nothing torn, nothing wrong, nothing that was acknowledged missing.
-pub fn watch(dir: &Path) {
+pub(crate) fn watch(dir: &Path) {
     let _dog = Watchdog::new("the watcher", Duration::from_secs(150));
     let store = open(dir);
     let board = Board::open(&dir.join("board"));
