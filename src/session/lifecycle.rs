@@ -140,7 +140,11 @@ impl Core {
                     }
                 }
             }
-            Err(fault) => result = Err(fault.error.session(&self.id)),
+            Err(fault) => {
+                // How far our own close came is not known: what is found next is no sign of another writer.
+                seen = None;
+                result = Err(fault.error.session(&self.id));
+            }
         }
         let lock = writer.lock.take();
         self.shared.lock().take();
