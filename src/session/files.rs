@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Access, Dir, File};
 use crate::ids::SessionId;
-use crate::log::scan::Tail;
+use crate::log::scan::{Ending, Tail};
 use crate::log::segment::{Owner, Segment};
 use crate::log::{LOCK_FILE, parse_segment_name};
 use crate::recovery::{Plan, plan};
@@ -200,6 +200,7 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
         }
         other => other.map_err(named)?,
     };
+    let mut tail = tail;
     if let Some(id) = id
         && tail.state.id != *id
     {
@@ -214,6 +215,14 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
     if let Some(w) = witness {
         if w.segment > number {
             successor = Some((w.segment, "the catalog"));
+        } else if tail.ending == Ending::Closing
+            && !tail.torn
+            && (w.segment, w.salt) == (tail.segment.header.number, tail.segment.header.salt)
+            && w.incarnation == tail.state.incarnation
+            && w.position == Some(tail.state.position)
+        {
+            // The mark behind the close was never synced; the summary was written after the close was.
+            tail.ending = Ending::Clean;
         } else if w.segment == number
             && w.incarnation == tail.state.incarnation
             && let Some(position) = w.position

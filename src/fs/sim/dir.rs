@@ -11,9 +11,6 @@ use super::state::{Op, State};
 use crate::fs::name::{TEMP_SUFFIX, check, check_prefix};
 use crate::fs::{Access, Dir, Entry, File, Fs, Ident, Kind, Medium, Space, Stat};
 
-/// What every inode's identity names as its device.
-pub(super) const DEVICE: u64 = 1;
-
 const BLOCK: u64 = 4096;
 const TOTAL: u64 = 1 << 40;
 
@@ -61,7 +58,7 @@ impl Dir for SimDir {
 
     fn ident(&self) -> io::Result<Ident> {
         drop(self.fs.enter(Op::Stat)?);
-        Ok(Ident { device: DEVICE, inode: self.inode })
+        Ok(self.fs.ident(self.inode))
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
@@ -131,7 +128,7 @@ impl Dir for SimDir {
             kind: child.kind,
             len,
             allocated: len.div_ceil(BLOCK) * BLOCK,
-            ident: Ident { device: DEVICE, inode: child.inode },
+            ident: self.fs.ident(child.inode),
         })
     }
 

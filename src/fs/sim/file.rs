@@ -2,7 +2,6 @@
 
 use std::io;
 
-use super::dir::DEVICE;
 use super::process::SimFs;
 use super::state::Op;
 use crate::fs::{Access, File, Fs, Ident, Map};
@@ -55,7 +54,7 @@ impl File for SimFile {
 
     fn ident(&self) -> io::Result<Ident> {
         drop(self.fs.enter(Op::Stat)?);
-        Ok(Ident { device: DEVICE, inode: self.inode })
+        Ok(self.fs.ident(self.inode))
     }
 
     fn try_lock(&self) -> io::Result<bool> {

@@ -4,12 +4,13 @@ use std::fmt;
 use std::io;
 use std::path::{Component, Path};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::dir::SimDir;
 use super::state::{Op, ROOT, State};
-use crate::fs::{Dir, Fs, name};
+use crate::fs::{Dir, Fs, Ident, name};
 
 /// A simulated disk, seen by one simulated process.
 ///
@@ -48,6 +49,8 @@ use crate::fs::{Dir, Fs, name};
 pub struct SimFs {
     state: Arc<Mutex<State>>,
     process: u32,
+    /// Tells this disk from every other one, copies of it included.
+    device: u64,
 }
 
 impl SimFs {
@@ -57,14 +60,18 @@ impl SimFs {
     }
 
     fn boot(mut state: State) -> SimFs {
+        // No two disks are the same device, however alike they are. It stands in no file, so it may differ from
+        // run to run.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         let process = state.start_process();
-        SimFs { state: Arc::new(Mutex::new(state)), process }
+        let device = NEXT.fetch_add(1, Ordering::Relaxed);
+        SimFs { state: Arc::new(Mutex::new(state)), process, device }
     }
 
     /// Starts another process on the same disk.
     pub fn process_new(&self) -> SimFs {
         let process = self.state.lock().start_process();
-        SimFs { state: self.state.clone(), process }
+        SimFs { state: self.state.clone(), process, device: self.device }
     }
 
     /// Kills this process: its locks are released, and every handle that it opened fails from now on. What it
@@ -114,6 +121,10 @@ impl SimFs {
     /// The state, for what is no operation: closing a file.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    pub(super) fn ident(&self, inode: u64) -> Ident {
+        Ident { device: self.device, inode }
     }
 
     pub(super) fn same_disk(&self, other: &SimFs) -> bool {
