@@ -268,7 +268,7 @@ fn iterators_show_what_they_began_with_while_archives_come_and_go_and_the_log_is
         while start.elapsed() < Duration::from_secs(4) && !stop.load(Ordering::Relaxed) {
             for _ in 0..40 {
                 op += 1;
-                s.append(&payload(0, op, 0, LONGEST)).unwrap();
+                s.append(payload(0, op, 0, LONGEST)).unwrap();
             }
             s.archive(Keep::Messages(rng.below(200))).unwrap();
             match rng.below(3) {

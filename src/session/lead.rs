@@ -141,27 +141,38 @@ fn append_group(
         out.extend(appends().map(|_| Err(e.clone())));
         return;
     }
-    let (verdicts, epoch) = {
-        let shared = core.shared.lock();
-        match shared.as_ref() {
-            Some(s) => (judge(core, &s.state, appends()), s.state.epoch),
-            None => (judge(core, &empty_state(core), appends()), 0),
+    if !matches!(phase, Phase::Open(_)) {
+        // Not there yet. It begins with its first op that counts; and whoever made it in the meantime, what is
+        // there then is what the ops are judged by.
+        let verdicts = judge(core, &empty_state(core), appends());
+        if verdicts.iter().all(|v| matches!(v, Verdict::Refused(_))) {
+            out.extend(verdicts.into_iter().filter_map(|v| match v {
+                Verdict::Refused(e) => Some(Err(e)),
+                Verdict::Fresh(_) | Verdict::Repeated(..) => None,
+            }));
+            return;
         }
+        if let Err(e) = core.ready_or_create(phase) {
+            out.extend(appends().map(|_| Err(e.clone())));
+            return;
+        }
+    }
+    let Some((verdicts, epoch)) = core.with_shared(|s| (judge(core, &s.state, appends()), s.state.epoch)) else {
+        let gone = Error::new(ErrorKind::Closed, "append").session(&core.id);
+        out.extend(appends().map(|_| Err(gone.clone())));
+        return;
     };
     let accepted = verdicts.iter().any(|v| matches!(v, Verdict::Fresh(_)));
     let wants_sync = appends()
         .zip(&verdicts)
         .any(|(op, v)| op.durability == Durability::Sync && !matches!(v, Verdict::Refused(_)));
     let mut result = Ok(());
-    if accepted {
-        result = core.ready_or_create(phase).map(|_| ());
-    }
-    if result.is_ok() && (accepted || wants_sync) && matches!(phase, Phase::Open(_)) {
+    if accepted || wants_sync {
         result = with_writer(core, phase, |writer| {
             if accepted {
                 write_group(core, writer, batch, appends(), &verdicts)?;
             }
-            writer.settle(&core.shared, wants_sync)
+            writer.settle(&core.env, &core.shared, wants_sync)
         });
     }
     for verdict in verdicts {
@@ -252,7 +263,7 @@ fn check_merged(attributes: &crate::state::Attributes, patch: &str) -> Result<()
         return Err(Error::new(ErrorKind::TooLarge, "change attributes")
             .hint(format!("they would have {len} bytes of JSON; the limit is {}", limits::MAX_ATTRIBUTES)));
     }
-    if serde_json::from_str::<serde_json::Value>(&merged.to_json()).is_err() {
+    if crate::state::Attributes::parse(&merged.to_json()).is_err() {
         return Err(Error::new(ErrorKind::InvalidInput, "change attributes")
             .hint("together they would be nested deeper than JSON readers accept"));
     }
@@ -325,7 +336,7 @@ fn run_control(core: &Arc<Core>, phase: &mut Phase, control: &Control) -> Reply 
             Ok(Done::Nothing)
         }
         Control::Truncate => {
-            let owes = core.with_shared(|s| s.state.truncated < s.state.base && !s.frozen);
+            let owes = core.with_shared(|s| s.state.truncated < s.state.base && !s.state.frozen);
             with_writer(core, phase, |w| {
                 if owes == Some(true) {
                     w.truncate(&core.env, &core.shared)?;
@@ -335,7 +346,7 @@ fn run_control(core: &Arc<Core>, phase: &mut Phase, control: &Control) -> Reply 
             Ok(Done::Nothing)
         }
         Control::Sync => {
-            with_writer(core, phase, |w| w.settle(&core.shared, true))?;
+            with_writer(core, phase, |w| w.settle(&core.env, &core.shared, true))?;
             Ok(Done::Nothing)
         }
     }
@@ -375,6 +386,8 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
     let (base, next) = (live.base, live.next);
     let cut = find_cut(&live, keep)?;
     if cut.upto == base {
+        // An earlier archive may be the reason, and that must be as sure as one of our own.
+        with_writer(core, phase, |w| w.settle(&core.env, &core.shared, true))?;
         return outcome(None, base..base, next);
     }
     let mut number = 0;
@@ -393,7 +406,7 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
         // The intent, one sync, and it has happened: the file work behind it is for later.
         w.write_ops(&core.env, &core.shared, vec![op], true)
     })?;
-    let due = core.with_shared(|s| s.state.dead_bytes >= core.env.settings.truncate_after && !s.frozen);
+    let due = core.with_shared(|s| s.state.dead_bytes >= core.env.settings.truncate_after && !s.state.frozen);
     if due == Some(true) && !core.timers.truncate.swap(true, Ordering::AcqRel) {
         core.env.io.now(Job::Truncate(core.clone()));
     }
