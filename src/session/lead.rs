@@ -157,7 +157,8 @@ fn append_group(
             return;
         }
     }
-    let Some((verdicts, epoch)) = core.with_shared(|s| (judge(core, &s.state, appends()), s.state.epoch)) else {
+    let Some((verdicts, epoch)) = core.with_shared(|s| (judge(core, &s.state, appends()), s.state.epoch))
+    else {
         let gone = Error::new(ErrorKind::Closed, "append").session(&core.id);
         out.extend(appends().map(|_| Err(gone.clone())));
         return;
