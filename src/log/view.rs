@@ -210,7 +210,11 @@ impl View {
     ///
     /// # Errors
     /// Any damage: what cannot be read whole is not carried.
-    pub(crate) fn frames(&self, from: u64, mut take: impl FnMut(&Frame<'_>, Range<u64>) -> Result<()>) -> Result<()> {
+    pub(crate) fn frames(
+        &self,
+        from: u64,
+        mut take: impl FnMut(&Frame<'_>, Range<u64>) -> Result<()>,
+    ) -> Result<()> {
         let end = self.active_end.0;
         let mut position = from;
         while position < end {

@@ -262,11 +262,16 @@ impl Writer {
 
     /// Writes and syncs the close record, and the mark that says that it was synced. True if there was anything
     /// to close.
-    pub(crate) fn close_log(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<bool, Fault> {
+    pub(crate) fn close_log(
+        &mut self,
+        env: &Arc<Env>,
+        shared: &Mutex<Option<Shared>>,
+    ) -> Result<bool, Fault> {
         if self.log.is_none() || !self.marked {
             return Ok(false);
         }
-        let owes = shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base && !s.state.frozen);
+        let owes =
+            shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base && !s.state.frozen);
         if owes
             && let Err(fault) = self.next_segment(env, shared, true)
             && fault.poison

@@ -18,7 +18,13 @@ struct Key {
     read_only: bool,
 }
 
-type Known = Vec<(Key, Weak<Lease>)>;
+struct Open {
+    key: Key,
+    lease: Weak<Lease>,
+    env: Weak<Env>,
+}
+
+type Known = Vec<Open>;
 
 fn known() -> &'static Mutex<Known> {
     static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
@@ -34,18 +40,34 @@ pub(crate) fn share(
     open: impl FnOnce() -> Arc<Env>,
 ) -> Result<Arc<Lease>> {
     let key = Key { store, root, process: fs.process(), read_only: settings.read_only };
-    let mut known = known().lock();
-    known.retain(|(_, lease)| lease.strong_count() > 0);
-    let found = known.iter().filter(|(k, _)| *k == key).find_map(|(_, lease)| lease.upgrade());
-    if let Some(lease) = found.filter(|l| !l.env.is_closed()) {
-        if !lease.env.settings.agrees(settings) {
-            return Err(Error::new(ErrorKind::Conflict, "open a store")
-                .path(lease.env.layout.root.path())
-                .hint("this process has it open with other options; share the handle, or ask for the same"));
+    loop {
+        let mut known = known().lock();
+        known.retain(|known| known.env.strong_count() > 0);
+        let Some(found) = known.iter().find(|k| k.key == key) else {
+            let lease = Arc::new(Lease { env: open() });
+            known.push(Open { key, lease: Arc::downgrade(&lease), env: Arc::downgrade(&lease.env) });
+            return Ok(lease);
+        };
+        match found.lease.upgrade() {
+            Some(lease) if !lease.env.is_closed() => {
+                if lease.env.settings.agrees(settings) {
+                    return Ok(lease);
+                }
+                return Err(Error::new(ErrorKind::Conflict, "open a store")
+                    .path(lease.env.layout.root.path())
+                    .hint(
+                        "this process has it open with other options; share the handle, or ask for the same",
+                    ));
+            }
+            // It is being closed: its locks are free when that is through, and not before.
+            _ => {
+                let env = found.env.upgrade();
+                known.retain(|k| k.key != key);
+                drop(known);
+                if let Some(env) = env {
+                    env.wait_closed();
+                }
+            }
         }
-        return Ok(lease);
     }
-    let lease = Arc::new(Lease { env: open() });
-    known.push((key, Arc::downgrade(&lease)));
-    Ok(lease)
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sessionlog::fs::SimFs;
-use sessionlog::{AppendOptions, Batch, Codec, Durability, ErrorKind, Keep, NewMessage, Options, Outcome, limits};
+use sessionlog::{
+    AppendOptions, Batch, Codec, Durability, ErrorKind, Keep, NewMessage, Options, Outcome, limits,
+};
 
 use crate::common::{Place, SIM, eventually, fill, kind, live, numbered, sim_options, sim_store, texts};
 
@@ -80,7 +82,9 @@ fn a_repeated_key_gives_the_first_result_across_archive_reopen_crash_and_segment
     let session = store.session("s").unwrap();
     fill(&session, 3);
     let key = AppendOptions::new().key("turn-1");
-    let batch = || Batch::new().message("q").message(NewMessage::from("a").tag("assistant")).attributes(json!({"n": 1}));
+    let batch = || {
+        Batch::new().message("q").message(NewMessage::from("a").tag("assistant")).attributes(json!({"n": 1}))
+    };
     let first = session.append_batch_with(&batch(), &key).unwrap();
     assert_eq!((first.seqs.clone(), first.repeated), (3..5, false));
     let check = |session: &sessionlog::Session, when: &str| {
@@ -160,9 +164,19 @@ fn a_repeat_is_answered_only_when_the_first_is_durable() {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Entry {
-    User { text: String },
-    Tool { name: String, #[serde(flatten)] rest: serde_json::Map<String, serde_json::Value> },
-    Usage { cost: f64, #[serde(skip_serializing_if = "Option::is_none")] cached: Option<u64> },
+    User {
+        text: String,
+    },
+    Tool {
+        name: String,
+        #[serde(flatten)]
+        rest: serde_json::Map<String, serde_json::Value>,
+    },
+    Usage {
+        cost: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cached: Option<u64>,
+    },
 }
 
 #[test]
@@ -171,7 +185,10 @@ fn typed_messages_come_back_as_they_were() {
     let session = place.open().session("s").unwrap();
     let all = vec![
         Entry::User { text: "\u{2028}\n\0 hi".into() },
-        Entry::Tool { name: "ls".into(), rest: json!({"args": [1, null, {"deep": -0.5}]}).as_object().unwrap().clone() },
+        Entry::Tool {
+            name: "ls".into(),
+            rest: json!({"args": [1, null, {"deep": -0.5}]}).as_object().unwrap().clone(),
+        },
         Entry::Usage { cost: 0.1 + 0.2, cached: None },
         Entry::Usage { cost: f64::MIN_POSITIVE, cached: Some(u64::MAX) },
         Entry::Usage { cost: 1.797_693_134_862_315_7e308, cached: None },
@@ -213,20 +230,25 @@ fn what_json_could_not_give_back_is_refused_at_append() {
 #[test]
 fn a_buffered_message_is_durable_within_the_interval_and_at_once_with_sync() {
     let fs = SimFs::new(4);
-    let store =
-        sim_options(fs.clone()).durability(Durability::Buffered).sync_interval(Duration::from_millis(50)).open(SIM).unwrap();
+    let store = sim_options(fs.clone())
+        .durability(Durability::Buffered)
+        .sync_interval(Duration::from_millis(50))
+        .open(SIM)
+        .unwrap();
     let session = store.session("s").unwrap();
     session.sync().unwrap();
     fill(&session, 3);
     assert_eq!(live(&session), numbered(0..3));
-    let durable = |fs: &SimFs| {
-        sim_store(&fs.crash_copy()).open_session("s").map_or(0, |s| s.message_count().unwrap())
-    };
+    let durable =
+        |fs: &SimFs| sim_store(&fs.crash_copy()).open_session("s").map_or(0, |s| s.message_count().unwrap());
     eventually("the interval sync", || durable(&fs) == 3);
 
     let fs = SimFs::new(5);
-    let store =
-        sim_options(fs.clone()).durability(Durability::Buffered).sync_interval(Duration::from_secs(3600)).open(SIM).unwrap();
+    let store = sim_options(fs.clone())
+        .durability(Durability::Buffered)
+        .sync_interval(Duration::from_secs(3600))
+        .open(SIM)
+        .unwrap();
     let session = store.session("s").unwrap();
     fill(&session, 2);
     assert!(!session.get(1).unwrap().unwrap().is_confirmed());
@@ -313,7 +335,8 @@ fn compare_and_set_from_many_threads_lets_one_through_at_a_time() {
                 while won < 10 {
                     let info = session.info().unwrap();
                     let n = info.attributes["n"].as_u64().unwrap();
-                    match session.patch_attributes_if(info.attributes_version.unwrap(), &json!({"n": n + 1})) {
+                    match session.patch_attributes_if(info.attributes_version.unwrap(), &json!({"n": n + 1}))
+                    {
                         Ok(()) => won += 1,
                         Err(e) => assert_eq!(e.kind(), ErrorKind::Conflict),
                     }

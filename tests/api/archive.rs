@@ -5,7 +5,8 @@ use sessionlog::fs::SimFs;
 use sessionlog::{ErrorKind, Keep, NewMessage, Options, Store};
 
 use crate::common::{
-    Place, SIM, fill, kind, live, numbered, segments, session_dirs, sim_options, sim_segments, sim_session, texts,
+    Place, SIM, fill, kind, live, numbered, segments, session_dirs, sim_options, sim_segments, sim_session,
+    texts,
 };
 
 /// Turns of three messages each, the first of which starts the turn.
@@ -121,7 +122,10 @@ fn removing_an_archive_gives_its_segments_back_and_no_number_is_used_again() {
     assert!(less < full - 200_000, "{full} to {less}");
     for number in [1, 3, 4] {
         let all = texts(session.archived(number).unwrap());
-        assert_eq!(all, (number - 1..number).flat_map(|r| r * 100..(r + 1) * 100).map(text).collect::<Vec<_>>());
+        assert_eq!(
+            all,
+            (number - 1..number).flat_map(|r| r * 100..(r + 1) * 100).map(text).collect::<Vec<_>>()
+        );
     }
     for number in [1, 3, 4] {
         session.remove_archive(number).unwrap();
@@ -175,7 +179,11 @@ fn a_crash_at_any_moment_of_a_removal_of_an_archive_leaves_it_or_takes_it() {
         let numbers: Vec<u64> = session.archives().unwrap().iter().map(|a| a.number).collect();
         assert!(numbers == [1, 2] || numbers == [2], "crash {i}: {numbers:?}");
         if numbers.len() == 2 {
-            assert_eq!(texts(session.archived(1).unwrap()), (0..20).map(text).collect::<Vec<_>>(), "crash {i}");
+            assert_eq!(
+                texts(session.archived(1).unwrap()),
+                (0..20).map(text).collect::<Vec<_>>(),
+                "crash {i}"
+            );
         }
         assert_eq!(texts(session.archived(2).unwrap()), (20..38).map(text).collect::<Vec<_>>(), "crash {i}");
         assert_eq!(live(&session), (38..40).map(text).collect::<Vec<_>>(), "crash {i}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::{FileType, Mode, mknodat};
 use sessionlog::{ErrorKind, Keep, Options, Store, limits};
 
-use crate::common::{Place, fill, files, kind, live, numbered, session_dirs, texts, within};
+use crate::common::{Place, files, fill, kind, live, numbered, session_dirs, texts, within};
 
 #[test]
 fn directories_are_0700_and_files_0600_under_a_permissive_umask() {
@@ -49,9 +49,44 @@ fn any_text_is_an_id_and_two_ids_are_two_sessions() {
     let long = "x".repeat(limits::MAX_SESSION_ID);
     let almost = format!("{}y", "x".repeat(limits::MAX_SESSION_ID - 1));
     let ids = [
-        "a", "A", "a ", " a", "a/b", "a\\b", "a:b", "a-b", "a_b", "a.b", ".", "..", "...", "../../etc/passwd", "/",
-        "~", "a~b", "con", "NUL", "aux.log", "lock", "STORE", "\0", "\n", "\r\n", "\u{2028}", "é", "e\u{301}", "ﬁ",
-        "日本語", "🦀", "agent:main:telegram:group:-100123", "C:\\x", "*?\"<>|", "%2e%2e", "new-1.tmp", &long, &almost,
+        "a",
+        "A",
+        "a ",
+        " a",
+        "a/b",
+        "a\\b",
+        "a:b",
+        "a-b",
+        "a_b",
+        "a.b",
+        ".",
+        "..",
+        "...",
+        "../../etc/passwd",
+        "/",
+        "~",
+        "a~b",
+        "con",
+        "NUL",
+        "aux.log",
+        "lock",
+        "STORE",
+        "\0",
+        "\n",
+        "\r\n",
+        "\u{2028}",
+        "é",
+        "e\u{301}",
+        "ﬁ",
+        "日本語",
+        "🦀",
+        "agent:main:telegram:group:-100123",
+        "C:\\x",
+        "*?\"<>|",
+        "%2e%2e",
+        "new-1.tmp",
+        &long,
+        &almost,
     ];
     for (i, id) in ids.iter().enumerate() {
         let session = store.session(id).unwrap();
@@ -60,7 +95,8 @@ fn any_text_is_an_id_and_two_ids_are_two_sessions() {
     }
     store.close().unwrap();
     let store = place.open();
-    let listed: BTreeSet<String> = store.sessions().unwrap().into_iter().map(|s| s.id.as_str().to_owned()).collect();
+    let listed: BTreeSet<String> =
+        store.sessions().unwrap().into_iter().map(|s| s.id.as_str().to_owned()).collect();
     assert_eq!(listed, ids.iter().map(|s| s.to_string()).collect());
     for (i, id) in ids.iter().enumerate() {
         assert_eq!(live(&store.open_session(id).unwrap()), [format!("of {i}")]);

@@ -18,7 +18,10 @@ fn a_listing_tells_what_the_sessions_tell() {
     session.archive(Keep::Messages(4)).unwrap();
     session.patch_attributes(&json!({"user": "ada"})).unwrap();
     let told = session.info().unwrap();
-    assert_eq!((told.message_count, told.live.clone(), told.total_messages, told.archives), (4, 6..10, 10, 1));
+    assert_eq!(
+        (told.message_count, told.live.clone(), told.total_messages, told.archives),
+        (4, 6..10, 10, 1)
+    );
     assert_eq!((told.live_bytes, told.total_bytes, told.live_tokens, told.total_tokens), (36, 90, 28, 70));
     assert!(told.lineage.is_none());
     let listed = store.sessions().unwrap().sessions.remove(0);
@@ -62,7 +65,10 @@ fn pages_filters_and_orders_fit_together() {
     assert_eq!(ids(&new().offset(28)), (30, vec!["s28".into(), "s29".into()]));
     assert_eq!(ids(&new().offset(99)), (30, vec![]));
     assert_eq!(ids(&new().limit(0)), (30, vec![]));
-    assert_eq!(ids(&new().attribute("user", "ada").offset(1).limit(2)), (10, vec!["s03".into(), "s06".into()]));
+    assert_eq!(
+        ids(&new().attribute("user", "ada").offset(1).limit(2)),
+        (10, vec!["s03".into(), "s06".into()])
+    );
     assert_eq!(ids(&new().attribute("user", "ada").attribute("n", 4)), (0, vec![]));
     assert_eq!(ids(&new().attribute("n", 4)), (1, vec!["s04".into()]));
     assert_eq!(ids(&new().attribute("none", json!(null))), (0, vec![]));

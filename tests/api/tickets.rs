@@ -93,7 +93,9 @@ fn polling_never_touches_the_disk() {
     });
     let mut ticket = session.submit("m1").unwrap();
     let mut context = Context::from_waker(Waker::noop());
-    eventually("the outcome", || matches!(std::pin::Pin::new(&mut ticket).poll(&mut context), Poll::Ready(Ok(_))));
+    eventually("the outcome", || {
+        matches!(std::pin::Pin::new(&mut ticket).poll(&mut context), Poll::Ready(Ok(_)))
+    });
     spy.calm();
     assert_eq!(live(&session), numbered(0..2));
 }
