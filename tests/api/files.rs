@@ -122,6 +122,9 @@ fn closed(place: &Place) -> std::path::PathBuf {
     session_dirs(&place.path()).into_iter().find(|d| d.to_str().unwrap().contains("/s~")).unwrap()
 }
 
+/// What of a session's directory becomes a link.
+type Target = fn(&std::path::Path) -> std::path::PathBuf;
+
 #[test]
 fn links_inside_a_store_are_not_followed_out_of_it() {
     let link: fn(&std::path::Path, &std::path::Path) = |at, outside| {
@@ -129,7 +132,7 @@ fn links_inside_a_store_are_not_followed_out_of_it() {
         std::fs::rename(at, outside.join(name)).unwrap();
         symlink(outside.join(name), at).unwrap();
     };
-    let cases: [(&str, fn(&std::path::Path) -> std::path::PathBuf); 4] = [
+    let cases: [(&str, Target); 4] = [
         ("the session", |dir| dir.to_path_buf()),
         ("a segment", |dir| dir.join("00000001.log")),
         ("the lock", |dir| dir.join("lock")),
