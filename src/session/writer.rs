@@ -61,6 +61,8 @@ pub(crate) struct Writer {
     pub(crate) essential: u64,
     /// The commit under way.
     pub(crate) staged: Staged,
+    /// It is in the log. One that could not be written is not to be folded.
+    written: bool,
 }
 
 /// How often a directory is made anew because a sweep took it away.
@@ -95,6 +97,7 @@ impl Writer {
             announced: false,
             essential,
             staged: Staged::default(),
+            written: false,
         };
         (writer, shared)
     }
@@ -161,6 +164,7 @@ impl Writer {
             announced: false,
             essential,
             staged: Staged::default(),
+            written: false,
         };
         Ok((writer, shared))
     }
@@ -302,6 +306,7 @@ impl Writer {
         log.write(self.staged.records(arena), self.staged.bytes(), after, keep_reserve)?;
         self.essential = log.position;
         self.announced = true;
+        self.written = true;
         Ok(())
     }
 
@@ -315,7 +320,9 @@ impl Writer {
         let mut guard = shared.lock();
         let Some(s) = guard.as_mut() else { return Err(closed().into()) };
         let id = &s.state.id.clone();
-        self.staged.apply(&mut s.state).map_err(|c| broken(id, c.0))?;
+        if std::mem::take(&mut self.written) {
+            self.staged.apply(&mut s.state).map_err(|c| broken(id, c.0))?;
+        }
         s.moved(log);
         Ok(())
     }
@@ -346,6 +353,7 @@ impl Writer {
         self.staged.mark();
         let Some(after) = self.staged.after() else { return Ok(()) };
         log.write(self.staged.records(&[]), 0, after, false)?;
+        self.written = true;
         self.settle(shared, false)
     }
 
