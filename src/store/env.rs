@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::io_thread::{Event, IoThread, Job};
 use super::layout::Layout;
 use super::options::Settings;
+use super::registry::Gone;
 use super::shards::Shards;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::Open;
@@ -32,6 +33,8 @@ pub(crate) struct Env {
     clock: AtomicU64,
     open_count: AtomicUsize,
     maintained: AtomicBool,
+    /// Set when it is closed and every lock is free.
+    pub(crate) gone: Arc<Gone>,
     sessions: Mutex<HashMap<SessionId, Arc<Core>>>,
 }
 
@@ -53,6 +56,7 @@ impl Env {
             clock: AtomicU64::new(0),
             open_count: AtomicUsize::new(0),
             maintained: AtomicBool::new(false),
+            gone: Arc::default(),
             sessions: Mutex::new(HashMap::new()),
             fs,
             layout,
@@ -233,6 +237,7 @@ impl Env {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        let _gone = SetOnDrop(&self.gone);
         self.io.stop();
         let mut closing = Closing::default();
         let mut result = Ok(());
@@ -250,6 +255,14 @@ impl Env {
         let synced = self.catalog.close();
         closing.finish();
         result.and(synced)
+    }
+}
+
+struct SetOnDrop<'a>(&'a Gone);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.set();
     }
 }
 
