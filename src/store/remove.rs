@@ -13,15 +13,23 @@ use crate::session::{Core, Phase, load_tail, locate, lock};
 
 /// Removes the session from the disk; `false` if it was not there.
 pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
-    let core = env.claim(id)?;
-    let removed = remove_claimed(env, &core, id);
-    env.unclaim(&core);
-    removed
+    loop {
+        let core = env.claim(id)?;
+        let removed = remove_claimed(env, &core, id);
+        env.unclaim(&core);
+        if let Some(removed) = removed.transpose() {
+            return removed;
+        }
+    }
 }
 
-fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bool> {
+/// `None` if another thread removed it first: whatever is there under this id now has another place.
+fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Option<bool>> {
     // A commit under way ends first; ops behind it meet a removed session.
     let mut phase = core.phase.lock();
+    if matches!(*phase, Phase::Removed) {
+        return Ok(None);
+    }
     let mut known = core.with_shared(|s| (s.state.birth, s.state.incarnation));
     let held = match std::mem::replace(&mut *phase, Phase::Removed) {
         Phase::Open(mut writer) | Phase::Poisoned(mut writer, _) => {
@@ -75,7 +83,7 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bo
     } else {
         env.evict(core);
     }
-    result
+    result.map(Some)
 }
 
 /// The commit point and its syncs; gives the name in the trash. The caller holds the session's lock.
