@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::io_thread::{Event, IoThread, Job};
 use super::layout::Layout;
 use super::options::Settings;
+use super::registry::{Gone, PATIENCE};
 use super::shards::{Anchor, Shards, sync_anew};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::Open;
@@ -33,8 +34,8 @@ pub(crate) struct Env {
     open_count: AtomicUsize,
     maintained: AtomicBool,
     anchor: Anchor,
-    /// Opens when the store is closed for good.
-    gate: Gate,
+    /// Set when it is closed and every lock is free.
+    pub(crate) gone: Arc<Gone>,
     sessions: Mutex<HashMap<SessionId, Arc<Core>>>,
 }
 
@@ -57,7 +58,7 @@ impl Env {
             open_count: AtomicUsize::new(0),
             maintained: AtomicBool::new(false),
             anchor: Anchor::default(),
-            gate: Gate::default(),
+            gone: Arc::default(),
             sessions: Mutex::new(HashMap::new()),
             fs,
             layout,
@@ -235,7 +236,7 @@ impl Env {
     /// Waits until a close that has begun is through: only then are all locks free.
     pub(crate) fn wait_closed(&self) {
         if !self.is_forked() {
-            self.gate.wait();
+            self.gone.wait(PATIENCE);
         }
     }
 
@@ -257,7 +258,7 @@ impl Env {
             self.wait_closed();
             return Ok(());
         }
-        let _open = OpenOnDrop(&self.gate);
+        let _gone = SetOnDrop(&self.gone);
         for core in self.io.stop() {
             // Also of sessions that are not listed any more, because they were removed.
             core.drain();
@@ -281,29 +282,11 @@ impl Env {
     }
 }
 
-/// A door that opens once and stays open.
-#[derive(Default)]
-struct Gate {
-    open: Mutex<bool>,
-    changed: Condvar,
-}
+struct SetOnDrop<'a>(&'a Gone);
 
-impl Gate {
-    fn wait(&self) {
-        let mut open = self.open.lock();
-        while !*open {
-            self.changed.wait(&mut open);
-        }
-    }
-}
-
-/// On every way out, a panic too.
-struct OpenOnDrop<'a>(&'a Gate);
-
-impl Drop for OpenOnDrop<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
-        *self.0.open.lock() = true;
-        self.0.changed.notify_all();
+        self.0.set();
     }
 }
 
