@@ -239,6 +239,11 @@ impl Core {
         self.ready(&mut phase)
     }
 
+    /// True if it was removed through this store.
+    pub(crate) fn is_removed(&self) -> bool {
+        matches!(*self.phase.lock(), Phase::Removed)
+    }
+
     /// The state of a session that exists; `None` if it does not.
     pub(crate) fn with_shared<T>(&self, f: impl FnOnce(&Shared) -> T) -> Option<T> {
         self.shared.lock().as_ref().map(f)

@@ -18,7 +18,7 @@ use super::writer::{Fault, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::log::view::View;
-use crate::state::{KeyEntry, Op, State, Sums};
+use crate::state::{Attributes, KeyEntry, Op, State, Sums};
 use crate::store::Job;
 
 /// After so long without a commit a mark is written, so that little lies above the last one.
@@ -253,10 +253,10 @@ fn judge<'a>(core: &Core, state: &State, appends: impl Iterator<Item = &'a Appen
 }
 
 /// The attributes after a patch must stay within their limit.
-fn check_merged(attributes: &crate::state::Attributes, patch: &str) -> Result<()> {
+fn check_merged(attributes: &Attributes, patch: &str) -> Result<()> {
     // Most patches are far too small to matter; only a large sum is worked out.
     let mut merged = attributes.clone();
-    let patch = crate::state::Attributes::parse(patch)
+    let patch = Attributes::parse(patch)
         .map_err(|e| Error::new(ErrorKind::InvalidInput, "change attributes").hint(e))?;
     merged.merge(&patch.0);
     let len = merged.to_json().len();
@@ -264,7 +264,7 @@ fn check_merged(attributes: &crate::state::Attributes, patch: &str) -> Result<()
         return Err(Error::new(ErrorKind::TooLarge, "change attributes")
             .hint(format!("they would have {len} bytes of JSON; the limit is {}", limits::MAX_ATTRIBUTES)));
     }
-    if crate::state::Attributes::parse(&merged.to_json()).is_err() {
+    if Attributes::parse(&merged.to_json()).is_err() {
         return Err(Error::new(ErrorKind::InvalidInput, "change attributes")
             .hint("together they would be nested deeper than JSON readers accept"));
     }
@@ -325,6 +325,7 @@ fn run_control(core: &Arc<Core>, phase: &mut Phase, control: &Control) -> Reply 
         Control::ArchiveAttributes { number, patch } => {
             let known = with_archive(core, *number, |a| check_merged(&a.attributes, patch))?;
             known.map_err(|e| e.session(&core.id))?;
+            check_archives(core, Some(*number), patch)?;
             let op = Op::ArchiveAttributes { number: *number, patch: patch.clone() };
             write_op(core, phase, op)?;
             Ok(Done::Nothing)
@@ -368,6 +369,37 @@ fn with_archive<T>(core: &Core, number: u64, f: impl FnOnce(&crate::state::Archi
     })
 }
 
+/// The attributes of all archives must stay within what a snapshot can hold. `added` is what one more archive
+/// brings, or a patch of archive `number`.
+fn check_archives(core: &Core, number: Option<u64>, added: &str) -> Result<()> {
+    let sizes = core.with_shared(|s| {
+        let len = |a: &Attributes| a.to_json().len();
+        let before: usize = s.state.archives.iter().map(|a| len(&a.attributes)).sum();
+        let patched = number.and_then(|n| s.state.archive(n)).map(|a| {
+            let mut merged = a.attributes.clone();
+            if let Ok(patch) = Attributes::parse(added) {
+                merged.merge(&patch.0);
+            }
+            before - len(&a.attributes) + len(&merged)
+        });
+        (before, patched.unwrap_or(before + added.len()))
+    });
+    match sizes {
+        // What makes them fewer is always allowed.
+        Some((before, after)) if after > before && after > limits::MAX_ARCHIVE_ATTRIBUTES => Err(Error::new(
+            ErrorKind::TooLarge,
+            "change the attributes of an archive",
+        )
+        .session(&core.id)
+        .hint(format!(
+            "those of all archives would have {after} bytes of JSON; the limit is {}: remove archives, or \
+                     keep long texts elsewhere",
+            limits::MAX_ARCHIVE_ATTRIBUTES
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// What an archive op would move.
 struct Cut {
     upto: u64,
@@ -386,6 +418,7 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
     };
     let (base, next) = (live.base, live.next);
     let cut = find_cut(&live, keep)?;
+    check_archives(core, None, attributes)?;
     if cut.upto == base {
         // An earlier archive may be the reason, and that must be as sure as one of our own.
         with_writer(core, phase, |w| w.settle(&core.env, &core.shared, true))?;
