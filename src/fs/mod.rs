@@ -1,7 +1,8 @@
 //! The one door to the operating system.
 //!
 //! Everything the store does to a disk goes through [`Fs`], [`Dir`] and [`File`]: the real disk
-//! ([`DiskFs`]) and the simulated one ([`SimFs`]) implement them, and one suite runs against both.
+//! ([`DiskFs`]) and the simulated one (`SimFs`, behind the feature `sim`) implement them, and one suite runs
+//! against both.
 //!
 //! # What durable means here
 //! - [`File::sync`] makes durable the file's bytes as they are when it is called, and of its metadata what
@@ -22,13 +23,15 @@ use std::sync::Arc;
 mod disk;
 mod map;
 mod name;
+#[cfg(any(test, feature = "sim"))]
 mod sim;
 #[cfg(test)]
 mod suite;
 
 pub use disk::DiskFs;
 pub use map::Map;
-pub use sim::SimFs;
+#[cfg(any(test, feature = "sim"))]
+pub use sim::{Choice, Damage, Fault, SimCall, SimFs, SimOp, Snapshot};
 
 /// A file system with a clock and a source of random numbers.
 pub trait Fs: Send + Sync + fmt::Debug + 'static {
