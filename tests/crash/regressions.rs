@@ -1,0 +1,1 @@
+//! What the suite found once, each with its story.
