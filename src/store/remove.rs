@@ -103,10 +103,25 @@ fn settle(env: &Env, id: &SessionId) -> Result<()> {
 fn empty_trash(env: &Env) {
     let trash = &env.layout.trash;
     for entry in trash.list().unwrap_or_default() {
-        if let Ok(dir) = trash.open_dir(&entry.name) {
+        if let Ok(dir) = trash.open_dir(&entry.name)
+            && !still_named(env, &entry.name, &*dir)
+        {
             empty(&*dir);
             let _ = trash.remove_dir(&entry.name);
         }
+    }
+}
+
+/// Whether what lies in the trash still stands under its session's name as well: a power cut between the two
+/// syncs of a removal may leave that, and then the session is there, and was never removed.
+fn still_named(env: &Env, name: &str, dir: &dyn Dir) -> bool {
+    let Some((dir_name, _)) = name.rsplit_once('~') else { return false };
+    let hash = dir_name.rsplit_once('~').and_then(|(_, hash)| hash.get(..2));
+    let Some(shard) = hash.map(|hash| env.layout.sessions.open_dir(hash)) else { return false };
+    match shard.and_then(|shard| shard.stat(dir_name)) {
+        Ok(stat) => dir.ident().is_ok_and(|ident| ident == stat.ident),
+        // What cannot be looked at is not emptied.
+        Err(e) => e.kind() != io::ErrorKind::NotFound,
     }
 }
 
