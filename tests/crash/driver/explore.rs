@@ -97,6 +97,11 @@ impl Tally {
     }
 }
 
+/// Twice as many as cores: each waits for the background threads of its stores now and then.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(4, |n| n.get() * 2)
+}
+
 /// A panic is a failure like any other.
 pub fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
@@ -247,7 +252,7 @@ pub fn explore(trace: &Trace, effort: &Effort, tally: &Tally) {
 
 pub fn explore_points(world: &World, first: usize, trace: &Trace, effort: &Effort, tally: &Tally) {
     let next = AtomicUsize::new(first);
-    let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
+    let threads = threads();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sessionlog::fs::{Choice, Fault};
 
-use super::explore::{Effort, Tally, explore_points, guarded, run_script};
+use super::explore::{Effort, Tally, explore_points, guarded, run_script, threads};
 use super::rng::Rng;
 use super::step::Step;
 use super::trace::Trace;
@@ -27,7 +27,7 @@ pub fn faults_everywhere(trace: &Trace, fault: Fault, crashes: usize, (part, of)
         Err(what) => return tally.fail(trace.clone(), what),
     };
     let next = AtomicU64::new(part);
-    let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
+    let threads = threads();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
