@@ -69,7 +69,7 @@ fn a_full_disk_loses_nothing_and_works_again_with_room() {
 fn random_histories_survive_crashes_too() {
     let start = Instant::now();
     let tally = Tally::new(Some(start + Duration::from_secs(20 + seconds())));
-    let effort = Effort { bits: 2, seeds: 2, every: 40, second: 2, third: 0 };
+    let effort = Effort { bits: 2, seeds: 2, every: 40, kills: 10, second: 2, third: 0 };
     for seed in 0..if seconds() > 0 { u64::MAX } else { 24 } {
         if tally.is_over() {
             break;

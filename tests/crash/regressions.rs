@@ -22,7 +22,8 @@ fn emptying_the_trash_spares_a_session_whose_removal_was_cut_short() {
     store.session("other").unwrap().append("m0").unwrap();
     fs.record();
     store.remove_session("kept").unwrap();
-    let between = fs.recorded().into_iter().rfind(|p| p.label().contains("SyncDir /store/sessions/")).unwrap();
+    let between =
+        fs.recorded().into_iter().rfind(|p| p.label().contains("SyncDir /store/sessions/")).unwrap();
 
     let fs = between.crash(Choice::Nothing);
     let store = open(&fs);

@@ -33,6 +33,8 @@ pub struct Effort {
     pub seeds: u64,
     /// Of so many first crashes one is recovered from with crashes in the recovery; 0 for none.
     pub every: u64,
+    /// The same for kills.
+    pub kills: u64,
     /// So many crashes at each moment of such a recovery.
     pub second: u64,
     /// Crashes in the recovery from crashes in the recovery, of so many one; 0 for none.
@@ -40,7 +42,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    pub const USUAL: Effort = Effort { bits: 6, seeds: 5, every: 12, second: 2, third: 0 };
+    pub const USUAL: Effort = Effort { bits: 6, seeds: 5, every: 12, kills: 2, second: 2, third: 0 };
 }
 
 /// What was tried, and what was found.
@@ -178,7 +180,9 @@ fn try_moment(world: &World, number: usize, trace: &Trace, effort: &Effort, tall
         if tally.is_over() {
             return;
         }
-        let deep = how != How::Look && effort.every > 0 && rng.below(effort.every) == 0;
+        // What a killed process left unsynced is lost only by a second crash.
+        let one_of = if how == How::Kill { effort.kills } else { effort.every };
+        let deep = how != How::Look && one_of > 0 && rng.below(one_of) == 0;
         let done = guarded(|| recover(trace.conf, point, knows, (number, how), deep));
         let counter = if how == How::Look { &tally.looks } else { &tally.states };
         counter.fetch_add(1, Ordering::Relaxed);

@@ -78,7 +78,7 @@ pub fn full_disk(trace: &Trace, at: usize, room: u64, later: usize, tally: &Tall
     tally.errors.fetch_add(1, Ordering::Relaxed);
     match guarded(|| run_script(&trace, true)) {
         Ok(world) => {
-            let effort = Effort { bits: 0, seeds: 1, every: 0, second: 0, third: 0 };
+            let effort = Effort { bits: 0, seeds: 1, every: 0, kills: 0, second: 0, third: 0 };
             explore_points(&world, 0, &trace, &effort, tally);
         }
         Err(what) => tally.fail(trace, what),

@@ -21,7 +21,7 @@ pub struct Lied {
     pub noticed: Option<Failure>,
 }
 
-const EFFORT: Effort = Effort { bits: 5, seeds: 6, every: 6, second: 2, third: 0 };
+const EFFORT: Effort = Effort { bits: 5, seeds: 6, every: 6, kills: 2, second: 2, third: 0 };
 
 /// What kind of sync this is: of which file or directory.
 pub fn kind_of(op: SimOp, path: &str) -> Option<String> {
