@@ -186,6 +186,18 @@ pub trait File: Send + Sync + fmt::Debug + 'static {
     fn map(&self, len: usize) -> io::Result<Option<Map>>;
 }
 
+/// Makes the entries of a directory durable that somebody else may have left without a sync, or after one that
+/// failed. Merely to repeat that one would prove nothing, so the directory gets a new entry first, which goes
+/// again; where there is no room for one, a sync must do.
+pub(crate) fn sync_anew(dir: &dyn Dir, prefix: &str) -> io::Result<()> {
+    match dir.create_temp(prefix) {
+        Ok((name, _)) => dir.remove_file(&name)?,
+        Err(e) if e.kind() == io::ErrorKind::StorageFull => {}
+        Err(e) => return Err(e),
+    }
+    dir.sync()
+}
+
 /// Reads exactly `buf.len()` bytes at `offset`; `UnexpectedEof` if the file ends before.
 pub fn read_exact_at(file: &dyn File, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !buf.is_empty() {

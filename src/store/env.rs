@@ -12,7 +12,7 @@ use super::layout::Layout;
 use super::options::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::Open;
-use crate::fs::Fs;
+use crate::fs::{Fs, sync_anew};
 use crate::ids::SessionId;
 use crate::log::catalog::Catalog;
 use crate::session::{Closing, Core};
@@ -30,6 +30,8 @@ pub(crate) struct Env {
     clock: AtomicU64,
     open_count: AtomicUsize,
     maintained: AtomicBool,
+    /// The `STORE` file and the directories beside it are there for good.
+    settled: AtomicBool,
     sessions: Mutex<HashMap<SessionId, Arc<Core>>>,
 }
 
@@ -50,6 +52,7 @@ impl Env {
             clock: AtomicU64::new(0),
             open_count: AtomicUsize::new(0),
             maintained: AtomicBool::new(false),
+            settled: AtomicBool::new(layout.made),
             sessions: Mutex::new(HashMap::new()),
             fs,
             layout,
@@ -110,6 +113,18 @@ impl Env {
         self.settings.map && !self.layout.network
     }
 
+    /// Makes the store itself durable, before anything is acknowledged in it: who made it may have been killed
+    /// between giving the `STORE` file its name and syncing it, and then this process saw it in the cache alone.
+    pub(crate) fn settle(&self) -> Result<()> {
+        if self.settled.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let root = &self.layout.root;
+        sync_anew(&**root, "STORE-").map_err(|e| Error::io("sync a directory", root.path(), e))?;
+        self.settled.store(true, Ordering::Release);
+        Ok(())
+    }
+
     /// Makes durable the directories in which a session's own directory stands.
     pub(crate) fn sync_parents(&self, id: &SessionId) -> Result<()> {
         let sessions = &self.layout.sessions;
@@ -141,6 +156,7 @@ impl Env {
 
     /// Marks a session as open in the catalog: durable when it returns.
     pub(crate) fn mark_open(self: &Arc<Env>, open: Open) -> Result<()> {
+        self.settle()?;
         self.catalog.mark_open(open)?;
         // Whoever writes to the catalog anyhow looks once after what dead processes left in it.
         if !self.maintained.swap(true, Ordering::AcqRel) {

@@ -19,6 +19,7 @@ pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
 }
 
 fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bool> {
+    env.settle()?;
     // A commit under way ends first; ops behind it meet a removed session.
     let mut phase = core.phase.lock();
     let mut known = core.with_shared(|s| (s.state.birth, s.state.incarnation));

@@ -36,3 +36,23 @@ fn emptying_the_trash_spares_a_session_whose_removal_was_cut_short() {
     assert!(store.remove_session("kept").unwrap());
     assert_eq!(store.sessions().unwrap().sessions.len(), 0);
 }
+
+/// A process made a store and was killed between giving the `STORE` file its name and syncing the directory. The
+/// next one found the store in the page cache, and appended; the message was acknowledged. The power cut took the
+/// name of the `STORE` file, and whoever opened the store then made a new one, with another id: "damaged data: it
+/// belongs to another store".
+#[test]
+fn the_store_itself_is_durable_before_anything_in_it_is_acknowledged() {
+    let fs = SimFs::new(1);
+    fs.record();
+    drop(open(&fs));
+    let mut tried = 0;
+    for point in fs.recorded() {
+        let fs = point.kill_all();
+        open(&fs).session("s").unwrap().append("m0").unwrap();
+        tried += 1;
+        let store = open(&fs.crash());
+        assert_eq!(store.reader("s").unwrap().load().unwrap().count(), 1, "{}", point.label());
+    }
+    assert!(tried > 10);
+}
