@@ -24,6 +24,8 @@ pub(crate) struct Layout {
     pub(crate) id: StoreId,
     pub(crate) locks: Option<Arc<dyn Dir>>,
     pub(crate) network: bool,
+    /// This opening made the `STORE` file, and synced its name.
+    pub(crate) made: bool,
 }
 
 pub(crate) struct Wish<'a> {
@@ -59,12 +61,18 @@ impl Layout {
                 )));
             }
         };
+        let mut made = false;
         let file = match read_store(&*root)? {
             Stored::File(_) | Stored::Empty if wish.create_new => {
                 return Err(Error::new(ErrorKind::AlreadyExists, "create a store").path(path));
             }
             Stored::File(file) => file,
-            Stored::Missing if wish.create || wish.create_new => create(fs, &root, wish)?,
+            Stored::Missing if wish.create || wish.create_new => {
+                made = true;
+                // Also where the directory is there: whoever made it may have died before its name was durable.
+                fs.create_root(path).map_err(io)?;
+                create(fs, &root, wish)?
+            }
             Stored::Missing => {
                 return Err(Error::new(ErrorKind::NotFound, "open a store")
                     .path(path.join(STORE))
@@ -88,6 +96,7 @@ impl Layout {
             id: file.id,
             locks,
             network,
+            made,
             root,
         })
     }
