@@ -15,7 +15,7 @@ pub mod doc;
 mod error;
 mod format;
 pub mod fs;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
 pub mod fuzzing;
 mod ids;
 pub mod limits;

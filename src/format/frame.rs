@@ -360,7 +360,7 @@ impl fmt::Display for FrameFault {
 impl std::error::Error for FrameFault {}
 
 /// The lengths of the table and of the whole frame that `bytes` seem to begin with.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
 pub(super) fn peek_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
     RawHeader::decode(bytes.first_chunk()?).lengths().ok()
 }

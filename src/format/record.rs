@@ -235,7 +235,7 @@ impl fmt::Debug for Record<'_> {
 }
 
 /// The length of the body that an entry speaks of.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
 pub(super) fn body_len(entry: &[u8; ENTRY_LEN]) -> usize {
     let raw = RawEntry::decode(entry);
     usize::from(raw.extras_len) + raw.len as usize

@@ -38,6 +38,8 @@ pub(crate) fn frame(seed: Seed, offset: u64, bytes: &mut [u8]) -> Option<usize> 
         at += body_len;
     }
     let (head, behind) = frame.split_first_chunk_mut::<FRAME_HEADER_LEN>()?;
+    let check = seed.of_header(offset, head);
+    head[16..18].copy_from_slice(&check.to_le_bytes());
     let crc = seed.of_frame(offset, head, behind.get(..table_len)?);
     head[..4].copy_from_slice(&crc.to_le_bytes());
     Some(len)

@@ -336,10 +336,9 @@ impl Trial<'_> {
         }
         let info = seen.info();
         let mut all_good = info.is_ok();
-        for (archive, messages) in [(0, seen.load())]
-            .into_iter()
-            .chain(seen.archives().unwrap_or_default().into_iter().map(|a| (a.number, seen.archived(a.number))))
-        {
+        for (archive, messages) in [(0, seen.load())].into_iter().chain(
+            seen.archives().unwrap_or_default().into_iter().map(|a| (a.number, seen.archived(a.number))),
+        ) {
             let Ok(messages) = messages else {
                 all_good = false;
                 continue;
@@ -370,7 +369,8 @@ impl Trial<'_> {
         let _ = seen.attributes();
         // A loss must be told: where nothing is said to be wrong, nothing is. (The end of a log that was not closed
         // can be torn off unseen; so can anything whose witness in the catalog went, too.)
-        let witnessed = !self.wrote.get() && self.example.clean && self.intact_root() && !self.damage.touches("catalog");
+        let witnessed =
+            !self.wrote.get() && self.example.clean && self.intact_root() && !self.damage.touches("catalog");
         if all_good && witnessed && !self.forged() && seen.is_whole() {
             let model = &self.example.models[id];
             compare(seen, model).unwrap_or_else(|e| panic!("{id} is said to be whole, but {e}"));
@@ -424,7 +424,10 @@ impl Trial<'_> {
                 Ok(done) => {
                     let mut models = self.models.borrow_mut();
                     let model = models.entry(id).or_default();
-                    assert!(!self.untouched(id) || done.seq() == model.all.len() as u64, "{id}, which is whole");
+                    assert!(
+                        !self.untouched(id) || done.seq() == model.all.len() as u64,
+                        "{id}, which is whole"
+                    );
                     model.all.push(message);
                     out.insert(id, (done.seq(), message));
                 }

@@ -249,12 +249,7 @@ fn sums(of: &[Msg]) -> (u64, u64) {
     (of.iter().map(|m| m.bytes()).sum(), of.iter().map(|m| u64::from(m.tokens)).sum())
 }
 
-fn same(
-    how: &str,
-    got: Messages,
-    model: &Model,
-    range: Range<usize>,
-) -> std::result::Result<(), String> {
+fn same(how: &str, got: Messages, model: &Model, range: Range<usize>) -> std::result::Result<(), String> {
     let mut at = range.start;
     for message in got {
         let message = message.map_err(|e| format!("{how}: message {at} cannot be read: {e}"))?;

@@ -2,6 +2,7 @@
 //! plain model: durable prefix <= recovered <= submitted, an archive before or after, other sessions untouched.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::json;
 
 use super::input::Input;
 use super::model::{Model, Msg, compare, compare_ways, same_info};
-use crate::fs::SimFs;
+use crate::fs::{Choice, Fs, SimFs};
 use crate::{
     AppendOptions, Appended, Batch, Durability, Error, ErrorKind, Keep, Options, Outcome, Reader, Result,
     Session, Store,
@@ -34,6 +35,22 @@ pub fn ops(data: &[u8]) {
     world.check_all(0);
     world.power_cut(input.byte());
     world.check_all(1);
+}
+
+/// What is appended to see whether it can be.
+const PROBE: Msg = Msg { number: u32::MAX, len: 9, tokens: 1, turn: false };
+
+fn with_probe(mut model: Model) -> Model {
+    model.all.push(PROBE);
+    model
+}
+
+fn choice(how: u8) -> Choice {
+    match how & 0x3f {
+        0..=4 => Choice::Nothing,
+        5..=8 => Choice::Everything,
+        seed => Choice::Seed(seed.into()),
+    }
 }
 
 /// What one session is, and what it may be after a power cut.
@@ -103,7 +120,8 @@ impl World {
     fn process(&mut self, p: usize) -> &mut Process {
         if self.processes[p].is_none() {
             let fs = self.machine.process_new();
-            let store = self.options(&fs).open(STORE).unwrap_or_else(|e| panic!("the store does not open: {e}"));
+            let store =
+                self.options(&fs).open(STORE).unwrap_or_else(|e| panic!("the store does not open: {e}"));
             self.processes[p] =
                 Some(Process { fs, store, handles: BTreeMap::new(), readers: BTreeMap::new() });
         }
@@ -170,6 +188,16 @@ impl World {
 
     fn step(&mut self, input: &mut Input<'_>) {
         let code = input.byte();
+        match code & 31 {
+            22 | 23 => self.kill(usize::from(code >> 7)),
+            24 => self.power_cut(input.byte()),
+            25 | 26 => self.crash_inside(input),
+            _ => self.plain(code, input),
+        }
+    }
+
+    /// An op after which the machine and its processes are still there.
+    fn plain(&mut self, code: u8, input: &mut Input<'_>) {
         let (p, s) = (usize::from(code >> 7), usize::from(code >> 5 & 3) % IDS.len());
         let full = self.sessions[s].now.as_ref().is_some_and(|m| m.all.len() > MAX_MESSAGES);
         match code & 31 {
@@ -185,9 +213,6 @@ impl World {
             19 => self.close_store(p),
             20 => self.remove(p, s),
             21 => self.create(p, s),
-            22 | 23 => self.kill(p),
-            24 | 25 => self.power_cut(input.byte()),
-            26 => self.power_cut_copy(input.byte()),
             27 => self.clock(input.word()),
             28 => self.list(p),
             29 => self.read_elsewhere(p, s, input.word().into()),
@@ -217,7 +242,9 @@ impl World {
             options = options.expect_next(next as u64 + u64::from(wrong));
         }
         let done = handle.append_with(message.new_message(), &options);
-        if let (Err(e), true) = (&done, wrong || key.is_some() && used.is_some_and(|u| model.all[u] != message)) {
+        if let (Err(e), true) =
+            (&done, wrong || key.is_some() && used.is_some_and(|u| model.all[u] != message))
+        {
             assert!(
                 e.kind() == ErrorKind::Conflict || e.kind() == ErrorKind::Locked && self.other_has(p, s),
                 "{e}"
@@ -237,7 +264,15 @@ impl World {
         self.appended(p, s, done, model, next, durability == Durability::Sync);
     }
 
-    fn appended(&mut self, p: usize, s: usize, done: Result<Appended>, model: Model, first: usize, durable: bool) {
+    fn appended(
+        &mut self,
+        p: usize,
+        s: usize,
+        done: Result<Appended>,
+        model: Model,
+        first: usize,
+        durable: bool,
+    ) {
         match done {
             Ok(done) => {
                 assert_eq!(done.seqs, first as u64..model.all.len() as u64);
@@ -402,11 +437,11 @@ impl World {
         }
     }
 
-    /// The power goes: what was not synced goes with it. Each session is one of those that it may be.
-    fn power_cut(&mut self, _how: u8) {
-        let after = self.machine.crash();
+    /// The power goes, and some of what was not synced goes with it. Each session is one of those that it may be.
+    fn power_cut(&mut self, how: u8) {
+        let after = self.machine.crash_with(choice(how));
         self.processes = [None, None];
-        let found = self.recovered(&after, true);
+        let found = self.recovered(&after, how, false);
         self.machine = after;
         for (session, found) in self.sessions.iter_mut().zip(found) {
             session.possible = vec![found.clone()];
@@ -414,18 +449,68 @@ impl World {
         }
     }
 
-    /// The same on a copy of the disk; here everything goes on.
-    fn power_cut_copy(&mut self, _how: u8) {
-        let after = self.machine.crash_copy();
-        let _ = self.recovered(&after, false);
+    /// An op with a crash in the middle of it: of the machine or of all processes. What is found is what was before
+    /// or what is after, or the new session without the op that it was made for. Then either all goes on as if there
+    /// had been no crash, or from what it left.
+    fn crash_inside(&mut self, input: &mut Input<'_>) {
+        let (how, at) = (input.byte(), input.word());
+        let before: Vec<_> = self.sessions.iter().map(|s| s.possible.clone()).collect();
+        self.machine.record();
+        // None of the ops that end a process or the machine.
+        let code = input.byte();
+        self.plain(code & 0xe0 | code % 22, input);
+        let moments = self.machine.recorded();
+        let mut either: Vec<Sess> = Vec::new();
+        for (session, mut possible) in self.sessions.iter().zip(before) {
+            if possible.last() == Some(&None) && session.now.is_some() {
+                possible.push(Some(Model::default()));
+            }
+            possible.extend(session.possible.iter().cloned());
+            either.push(Sess { now: session.now.clone(), possible });
+        }
+        let Some(moment) = moments.get(usize::from(at) % moments.len().max(1)) else { return };
+        let killed = how & 0x40 != 0;
+        let after = if killed { moment.kill_all() } else { moment.crash(choice(how)) };
+        let now = std::mem::replace(&mut self.sessions, either);
+        let found = self.recovered(&after, how, killed);
+        if how & 0x80 == 0 {
+            self.sessions = now;
+            return;
+        }
+        self.processes = [None, None];
+        self.machine = after;
+        for (session, found) in self.sessions.iter_mut().zip(found) {
+            // After a kill what was not synced is still not.
+            match killed {
+                true => session.possible.push(found.clone()),
+                false => session.possible = vec![found.clone()],
+            }
+            session.now = found;
+        }
     }
 
-    /// What is found on a disk after a power cut, which must be possible.
-    fn recovered(&self, disk: &SimFs, read_only: bool) -> Vec<Option<Model>> {
+    /// What is found on a disk after a crash, which must be possible. A copy of the disk is then written, crashed
+    /// while it recovers, and looked at again.
+    fn recovered(&self, disk: &SimFs, how: u8, killed: bool) -> Vec<Option<Model>> {
+        let copy = disk.snapshot().look();
+        let found = self.found(disk, None, true);
+        copy.record();
+        self.write_on(&copy, &found);
+        let moments = copy.recorded();
+        let moment = moments.get(usize::from(how).wrapping_mul(31) % moments.len().max(1));
+        if let (Some(moment), Ok(_)) = (moment, disk.open_root(Path::new(STORE))) {
+            let again = if how & 1 == 0 { moment.crash(choice(how)) } else { moment.kill_all() };
+            // What was not synced before a kill may still go.
+            self.found(&again, Some(&found), killed);
+        }
+        found
+    }
+
+    /// Each session as a reader finds it. With `first`, it may be what was found then, with or without a message more;
+    /// with `any`, any of those that it might have been.
+    fn found(&self, disk: &SimFs, first: Option<&[Option<Model>]>, any: bool) -> Vec<Option<Model>> {
         let fs = disk.process_new();
-        let options = self.options(&fs);
-        let options = if read_only { options.create(false).read_only(true) } else { options };
-        let store = match options.open(STORE) {
+        let store = match self.options(&fs).create(false).read_only(true).open(STORE) {
             Ok(store) => store,
             Err(e) => {
                 let mut all = self.sessions.iter();
@@ -434,36 +519,48 @@ impl World {
             }
         };
         let mut out = Vec::new();
-        for (session, id) in self.sessions.iter().zip(IDS) {
+        for (s, id) in IDS.into_iter().enumerate() {
+            let mut possible = if any { self.sessions[s].possible.clone() } else { Vec::new() };
+            if let Some(found) = first {
+                // A new session is made before its first message.
+                let model = found[s].clone().unwrap_or_default();
+                possible.extend([found[s].clone(), Some(model.clone()), Some(with_probe(model))]);
+            }
             let reader = match store.reader(id) {
                 Ok(reader) => Some(reader),
                 Err(e) if e.kind() == ErrorKind::NotFound => None,
                 Err(e) => panic!("session {id} cannot be read: {e}"),
             };
             let mut why = Vec::new();
-            let found = session.possible.iter().rev().find(|model| match (&reader, model) {
+            let found = possible.iter().rev().find(|model| match (&reader, model) {
                 (None, None) => true,
                 (Some(reader), Some(model)) => compare(reader, model).map_err(|e| why.push(e)).is_ok(),
                 _ => false,
             });
             let found = found.unwrap_or_else(|| {
-                let all: Vec<bool> = session.possible.iter().map(Option::is_some).collect();
+                let all: Vec<bool> = possible.iter().map(Option::is_some).collect();
                 panic!("session {id} (found: {}) never was like this: {why:?} of {all:?}", reader.is_some())
             });
-            if let (Some(model), false) = (found, read_only) {
-                // A writer finds the same as a reader, and goes on with it.
-                let handle = store.session(id).unwrap();
-                compare(&handle, model).unwrap_or_else(|e| panic!("the writer of {id} after a crash: {e}"));
-                let message = Msg { number: u32::MAX, len: 9, tokens: 1, turn: false };
-                let mut model = model.clone();
-                let done = handle.append(message.new_message()).unwrap();
-                assert_eq!(done.seq(), model.all.len() as u64);
-                model.all.push(message);
-                compare(&handle, &model).unwrap_or_else(|e| panic!("{id} after a crash and an append: {e}"));
-            }
             out.push(found.clone());
         }
         out
+    }
+
+    /// Writers find the same as readers, and go on with it.
+    fn write_on(&self, disk: &SimFs, found: &[Option<Model>]) {
+        let fs = disk.process_new();
+        let store = self.options(&fs).open(STORE).unwrap_or_else(|e| panic!("it does not open again: {e}"));
+        for (id, model) in IDS.into_iter().zip(found) {
+            let handle = store.session(id).unwrap_or_else(|e| panic!("{id} after a crash: {e}"));
+            if let Some(model) = model {
+                compare(&handle, model).unwrap_or_else(|e| panic!("the writer of {id} after a crash: {e}"));
+            }
+            let model = with_probe(model.clone().unwrap_or_default());
+            let done = handle.append(PROBE.new_message());
+            let done = done.unwrap_or_else(|e| panic!("{id} takes no message after a crash: {e}"));
+            assert_eq!(done.seq() + 1, model.all.len() as u64);
+            compare(&handle, &model).unwrap_or_else(|e| panic!("{id} after a crash and an append: {e}"));
+        }
     }
 
     fn clock(&mut self, to: u16) {
@@ -495,9 +592,11 @@ impl World {
         };
         match (reader, now) {
             (Ok(reader), Some(model)) => {
-                compare(&reader, &model).and_then(|()| compare_ways(&reader, &model, dice)).unwrap_or_else(|e| {
-                    panic!("a reader of {}: {e}", IDS[s]);
-                });
+                compare(&reader, &model).and_then(|()| compare_ways(&reader, &model, dice)).unwrap_or_else(
+                    |e| {
+                        panic!("a reader of {}: {e}", IDS[s]);
+                    },
+                );
                 self.process(p).readers.insert(s, reader);
             }
             (Err(e), None) if e.kind() == ErrorKind::NotFound => {}

@@ -257,9 +257,10 @@ pub(super) fn decode() -> Seeds {
         entry.encode(&mut body).unwrap();
         add(&format!("entry-{i}"), &[9], &body);
     }
-    for (i, name) in ["00000001.log", "chat-1~0123456789abcdef0123456789abcdef", "0123456789abcdef.cat", "lock"]
-        .into_iter()
-        .enumerate()
+    for (i, name) in
+        ["00000001.log", "chat-1~0123456789abcdef0123456789abcdef", "0123456789abcdef.cat", "lock"]
+            .into_iter()
+            .enumerate()
     {
         add(&format!("name-{i}"), &[10], name.as_bytes());
     }
@@ -274,7 +275,10 @@ pub(super) fn damage() -> Seeds {
         out.push((format!("whole-{store}"), vec![store]));
         for kind in (0..18u8).chain([0x45, 0x47, 0x80, 0x84, 0x85, 0x86, 0x8c]) {
             let (file, at) = (kind % 11 + store * 2, u32::from(kind) * 29 + 7);
-            out.push((format!("{store}-{kind:02x}"), vec![store, kind, file, file / 2, at as u8, store, 40, 3, 1]));
+            out.push((
+                format!("{store}-{kind:02x}"),
+                vec![store, kind, file, file / 2, at as u8, store, 40, 3, 1],
+            ));
         }
     }
     out

@@ -16,7 +16,7 @@ mod sweep;
 pub(crate) use env::{Env, Lease};
 pub use io_thread::Event;
 pub(crate) use io_thread::Job;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
 pub(crate) use list::is_session_dir;
 pub use list::{ListOptions, Listing, SortBy};
 pub use options::Options;
