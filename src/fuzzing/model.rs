@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use crate::session::Messages;
-use crate::{Archive, Keep, Message, NewMessage, Reader, Result, Session, SessionInfo};
+use crate::{Archive, ErrorKind, Keep, Message, NewMessage, Reader, Result, Session, SessionInfo};
 
 /// A message; its bytes follow from its number, which no other one of the run has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +162,11 @@ macro_rules! look {
     };
 }
 
-look!(Session, |s: &Session| s.report().is_ok_and(|r| !r.has_damage()));
+// Another process may have the lock of a session that this one has parked.
+look!(Session, |s: &Session| match s.report() {
+    Ok(report) => !report.has_damage(),
+    Err(e) => e.kind() == ErrorKind::Locked,
+});
 look!(Reader, |r: &Reader| !r.report().has_damage());
 
 /// Why what is seen is not what the model says, if it is not.

@@ -1,7 +1,7 @@
 //! Sequences of ops over the public API, by two processes on one simulated disk, with kills and power cuts, against a
 //! plain model: durable prefix <= recovered <= submitted, an archive before or after, other sessions untouched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +55,8 @@ fn choice(how: u8) -> Choice {
 
 /// What one session is, and what it may be after a power cut.
 struct Sess {
+    /// The process that wrote last, and lives: whose close makes everything durable.
+    writer: Option<usize>,
     /// `None`: there is no such session.
     now: Option<Model>,
     /// Every state since the last one that is surely durable; `now` is the last.
@@ -62,7 +64,8 @@ struct Sess {
 }
 
 impl Sess {
-    fn applied(&mut self, model: Option<Model>, durable: bool) {
+    fn applied(&mut self, p: usize, model: Option<Model>, durable: bool) {
+        self.writer = Some(p);
         if durable {
             self.possible.clear();
         } else if self.now.is_none() {
@@ -79,6 +82,8 @@ struct Process {
     store: Store,
     handles: BTreeMap<usize, Session>,
     readers: BTreeMap<usize, Reader>,
+    /// Sessions that it asked for to write: it may have their locks, as they linger.
+    asked: BTreeSet<usize>,
 }
 
 struct World {
@@ -92,7 +97,7 @@ struct World {
 
 impl World {
     fn new(seed: u8, options: u8) -> World {
-        let sessions = IDS.map(|_| Sess { now: None, possible: vec![None] });
+        let sessions = IDS.map(|_| Sess { writer: None, now: None, possible: vec![None] });
         World {
             machine: SimFs::new(seed.into()),
             processes: [None, None],
@@ -122,15 +127,20 @@ impl World {
             let fs = self.machine.process_new();
             let store =
                 self.options(&fs).open(STORE).unwrap_or_else(|e| panic!("the store does not open: {e}"));
-            self.processes[p] =
-                Some(Process { fs, store, handles: BTreeMap::new(), readers: BTreeMap::new() });
+            self.processes[p] = Some(Process {
+                fs,
+                store,
+                handles: BTreeMap::new(),
+                readers: BTreeMap::new(),
+                asked: BTreeSet::new(),
+            });
         }
         self.processes[p].as_mut().unwrap()
     }
 
     /// True if the other process may hold the lock of the session.
     fn other_has(&self, p: usize, s: usize) -> bool {
-        self.processes[1 - p].as_ref().is_some_and(|o| o.handles.contains_key(&s))
+        self.processes[1 - p].as_ref().is_some_and(|o| o.asked.contains(&s))
     }
 
     /// The handle of the session in this process, unless the other one is its writer.
@@ -138,6 +148,7 @@ impl World {
         if let Some(handle) = self.process(p).handles.get(&s) {
             return Some(handle.clone());
         }
+        self.process(p).asked.insert(s);
         match self.process(p).store.session(IDS[s]) {
             Ok(session) => {
                 self.process(p).handles.insert(s, session.clone());
@@ -188,11 +199,27 @@ impl World {
 
     fn step(&mut self, input: &mut Input<'_>) {
         let code = input.byte();
+        self.trace("step", code);
         match code & 31 {
             22 | 23 => self.kill(usize::from(code >> 7)),
             24 => self.power_cut(input.byte()),
             25 | 26 => self.crash_inside(input),
             _ => self.plain(code, input),
+        }
+    }
+
+    /// With `SESSIONLOG_FUZZ_TRACE` in the environment: what is done, and how many messages there are.
+    fn trace(&self, what: &str, code: u8) {
+        if std::env::var_os("SESSIONLOG_FUZZ_TRACE").is_some() {
+            let count = |m: &Option<Model>| m.as_ref().map_or(-1, |m| m.all.len() as i64);
+            let all: Vec<Vec<i64>> =
+                self.sessions.iter().map(|s| s.possible.iter().map(count).collect()).collect();
+            eprintln!(
+                "{what} {}: process {}, session {}; {all:?}",
+                code & 31,
+                code >> 7,
+                (code >> 5 & 3) % 3
+            );
         }
     }
 
@@ -277,7 +304,7 @@ impl World {
             Ok(done) => {
                 assert_eq!(done.seqs, first as u64..model.all.len() as u64);
                 assert!(!done.repeated);
-                self.sessions[s].applied(Some(model), durable);
+                self.sessions[s].applied(p, Some(model), durable);
             }
             Err(e) => self.judge(&e, p, s),
         }
@@ -302,14 +329,15 @@ impl World {
         self.appended(p, s, done, model, first, true);
     }
 
-    /// A change of something that is there: durable when it returns.
-    fn change(&mut self, p: usize, s: usize, change: impl FnOnce(&Session, &mut Model) -> Result<()>) {
+    /// A change of something that is there; it says whether it has made everything durable.
+    fn change(&mut self, p: usize, s: usize, change: impl FnOnce(&Session, &mut Model) -> Result<bool>) {
         let Some(handle) = self.handle(p, s) else { return };
         let Some(mut model) = self.sessions[s].now.clone() else {
             return;
         };
         match change(&handle, &mut model) {
-            Ok(()) => self.sessions[s].applied(Some(model), true),
+            Ok(true) => self.sessions[s].applied(p, Some(model), true),
+            Ok(false) => {}
             Err(e) => self.judge(&e, p, s),
         }
     }
@@ -322,7 +350,7 @@ impl World {
             assert_eq!(done.archived, range.start as u64..range.end as u64, "{keep:?}");
             assert_eq!(done.live, model.base as u64..model.all.len() as u64, "{keep:?}");
             assert_eq!(done.archive, (!range.is_empty()).then_some(model.made));
-            Ok(())
+            Ok(!range.is_empty())
         });
     }
 
@@ -337,7 +365,7 @@ impl World {
                 if value >= 50 {
                     model.attributes.insert(key, value);
                 }
-                self.sessions[s].applied(Some(model), true);
+                self.sessions[s].applied(p, Some(model), true);
             }
             Err(e) => self.judge(&e, p, s),
         }
@@ -351,7 +379,7 @@ impl World {
                 _ => handle.patch_archive(number, &json!({"v": value})),
             };
             match (done, model.archives.get_mut(&number)) {
-                (Err(e), None) if e.kind() == ErrorKind::NotFound => {}
+                (Err(e), None) if e.kind() == ErrorKind::NotFound => return Ok(false),
                 (Err(e), _) => return Err(e),
                 (Ok(()), None) => panic!("archive {number} does not exist"),
                 (Ok(()), Some(archive)) => {
@@ -361,24 +389,25 @@ impl World {
                     }
                 }
             }
-            Ok(())
+            Ok(true)
         });
     }
 
     fn truncate(&mut self, p: usize, s: usize) {
-        self.change(p, s, |handle, _| handle.truncate());
+        self.change(p, s, |handle, _| handle.truncate().map(|()| false));
     }
 
     fn sync(&mut self, p: usize, s: usize) {
-        self.change(p, s, |handle, _| handle.sync());
+        self.change(p, s, |handle, _| handle.sync().map(|()| true));
     }
 
     fn close_session(&mut self, p: usize, s: usize) {
         if let Some(handle) = self.process(p).handles.remove(&s) {
             match handle.close() {
-                Ok(()) if self.sessions[s].now.is_some() => {
+                Ok(()) if self.sessions[s].now.is_some() && self.sessions[s].writer == Some(p) => {
+                    self.process(p).asked.remove(&s);
                     let now = self.sessions[s].now.clone();
-                    self.sessions[s].applied(now, true);
+                    self.sessions[s].applied(p, now, true);
                 }
                 Ok(()) => {}
                 Err(e) => self.judge(&e, p, s),
@@ -390,15 +419,11 @@ impl World {
         let Some(process) = self.processes[p].take() else { return };
         process.store.close().unwrap_or_else(|e| panic!("the store does not close: {e}"));
         for s in process.handles.keys() {
-            if !self.other_holds(p, *s) {
+            if self.sessions[*s].writer == Some(p) {
                 let now = self.sessions[*s].now.clone();
-                self.sessions[*s].applied(now, true);
+                self.sessions[*s].applied(p, now, true);
             }
         }
-    }
-
-    fn other_holds(&self, p: usize, s: usize) -> bool {
-        self.other_has(p, s)
     }
 
     fn remove(&mut self, p: usize, s: usize) {
@@ -408,7 +433,7 @@ impl World {
         match self.process(p).store.remove_session(IDS[s]) {
             Ok(removed) => {
                 assert_eq!(removed, there);
-                self.sessions[s].applied(None, true);
+                self.sessions[s].applied(p, None, true);
                 for process in self.processes.iter_mut().flatten() {
                     process.readers.remove(&s);
                     process.handles.remove(&s);
@@ -420,11 +445,12 @@ impl World {
 
     fn create(&mut self, p: usize, s: usize) {
         let there = self.sessions[s].now.is_some();
+        self.process(p).asked.insert(s);
         match self.process(p).store.create_session(IDS[s]) {
             Ok(handle) => {
                 assert!(!there, "it was there already");
                 self.process(p).handles.insert(s, handle);
-                self.sessions[s].applied(Some(Model::default()), true);
+                self.sessions[s].applied(p, Some(Model::default()), true);
             }
             Err(e) if e.kind() == ErrorKind::AlreadyExists => assert!(there, "{e}"),
             Err(e) => self.judge(&e, p, s),
@@ -434,6 +460,7 @@ impl World {
     fn kill(&mut self, p: usize) {
         if let Some(process) = self.processes[p].take() {
             process.fs.kill();
+            self.sessions.iter_mut().filter(|s| s.writer == Some(p)).for_each(|s| s.writer = None);
         }
     }
 
@@ -446,6 +473,7 @@ impl World {
         for (session, found) in self.sessions.iter_mut().zip(found) {
             session.possible = vec![found.clone()];
             session.now = found;
+            session.writer = None;
         }
     }
 
@@ -458,6 +486,7 @@ impl World {
         self.machine.record();
         // None of the ops that end a process or the machine.
         let code = input.byte();
+        self.trace("inside", code);
         self.plain(code & 0xe0 | code % 22, input);
         let moments = self.machine.recorded();
         let mut either: Vec<Sess> = Vec::new();
@@ -466,7 +495,7 @@ impl World {
                 possible.push(Some(Model::default()));
             }
             possible.extend(session.possible.iter().cloned());
-            either.push(Sess { now: session.now.clone(), possible });
+            either.push(Sess { writer: session.writer, now: session.now.clone(), possible });
         }
         let Some(moment) = moments.get(usize::from(at) % moments.len().max(1)) else { return };
         let killed = how & 0x40 != 0;
@@ -486,6 +515,7 @@ impl World {
                 false => session.possible = vec![found.clone()],
             }
             session.now = found;
+            session.writer = None;
         }
     }
 
