@@ -27,6 +27,13 @@ pub fn damage(data: &[u8]) {
         }
         damage.edit(&mut input, example);
     }
+    if std::env::var_os("SESSIONLOG_FUZZ_TRACE").is_some() {
+        for (path, bytes) in &damage.files {
+            let touched = if damage.touched.contains(path) { ", touched" } else { "" };
+            eprintln!("{path}: {:?}{touched}", bytes.as_ref().map(Vec::len));
+        }
+        eprintln!("touched: {:?}", damage.touched);
+    }
     let models = RefCell::new(example.models.clone());
     Trial { example, damage, models, wrote: Cell::new(false) }.run();
 }
@@ -371,7 +378,7 @@ impl Trial<'_> {
         // can be torn off unseen; so can anything whose witness in the catalog went, too.)
         let witnessed =
             !self.wrote.get() && self.example.clean && self.intact_root() && !self.damage.touches("catalog");
-        if all_good && witnessed && !self.forged() && seen.is_whole() {
+        if all_good && witnessed && !self.forged() && seen.damage().is_none() {
             let model = &self.example.models[id];
             compare(seen, model).unwrap_or_else(|e| panic!("{id} is said to be whole, but {e}"));
         }

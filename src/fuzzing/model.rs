@@ -118,8 +118,8 @@ pub(super) trait Look {
     fn attributes(&self) -> Result<Map<String, Value>>;
     fn archives(&self) -> Result<Vec<Archive>>;
     fn archived(&self, number: u64) -> Result<Messages>;
-    /// True if nothing that was durable is damaged or missing.
-    fn is_whole(&self) -> bool;
+    /// What was durable and is damaged or missing.
+    fn damage(&self) -> Option<String>;
 }
 
 macro_rules! look {
@@ -155,19 +155,19 @@ macro_rules! look {
             fn archived(&self, number: u64) -> Result<Messages> {
                 $ty::archived(self, number)
             }
-            fn is_whole(&self) -> bool {
+            fn damage(&self) -> Option<String> {
                 $whole(self)
             }
         }
     };
 }
 
-// Another process may have the lock of a session that this one has parked.
+// Another process may have the lock of a session that this one has parked, or have written to it.
 look!(Session, |s: &Session| match s.report() {
-    Ok(report) => !report.has_damage(),
-    Err(e) => e.kind() == ErrorKind::Locked,
+    Ok(report) => report.has_damage().then(|| format!("{report:?}")),
+    Err(e) => (!matches!(e.kind(), ErrorKind::Locked | ErrorKind::Conflict)).then(|| e.to_string()),
 });
-look!(Reader, |r: &Reader| !r.report().has_damage());
+look!(Reader, |r: &Reader| Some(r.report()).filter(|r| r.has_damage()).map(|r| format!("{r:?}")));
 
 /// Why what is seen is not what the model says, if it is not.
 pub(super) fn compare(seen: &dyn Look, model: &Model) -> std::result::Result<(), String> {
@@ -176,8 +176,8 @@ pub(super) fn compare(seen: &dyn Look, model: &Model) -> std::result::Result<(),
     same_info(&info, model)?;
     let (base, next) = (model.base, model.all.len());
     same("load", seen.load().map_err(text)?, model, base..next)?;
-    if !seen.is_whole() {
-        return Err("it is reported as damaged".to_owned());
+    if let Some(damage) = seen.damage() {
+        return Err(format!("it is reported as damaged: {damage}"));
     }
     let archives = seen.archives().map_err(text)?;
     if !archives.iter().map(|a| a.number).eq(model.archives.keys().copied()) {

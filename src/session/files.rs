@@ -251,7 +251,9 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
             // The mark behind the close was never synced; the summary was written after the close was.
             tail.ending = Ending::Clean;
         } else if w.segment == number
-            && w.incarnation == tail.state.incarnation
+            // Or a later writer, all of whose records are gone.
+            && (w.incarnation == tail.state.incarnation
+                || w.incarnation.number > tail.state.incarnation.number)
             && let Some(position) = w.position
             && position > tail.state.position
         {
