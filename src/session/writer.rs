@@ -108,12 +108,11 @@ impl Writer {
                     Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(e)),
                     _ => {}
                 }
-                // Also when somebody else created it just now: its name must be durable before ours counts.
-                sessions.sync().map_err(io)?;
                 sessions.open_dir(&id.shard()).map_err(io)?
             }
             Err(e) => return Err(io(e)),
         };
+        env.settle_shard(id)?;
         let temp = shard.create_temp_dir("new-").map_err(io)?;
         let built = build(env, id, &shard, &temp);
         let (dir, lock, log, state) = match built {

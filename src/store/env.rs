@@ -1,6 +1,6 @@
 //! What the sessions of one open store share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -32,6 +32,8 @@ pub(crate) struct Env {
     maintained: AtomicBool,
     /// The `STORE` file and the directories beside it are there for good.
     settled: AtomicBool,
+    /// The directories below `sessions/` of which that is known too.
+    shards: Mutex<HashSet<String>>,
     sessions: Mutex<HashMap<SessionId, Arc<Core>>>,
 }
 
@@ -53,6 +55,7 @@ impl Env {
             open_count: AtomicUsize::new(0),
             maintained: AtomicBool::new(false),
             settled: AtomicBool::new(layout.made),
+            shards: Mutex::default(),
             sessions: Mutex::new(HashMap::new()),
             fs,
             layout,
@@ -125,12 +128,27 @@ impl Env {
         Ok(())
     }
 
-    /// Makes durable the directories in which a session's own directory stands.
+    /// Makes durable the directories in which a session's own directory stands, whose last writer may have died,
+    /// or failed, before they were.
     pub(crate) fn sync_parents(&self, id: &SessionId) -> Result<()> {
         let sessions = &self.layout.sessions;
         let io = |e| Error::io("sync a directory", sessions.path().join(id.shard()), e).session(id);
-        sessions.open_dir(&id.shard()).and_then(|shard| shard.sync()).map_err(io)?;
-        sessions.sync().map_err(io)
+        sessions.open_dir(&id.shard()).and_then(|shard| sync_anew(&*shard, "sync-")).map_err(io)?;
+        self.settle_shard(id)
+    }
+
+    /// Makes durable the name of the directory in which a session's own directory stands, once for each: whoever
+    /// made it (perhaps this process, when it failed) may not have come to that.
+    pub(crate) fn settle_shard(&self, id: &SessionId) -> Result<()> {
+        let shard = id.shard();
+        if self.shards.lock().contains(&shard) {
+            return Ok(());
+        }
+        let sessions = &self.layout.sessions;
+        sync_anew(&**sessions, "sync-")
+            .map_err(|e| Error::io("sync a directory", sessions.path(), e).session(id))?;
+        self.shards.lock().insert(shard);
+        Ok(())
     }
 
     /// The session's place in this process, made if it is not there, and counted as used: whoever claims it
