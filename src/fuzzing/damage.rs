@@ -400,7 +400,7 @@ impl Trial<'_> {
             let known = self.example.knows(id, message.seq(), number) || number == APPENDED;
             assert!(known, "{id}: message {} is none of its messages: {message:?}", message.seq());
             let len = message.payload().len() as u16;
-            let want = Msg { number, len, tokens: 3, turn: number % 3 == 0 };
+            let want = Msg { number, len, tokens: 3, turn: number.is_multiple_of(3) };
             assert!(want.is(&message), "{id}: message {} has wrong bytes: {message:?}", message.seq());
         }
         Some(message)
@@ -429,7 +429,7 @@ impl Trial<'_> {
         self.wrote.set(true);
         let mut out = BTreeMap::new();
         for id in IDS {
-            let message = Msg { number: APPENDED, len: 30, tokens: 3, turn: APPENDED % 3 == 0 };
+            let message = Msg { number: APPENDED, len: 30, tokens: 3, turn: APPENDED.is_multiple_of(3) };
             let done = store.session(id).and_then(|s| s.append(message.new_message()));
             match done {
                 Ok(done) => {

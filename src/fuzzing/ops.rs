@@ -487,7 +487,7 @@ impl World {
         // None of the ops that end a process or the machine.
         let code = input.byte();
         self.trace("inside", code);
-        self.plain(code & 0xe0 | code % 22, input);
+        self.plain(code & 0xe0 | (code % 22), input);
         let moments = self.machine.recorded();
         let mut either: Vec<Sess> = Vec::new();
         for (session, mut possible) in self.sessions.iter().zip(before) {

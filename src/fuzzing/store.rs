@@ -73,7 +73,8 @@ impl Builder {
         for _ in 0..count {
             self.numbers += 1;
             let number = self.numbers;
-            let message = Msg { number, len: len + number as u16 % 7, tokens: 3, turn: number % 3 == 0 };
+            let message =
+                Msg { number, len: len + number as u16 % 7, tokens: 3, turn: number.is_multiple_of(3) };
             let options = AppendOptions::new().durability(durability);
             let done = session.append_with(message.new_message(), &options).unwrap();
             assert_eq!(done.seq(), model.all.len() as u64);
