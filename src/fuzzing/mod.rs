@@ -13,6 +13,7 @@
     reason = "a fuzzer's checks are assertions"
 )]
 
+mod crash;
 mod damage;
 mod decode;
 mod image;

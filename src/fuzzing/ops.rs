@@ -2,7 +2,6 @@
 //! plain model: durable prefix <= recovered <= submitted, an archive before or after, other sessions untouched.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +9,14 @@ use serde_json::json;
 
 use super::input::Input;
 use super::model::{Model, Msg, compare, compare_ways, same_info};
-use crate::fs::{Choice, Fs, SimFs};
+use crate::fs::SimFs;
 use crate::{
     AppendOptions, Appended, Batch, Durability, Error, ErrorKind, Keep, Options, Outcome, Reader, Result,
     Session, Store,
 };
 
-const STORE: &str = "/store";
-const IDS: [&str; 3] = ["a", "chat:b", "C/c"];
+pub(super) const STORE: &str = "/store";
+pub(super) const IDS: [&str; 3] = ["a", "chat:b", "C/c"];
 /// More ops than this make an input slow and teach nothing.
 const MAX_OPS: usize = 80;
 const MAX_MESSAGES: usize = 400;
@@ -37,30 +36,14 @@ pub fn ops(data: &[u8]) {
     world.check_all(1);
 }
 
-/// What is appended to see whether it can be.
-const PROBE: Msg = Msg { number: u32::MAX, len: 9, tokens: 1, turn: false };
-
-fn with_probe(mut model: Model) -> Model {
-    model.all.push(PROBE);
-    model
-}
-
-fn choice(how: u8) -> Choice {
-    match how & 0x3f {
-        0..=4 => Choice::Nothing,
-        5..=8 => Choice::Everything,
-        seed => Choice::Seed(seed.into()),
-    }
-}
-
 /// What one session is, and what it may be after a power cut.
-struct Sess {
+pub(super) struct Sess {
     /// The process that wrote last, and lives: whose close makes everything durable.
-    writer: Option<usize>,
+    pub(super) writer: Option<usize>,
     /// `None`: there is no such session.
-    now: Option<Model>,
+    pub(super) now: Option<Model>,
     /// Every state since the last one that is surely durable; `now` is the last.
-    possible: Vec<Option<Model>>,
+    pub(super) possible: Vec<Option<Model>>,
 }
 
 impl Sess {
@@ -77,7 +60,7 @@ impl Sess {
     }
 }
 
-struct Process {
+pub(super) struct Process {
     fs: SimFs,
     store: Store,
     handles: BTreeMap<usize, Session>,
@@ -86,11 +69,11 @@ struct Process {
     asked: BTreeSet<usize>,
 }
 
-struct World {
+pub(super) struct World {
     /// A process that does nothing: the machine itself.
-    machine: SimFs,
-    processes: [Option<Process>; 2],
-    sessions: Vec<Sess>,
+    pub(super) machine: SimFs,
+    pub(super) processes: [Option<Process>; 2],
+    pub(super) sessions: Vec<Sess>,
     options: u8,
     messages: u32,
 }
@@ -107,7 +90,7 @@ impl World {
         }
     }
 
-    fn options(&self, fs: &SimFs) -> Options {
+    pub(super) fn options(&self, fs: &SimFs) -> Options {
         let o = self.options;
         let size = if o & 1 == 0 { 16 << 10 } else { 1 << 20 };
         // Background work has its own pace, so that runs with it do not repeat exactly.
@@ -209,7 +192,7 @@ impl World {
     }
 
     /// With `SESSIONLOG_FUZZ_TRACE` in the environment: what is done, and how many messages there are.
-    fn trace(&self, what: &str, code: u8) {
+    pub(super) fn trace(&self, what: &str, code: u8) {
         if std::env::var_os("SESSIONLOG_FUZZ_TRACE").is_some() {
             let count = |m: &Option<Model>| m.as_ref().map_or(-1, |m| m.all.len() as i64);
             let all: Vec<Vec<i64>> =
@@ -224,7 +207,7 @@ impl World {
     }
 
     /// An op after which the machine and its processes are still there.
-    fn plain(&mut self, code: u8, input: &mut Input<'_>) {
+    pub(super) fn plain(&mut self, code: u8, input: &mut Input<'_>) {
         let (p, s) = (usize::from(code >> 7), usize::from(code >> 5 & 3) % IDS.len());
         let full = self.sessions[s].now.as_ref().is_some_and(|m| m.all.len() > MAX_MESSAGES);
         match code & 31 {
@@ -461,135 +444,6 @@ impl World {
         if let Some(process) = self.processes[p].take() {
             process.fs.kill();
             self.sessions.iter_mut().filter(|s| s.writer == Some(p)).for_each(|s| s.writer = None);
-        }
-    }
-
-    /// The power goes, and some of what was not synced goes with it. Each session is one of those that it may be.
-    fn power_cut(&mut self, how: u8) {
-        let after = self.machine.crash_with(choice(how));
-        self.processes = [None, None];
-        let found = self.recovered(&after, how, false);
-        self.machine = after;
-        for (session, found) in self.sessions.iter_mut().zip(found) {
-            session.possible = vec![found.clone()];
-            session.now = found;
-            session.writer = None;
-        }
-    }
-
-    /// An op with a crash in the middle of it: of the machine or of all processes. What is found is what was before
-    /// or what is after, or the new session without the op that it was made for. Then either all goes on as if there
-    /// had been no crash, or from what it left.
-    fn crash_inside(&mut self, input: &mut Input<'_>) {
-        let (how, at) = (input.byte(), input.word());
-        let before: Vec<_> = self.sessions.iter().map(|s| s.possible.clone()).collect();
-        self.machine.record();
-        // None of the ops that end a process or the machine.
-        let code = input.byte();
-        self.trace("inside", code);
-        self.plain(code & 0xe0 | (code % 22), input);
-        let moments = self.machine.recorded();
-        let mut either: Vec<Sess> = Vec::new();
-        for (session, mut possible) in self.sessions.iter().zip(before) {
-            if possible.last() == Some(&None) && session.now.is_some() {
-                possible.push(Some(Model::default()));
-            }
-            possible.extend(session.possible.iter().cloned());
-            either.push(Sess { writer: session.writer, now: session.now.clone(), possible });
-        }
-        let Some(moment) = moments.get(usize::from(at) % moments.len().max(1)) else { return };
-        let killed = how & 0x40 != 0;
-        let after = if killed { moment.kill_all() } else { moment.crash(choice(how)) };
-        let now = std::mem::replace(&mut self.sessions, either);
-        let found = self.recovered(&after, how, killed);
-        if how & 0x80 == 0 {
-            self.sessions = now;
-            return;
-        }
-        self.processes = [None, None];
-        self.machine = after;
-        for (session, found) in self.sessions.iter_mut().zip(found) {
-            // After a kill what was not synced is still not.
-            match killed {
-                true => session.possible.push(found.clone()),
-                false => session.possible = vec![found.clone()],
-            }
-            session.now = found;
-            session.writer = None;
-        }
-    }
-
-    /// What is found on a disk after a crash, which must be possible. A copy of the disk is then written, crashed
-    /// while it recovers, and looked at again.
-    fn recovered(&self, disk: &SimFs, how: u8, killed: bool) -> Vec<Option<Model>> {
-        let copy = disk.snapshot().look();
-        let found = self.found(disk, None, true);
-        copy.record();
-        self.write_on(&copy, &found);
-        let moments = copy.recorded();
-        let moment = moments.get(usize::from(how).wrapping_mul(31) % moments.len().max(1));
-        if let (Some(moment), Ok(_)) = (moment, disk.open_root(Path::new(STORE))) {
-            let again = if how & 1 == 0 { moment.crash(choice(how)) } else { moment.kill_all() };
-            // What was not synced before a kill may still go.
-            self.found(&again, Some(&found), killed);
-        }
-        found
-    }
-
-    /// Each session as a reader finds it. With `first`, it may be what was found then, with or without a message more;
-    /// with `any`, any of those that it might have been.
-    fn found(&self, disk: &SimFs, first: Option<&[Option<Model>]>, any: bool) -> Vec<Option<Model>> {
-        let fs = disk.process_new();
-        let store = match self.options(&fs).create(false).read_only(true).open(STORE) {
-            Ok(store) => store,
-            Err(e) => {
-                let mut all = self.sessions.iter();
-                assert!(all.all(|s| s.possible.contains(&None)), "the store is gone: {e}");
-                return vec![None; self.sessions.len()];
-            }
-        };
-        let mut out = Vec::new();
-        for (s, id) in IDS.into_iter().enumerate() {
-            let mut possible = if any { self.sessions[s].possible.clone() } else { Vec::new() };
-            if let Some(found) = first {
-                // A new session is made before its first message.
-                let model = found[s].clone().unwrap_or_default();
-                possible.extend([found[s].clone(), Some(model.clone()), Some(with_probe(model))]);
-            }
-            let reader = match store.reader(id) {
-                Ok(reader) => Some(reader),
-                Err(e) if e.kind() == ErrorKind::NotFound => None,
-                Err(e) => panic!("session {id} cannot be read: {e}"),
-            };
-            let mut why = Vec::new();
-            let found = possible.iter().rev().find(|model| match (&reader, model) {
-                (None, None) => true,
-                (Some(reader), Some(model)) => compare(reader, model).map_err(|e| why.push(e)).is_ok(),
-                _ => false,
-            });
-            let found = found.unwrap_or_else(|| {
-                let all: Vec<bool> = possible.iter().map(Option::is_some).collect();
-                panic!("session {id} (found: {}) never was like this: {why:?} of {all:?}", reader.is_some())
-            });
-            out.push(found.clone());
-        }
-        out
-    }
-
-    /// Writers find the same as readers, and go on with it.
-    fn write_on(&self, disk: &SimFs, found: &[Option<Model>]) {
-        let fs = disk.process_new();
-        let store = self.options(&fs).open(STORE).unwrap_or_else(|e| panic!("it does not open again: {e}"));
-        for (id, model) in IDS.into_iter().zip(found) {
-            let handle = store.session(id).unwrap_or_else(|e| panic!("{id} after a crash: {e}"));
-            if let Some(model) = model {
-                compare(&handle, model).unwrap_or_else(|e| panic!("the writer of {id} after a crash: {e}"));
-            }
-            let model = with_probe(model.clone().unwrap_or_default());
-            let done = handle.append(PROBE.new_message());
-            let done = done.unwrap_or_else(|e| panic!("{id} takes no message after a crash: {e}"));
-            assert_eq!(done.seq() + 1, model.all.len() as u64);
-            compare(&handle, &model).unwrap_or_else(|e| panic!("{id} after a crash and an append: {e}"));
         }
     }
 
