@@ -29,11 +29,11 @@ pub(crate) fn split(body: &[u8]) -> Result<(u8, &[u8]), String> {
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     match bytes.len() {
         0..=0x40 => within::<T, { 1 << 10 }>(bytes),
-        0..=0x400 => within::<T, { 16 << 10 }>(bytes),
-        0..=0x4000 => within::<T, { 256 << 10 }>(bytes),
-        0..=0x4_0000 => within::<T, { 4 << 20 }>(bytes),
-        0..=0x40_0000 => within::<T, { 64 << 20 }>(bytes),
-        0..=limits::MAX_SNAPSHOT => within::<T, { limits::MAX_SNAPSHOT * 16 }>(bytes),
+        0x41..=0x400 => within::<T, { 16 << 10 }>(bytes),
+        0x401..=0x4000 => within::<T, { 256 << 10 }>(bytes),
+        0x4001..=0x4_0000 => within::<T, { 4 << 20 }>(bytes),
+        0x4_0001..=0x40_0000 => within::<T, { 64 << 20 }>(bytes),
+        0x40_0001..=limits::MAX_SNAPSHOT => within::<T, { limits::MAX_SNAPSHOT * 16 }>(bytes),
         len => Err(format!("a body of {len} bytes; the limit is {}", limits::MAX_SNAPSHOT)),
     }
 }
