@@ -250,10 +250,8 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
         {
             // The mark behind the close was never synced; the summary was written after the close was.
             tail.ending = Ending::Clean;
-        } else if w.segment == number
-            // Or a later writer, all of whose records are gone.
-            && (w.incarnation == tail.state.incarnation
-                || w.incarnation.number > tail.state.incarnation.number)
+        } else if (w.segment, w.salt) == (tail.segment.header.number, tail.segment.header.salt)
+            && w.incarnation.number >= tail.state.incarnation.number
             && let Some(position) = w.position
             && position > tail.state.position
         {
