@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::message::Buffer;
-use crate::format::{FRAME_HEADER_LEN, Frame, FrameFault, Peek, Seed, peek};
+use crate::format::{FRAME_HEADER_LEN, Frame, FrameFault, Peek, Seed, Table, peek};
 use crate::fs::{File, read_up_to_at};
 
 const FIRST: usize = 64 << 10;
@@ -13,10 +13,21 @@ const LARGEST: usize = 1 << 20;
 /// What stands at an offset, as far as the trusted end of the segment.
 pub(crate) enum At<'a> {
     /// A frame whose header and table are intact; bodies are not verified yet.
-    Frame(Frame<'a>, &'a Arc<Buffer>, usize),
+    Frame(Frame<'a>),
     /// The end: zeros or nothing.
     End,
     /// Bytes that are no frame.
+    Fault(FrameFault),
+}
+
+/// What stands at an offset, as far as the header tells.
+pub(crate) enum Found {
+    /// A frame of this length; its first `head_len` bytes, header and table, are in the window.
+    Frame {
+        len: usize,
+        head_len: usize,
+    },
+    End,
     Fault(FrameFault),
 }
 
@@ -48,12 +59,12 @@ impl Window {
         Ok(())
     }
 
-    fn covers(&self, from: u64, to: u64) -> bool {
+    pub(crate) fn covers(&self, from: u64, to: u64) -> bool {
         from >= self.base && to <= self.base + self.buffer.len() as u64
     }
 
     /// Makes `[offset, offset + need)` available, as far as the file goes up to `limit`.
-    fn ensure(&mut self, file: &dyn File, offset: u64, need: usize, limit: u64) -> io::Result<()> {
+    pub(crate) fn ensure(&mut self, file: &dyn File, offset: u64, need: usize, limit: u64) -> io::Result<()> {
         let want = (offset + need as u64).min(limit);
         if self.covers(offset, want) {
             return Ok(());
@@ -85,31 +96,52 @@ impl Window {
 
     /// What stands at `offset`; nothing at or behind `limit` is looked at.
     pub(crate) fn at(&mut self, file: &dyn File, seed: Seed, offset: u64, limit: u64) -> io::Result<At<'_>> {
+        let need = match self.find(file, seed, offset, limit)? {
+            Found::Frame { len, .. } => len,
+            Found::End => return Ok(At::End),
+            Found::Fault(fault) => return Ok(At::Fault(fault)),
+        };
+        self.ensure(file, offset, need, limit)?;
+        let bytes = self.bytes(offset);
+        Ok(match Frame::parse(seed, offset, bytes.get(..need).unwrap_or(bytes)) {
+            Ok(frame) => At::Frame(frame),
+            Err(fault) => At::Fault(fault),
+        })
+    }
+
+    /// Brings header and table of the frame at `offset` into the window, however long its bodies are; nothing at
+    /// or behind `limit` is looked at.
+    pub(crate) fn find(&mut self, file: &dyn File, seed: Seed, offset: u64, limit: u64) -> io::Result<Found> {
         if offset >= limit {
-            return Ok(At::End);
+            return Ok(Found::End);
         }
         self.ensure(file, offset, FRAME_HEADER_LEN, limit)?;
         let bytes = self.bytes(offset);
         let left = usize::try_from(limit - offset).unwrap_or(usize::MAX);
         let bytes = bytes.get(..left).unwrap_or(bytes);
-        let need = match peek(seed, offset, bytes) {
-            Peek::Zeros => return Ok(At::End),
-            Peek::Fault(fault) => {
-                // Fewer bytes than a header and all of them zero: the allocated space ends here.
-                return Ok(if crate::format::is_zero(bytes) { At::End } else { At::Fault(fault) });
+        Ok(match peek(seed, offset, bytes) {
+            Peek::Zeros => Found::End,
+            // Fewer bytes than a header and all of them zero: the allocated space ends here.
+            Peek::Fault(_) if bytes.len() < FRAME_HEADER_LEN && crate::format::is_zero(bytes) => Found::End,
+            Peek::Fault(fault) => Found::Fault(fault),
+            Peek::Frame { len, .. } if len > left => {
+                Found::Fault(FrameFault::Short { need: len, have: left })
             }
-            Peek::Frame { len, .. } => len,
-        };
-        if need > left {
-            return Ok(At::Fault(FrameFault::Short { need, have: left }));
-        }
-        self.ensure(file, offset, need, limit)?;
-        let start = (offset - self.base) as usize;
-        let bytes = self.buffer.get(start..).unwrap_or_default();
-        let bytes = bytes.get(..left).unwrap_or(bytes);
-        Ok(match Frame::parse(seed, offset, bytes) {
-            Ok(frame) => At::Frame(frame, &self.buffer, start),
-            Err(fault) => At::Fault(fault),
+            Peek::Frame { len, head_len, .. } => {
+                self.ensure(file, offset, head_len, limit)?;
+                Found::Frame { len, head_len }
+            }
         })
+    }
+
+    /// Header and table that [`find`](Self::find) brought in.
+    pub(crate) fn table(&self, seed: Seed, offset: u64, head_len: usize) -> Result<Table<'_>, FrameFault> {
+        let bytes = self.bytes(offset);
+        Table::parse(seed, offset, bytes.get(..head_len).unwrap_or(bytes))
+    }
+
+    /// What is in the window, and the file offset of its first byte.
+    pub(crate) fn buffer(&self) -> (&Arc<Buffer>, u64) {
+        (&self.buffer, self.base)
     }
 }
