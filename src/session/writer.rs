@@ -395,6 +395,14 @@ impl Writer {
         if owes { self.next_segment(env, shared, true) } else { Ok(()) }
     }
 
+    /// True if there are segments that nothing reaches any more.
+    pub(crate) fn has_garbage(&self, shared: &Mutex<Option<Shared>>) -> bool {
+        let low = self.log.as_ref().map(|l| l.low);
+        let guard = shared.lock();
+        low.zip(guard.as_ref())
+            .is_some_and(|(low, s)| !s.state.frozen && !s.state.unreachable(low).is_empty())
+    }
+
     /// Removes segments that nothing reaches any more: first the record that says so, then the files.
     pub(crate) fn release(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(low) = self.log.as_ref().map(|l| l.low) else { return Ok(()) };
