@@ -217,6 +217,13 @@ pub(crate) fn peek(seed: Seed, offset: u64, bytes: &[u8]) -> Peek {
     }
 }
 
+/// The lengths of a frame, and of its header and table, as the header with which `bytes` begin claims them: within
+/// the limits, and not checked. Only for who has bytes enough, and judges them by [`Table::parse`].
+pub(crate) fn claimed_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
+    let raw = RawHeader::decode(bytes.first_chunk()?);
+    raw.lengths().ok().map(|(table_len, len)| (len, RawHeader::LEN + table_len))
+}
+
 /// True if all bytes are zero.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     // Whole blocks are folded without a branch, so that the compiler can use the widest registers.

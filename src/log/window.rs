@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::message::Buffer;
-use crate::format::{FRAME_HEADER_LEN, Frame, FrameFault, Peek, Seed, Table, peek};
+use crate::format::{FRAME_HEADER_LEN, Frame, FrameFault, Peek, Seed, Table, claimed_lengths, peek};
 use crate::fs::{File, read_up_to_at};
 
 const FIRST: usize = 64 << 10;
@@ -37,16 +37,18 @@ pub(crate) struct Window {
     /// The file offset of the first byte of the buffer.
     base: u64,
     next_size: usize,
+    /// What lies before it in a map was brought into memory.
+    populated: u64,
 }
 
 impl Window {
     pub(crate) fn new() -> Window {
-        Window { buffer: Arc::new(Buffer::Heap(Vec::new())), base: 0, next_size: FIRST }
+        Window { buffer: Arc::new(Buffer::Heap(Vec::new())), base: 0, next_size: FIRST, populated: 0 }
     }
 
     /// A window over all that is ever needed of the file.
     pub(crate) fn mapped(buffer: Arc<Buffer>) -> Window {
-        Window { buffer, base: 0, next_size: FIRST }
+        Window { buffer, base: 0, next_size: FIRST, populated: 0 }
     }
 
     /// Reads `[from, to)` into the window in one go.
@@ -66,11 +68,17 @@ impl Window {
     /// Makes `[offset, offset + need)` available, as far as the file goes up to `limit`.
     pub(crate) fn ensure(&mut self, file: &dyn File, offset: u64, need: usize, limit: u64) -> io::Result<()> {
         let want = (offset + need as u64).min(limit);
-        if self.covers(offset, want) {
+        if let Buffer::Map(map) = &*self.buffer {
+            if want > self.populated {
+                let ahead = self.next_size.max(need);
+                map.populate(offset as usize, ahead);
+                self.populated = offset + ahead as u64;
+                self.next_size = (self.next_size * 2).min(LARGEST);
+            }
+            // It covers the whole trusted extent: what lies behind it does not exist.
             return Ok(());
         }
-        if matches!(*self.buffer, Buffer::Map(_)) && offset >= self.base && self.covers(offset, offset) {
-            // A map covers the whole trusted extent: what lies behind it does not exist.
+        if self.covers(offset, want) {
             return Ok(());
         }
         let to = (offset + self.next_size.max(need) as u64).min(limit);
@@ -105,7 +113,7 @@ impl Window {
         let bytes = self.bytes(offset);
         Ok(match Frame::parse(seed, offset, bytes.get(..need).unwrap_or(bytes)) {
             Ok(frame) => At::Frame(frame),
-            Err(fault) => At::Fault(fault),
+            Err(fault) => At::Fault(no_frame(seed, offset, bytes, fault)),
         })
     }
 
@@ -119,6 +127,12 @@ impl Window {
         let bytes = self.bytes(offset);
         let left = usize::try_from(limit - offset).unwrap_or(usize::MAX);
         let bytes = bytes.get(..left).unwrap_or(bytes);
+        if let Some((len, head_len)) = claimed_lengths(bytes)
+            && len <= bytes.len()
+        {
+            // All of it is here: the checksum over header and table, which is next, says everything.
+            return Ok(Found::Frame { len, head_len });
+        }
         Ok(match peek(seed, offset, bytes) {
             Peek::Zeros => Found::End,
             // Fewer bytes than a header and all of them zero: the allocated space ends here.
@@ -138,10 +152,19 @@ impl Window {
     pub(crate) fn table(&self, seed: Seed, offset: u64, head_len: usize) -> Result<Table<'_>, FrameFault> {
         let bytes = self.bytes(offset);
         Table::parse(seed, offset, bytes.get(..head_len).unwrap_or(bytes))
+            .map_err(|fault| no_frame(seed, offset, bytes, fault))
     }
 
     /// What is in the window, and the file offset of its first byte.
     pub(crate) fn buffer(&self) -> (&Arc<Buffer>, u64) {
         (&self.buffer, self.base)
+    }
+}
+
+/// What a fault means where lengths were taken on trust: perhaps no frame begins here at all.
+fn no_frame(seed: Seed, offset: u64, bytes: &[u8], fault: FrameFault) -> FrameFault {
+    match peek(seed, offset, bytes) {
+        Peek::Fault(first) => first,
+        Peek::Frame { .. } | Peek::Zeros => fault,
     }
 }
