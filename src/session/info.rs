@@ -29,7 +29,7 @@ pub struct SessionInfo {
     pub id: SessionId,
     /// This life of it.
     pub birth: BirthId,
-    /// How many messages are live: always `live.end - live.start`.
+    /// How many messages are live: `live.end - live.start`, less those that a repair gave up for lost.
     pub message_count: u64,
     /// The sequences that are live.
     pub live: Range<u64>,

@@ -123,8 +123,9 @@ impl Reader {
     /// # Errors
     /// As [`Reader::load`].
     pub fn tail(&self, n: u64) -> Result<Messages> {
-        let (view, base, next) = self.fresh_view(|s| s.live.clone())?;
-        Ok(Messages::new(view.messages(next.saturating_sub(n).max(base), next, false)))
+        let (view, _, next) = self.fresh_view(|s| s.live.clone())?;
+        let from = Extent::last(&view.extents, n).unwrap_or(next);
+        Ok(Messages::new(view.messages(from, next, false)))
     }
 
     /// As many of the last live messages as have at most `bytes` bytes of payload together.
