@@ -37,7 +37,7 @@ fn a_durable_append_is_one_write_and_one_sync() {
     // The same on the real disk.
     let (place, spy) = (Place::new(), Spy::disk());
     let (_store, session) = steady(&spy, Options::new().create(true), &place.path());
-    let (_, c) = spy.during(|| (0..20).for_each(|_| drop(session.append("hello").unwrap())));
+    let (_, c) = spy.during(|| fill(&session, 20));
     assert_eq!(c.all_syncs(), 20, "{c:?}");
 }
 

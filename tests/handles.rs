@@ -1,6 +1,7 @@
 //! Many threads of one process: handles that come and go, sessions that are parked under way, a store that is
 //! closed while it is written to.
 
+mod common;
 mod support;
 
 use std::sync::Barrier;
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use sessionlog::{Durability, ErrorKind, Keep, Options, Outcome, Session, Store, Ticket};
 
+use common::{Action, Op, SIM, Spy, sim_options, sim_store, texts};
+use sessionlog::fs::SimFs;
 use support::{Place, Rng, Watchdog, payload, read_payload, seed};
 
 const LONGEST: u64 = 300;
@@ -268,7 +271,7 @@ fn iterators_show_what_they_began_with_while_archives_come_and_go_and_the_log_is
         while start.elapsed() < Duration::from_secs(4) && !stop.load(Ordering::Relaxed) {
             for _ in 0..40 {
                 op += 1;
-                s.append(&payload(0, op, 0, LONGEST)).unwrap();
+                s.append(payload(0, op, 0, LONGEST)).unwrap();
             }
             s.archive(Keep::Messages(rng.below(200))).unwrap();
             match rng.below(3) {
@@ -294,4 +297,96 @@ impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+#[test]
+fn a_store_that_goes_with_its_last_handle_in_one_thread_can_be_opened_in_another_at_once() {
+    let _dog = Watchdog::new("opening and dropping a store", LIMIT);
+    let place = Place::new();
+    let appended = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let (place, appended) = (&place, &appended);
+            scope.spawn(move || {
+                let start = Instant::now();
+                let mut op = thread << 32;
+                while start.elapsed() < Duration::from_secs(2) {
+                    let store = quick(place, Duration::from_millis(1), 8);
+                    let session = store.session("s0").unwrap();
+                    drop(store);
+                    op += 1;
+                    session.append(payload(0, op, 0, LONGEST)).unwrap();
+                    appended.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let store = quick(&place, Duration::ZERO, 8);
+    assert_eq!(ops(&store, 0).len() as u64, appended.load(Ordering::Relaxed));
+    store.close().unwrap();
+}
+
+#[test]
+fn a_session_that_is_removed_and_begun_anew_by_many_threads_is_never_half_there() {
+    let _dog = Watchdog::new("removing under its users", LIMIT);
+    let place = Place::new();
+    let store = quick(&place, Duration::from_millis(1), 2);
+    let seed = seed();
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let store = &store;
+            scope.spawn(move || {
+                let mut rng = Rng(seed ^ thread);
+                let start = Instant::now();
+                let mut op = thread << 32;
+                while start.elapsed() < Duration::from_secs(2) {
+                    if rng.below(5) == 0 {
+                        store.remove_session("s0").unwrap();
+                        continue;
+                    }
+                    let session =
+                        store.session("s0").unwrap_or_else(|e| panic!("{e}; SESSIONLOG_SEED={seed}"));
+                    op += 1;
+                    match session.append(payload(0, op, 0, LONGEST)) {
+                        Ok(a) => match session.get(a.seq()) {
+                            // Unless it was removed meanwhile.
+                            Ok(None) => {}
+                            Ok(Some(m)) => {
+                                read_payload(0, &m, LONGEST);
+                            }
+                            Err(e) => {
+                                assert_eq!(e.kind(), ErrorKind::NotFound, "{e}; SESSIONLOG_SEED={seed}")
+                            }
+                        },
+                        Err(e) => assert_eq!(
+                            (e.kind(), e.outcome()),
+                            (ErrorKind::NotFound, Outcome::NotApplied),
+                            "{e}; SESSIONLOG_SEED={seed}"
+                        ),
+                    }
+                }
+            });
+        }
+    });
+    store.remove_session("s0").unwrap();
+    assert!(store.sessions().unwrap().sessions.is_empty());
+    assert_eq!(store.session("s0").unwrap().append("new").unwrap().seq(), 0);
+    store.close().unwrap();
+}
+
+#[test]
+fn an_append_that_was_taken_back_is_not_brought_in_by_the_next_sync() {
+    let fs = SimFs::new(5);
+    let spy = Spy::new(fs.clone());
+    let store = sim_options(spy.clone()).durability(Durability::Buffered).open(SIM).unwrap();
+    let session = store.session("s").unwrap();
+    session.append("m0").unwrap();
+    spy.once(0, Action::ENOSPC, |c| c.is(Op::Write, ".log"));
+    assert_eq!(session.append("lost").unwrap_err().kind(), ErrorKind::NoSpace);
+    session.sync().unwrap();
+    assert_eq!(session.message_count().unwrap(), 1);
+    assert_eq!(session.append("m1").unwrap().seq(), 1);
+    assert_eq!(texts(session.load().unwrap()), ["m0", "m1"]);
+    store.close().unwrap();
+    assert_eq!(texts(sim_store(&fs).open_session("s").unwrap().load().unwrap()), ["m0", "m1"]);
 }

@@ -276,15 +276,13 @@ impl Run {
         );
         let n = rng.below(30);
         let same = |got: sessionlog::Messages, range: Range<usize>| {
-            let mut seq = range.start as u64;
             let mut count = 0;
-            for (message, want) in got.zip(&m.all[range.clone()]) {
+            for (seq, (message, want)) in (range.start as u64..).zip(got.zip(&m.all[range.clone()])) {
                 let message = message.unwrap();
                 assert_eq!(message.seq(), seq);
                 assert_eq!(String::from_utf8_lossy(message.payload()), want.0);
                 assert_eq!(message.tokens().unwrap_or(0), want.1);
                 assert_eq!(message.is_turn_start(), want.2);
-                seq += 1;
                 count += 1;
             }
             assert_eq!(count, range.len());

@@ -67,8 +67,6 @@ pub(crate) struct Tail {
     pub(crate) damage: Vec<Damage>,
     /// The successor that the witness behind the end names: number and salt.
     pub(crate) next: Option<(u64, u64)>,
-    /// Records of an unknown kind that may be ignored were met: the log must not be rewritten.
-    pub(crate) ignored: bool,
 }
 
 impl Tail {
@@ -135,7 +133,6 @@ impl Tail {
             torn: false,
             damage: Vec::new(),
             next: None,
-            ignored: false,
             segment,
         };
         tail.advance()?;
@@ -318,7 +315,7 @@ impl Tail {
             }
             RecordKind::Unknown(kind) if record.flags & CRITICAL == 0 => {
                 let _ = kind;
-                self.ignored = true;
+                self.state.frozen = true;
                 self.state.apply_ignored();
                 Ok(None)
             }

@@ -210,7 +210,11 @@ impl View {
     ///
     /// # Errors
     /// Any damage: what cannot be read whole is not carried.
-    pub(crate) fn frames(&self, from: u64, mut take: impl FnMut(&Frame<'_>, Range<u64>)) -> Result<()> {
+    pub(crate) fn frames(
+        &self,
+        from: u64,
+        mut take: impl FnMut(&Frame<'_>, Range<u64>) -> Result<()>,
+    ) -> Result<()> {
         let end = self.active_end.0;
         let mut position = from;
         while position < end {
@@ -232,7 +236,7 @@ impl View {
                         if frame.header().kind != FrameKind::Snapshot {
                             let damaged = |f: FrameFault| Error::corrupt(&path, offset, f.to_string());
                             frame.verify().map_err(damaged)?;
-                            take(&frame, position..stop);
+                            take(&frame, position..stop)?;
                             position = position.max(frame.end_position()).min(stop);
                         }
                         run.offset += len;

@@ -27,7 +27,7 @@ impl Core {
         if !self.is_open(&phase) {
             return Ok(());
         }
-        with_writer(self, &mut phase, |w| w.settle(&self.shared, true))?;
+        with_writer(self, &mut phase, |w| w.settle(&self.env, &self.shared, true))?;
         drop(phase);
         schedule(self);
         Ok(())

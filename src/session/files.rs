@@ -8,7 +8,7 @@ use crate::fs::{Access, Dir, File};
 use crate::ids::SessionId;
 use crate::log::scan::{Ending, Tail};
 use crate::log::segment::{Owner, Segment};
-use crate::log::{LOCK_FILE, parse_segment_name};
+use crate::log::{LOCK_FILE, parse_segment_name, segment_name};
 use crate::recovery::{Plan, plan};
 use crate::store::Env;
 
@@ -180,17 +180,20 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
         Some(id) => e.session(id),
         None => e,
     };
-    let entries = dir.list().map_err(|e| Error::io("list a session", dir.path(), e)).map_err(named)?;
-    let names: Vec<String> = entries.into_iter().map(|e| e.name).collect();
+    let list = || -> Result<Vec<String>> {
+        let entries = dir.list().map_err(|e| named(Error::io("list a session", dir.path(), e)))?;
+        Ok(entries.into_iter().map(|e| e.name).collect())
+    };
+    let mut names = list()?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|n| parse_segment_name(n)).collect();
     numbers.sort_unstable_by(|a, b| b.cmp(a));
-    let number = *numbers
+    let mut number = *numbers
         .first()
         .ok_or_else(|| named(Error::corrupt(dir.path(), 0, "the session's directory holds no segment")))?;
     let owner = Owner { store: env.layout.id, birth: None };
     let read = |n: u64| Segment::open(dir, n, owner).and_then(|s| Tail::open(Arc::new(s)));
     let mut unreadable = None;
-    let tail = match read(number) {
+    let mut tail = match read(number) {
         // The newest segment is damaged at its head: what the ones before it say can still be read.
         Err(e) if e.kind() == ErrorKind::Corrupt => {
             let older = numbers.iter().skip(1).find_map(|n| read(*n).ok());
@@ -200,7 +203,16 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
         }
         other => other.map_err(named)?,
     };
-    let mut tail = tail;
+    // A writer at work may have begun the next segment since the names were read: on to it.
+    while unreadable.is_none()
+        && let Some((next, _)) = tail.next
+        && next > number
+        && dir.stat(&segment_name(next)).is_ok()
+    {
+        tail = read(next).map_err(named)?;
+        number = next;
+        names = list()?;
+    }
     if let Some(id) = id
         && tail.state.id != *id
     {

@@ -416,6 +416,9 @@ impl Session {
     /// As [`Session::load`].
     pub fn report(&self) -> Result<Report> {
         self.core.env.check()?;
+        if let Some(report) = self.core.with_shared(|s| s.report.clone()) {
+            return Ok(report);
+        }
         self.core.open_now()?;
         Ok(self.core.with_shared(|s| s.report.clone()).unwrap_or_default())
     }

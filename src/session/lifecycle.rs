@@ -87,9 +87,10 @@ impl Core {
         writer: Writer,
         shared: super::core::Shared,
     ) -> Result<()> {
+        // Whoever is open needs the thread; if there is none, nothing was changed yet.
+        self.env.io.start()?;
         *self.shared.lock() = Some(shared);
         *phase = Phase::Open(Box::new(writer));
-        self.env.io.start()?;
         self.env.opened(self);
         if self.env.is_closed() {
             // The store was closed between the check and now, and will not look at this session again.
@@ -140,7 +141,11 @@ impl Core {
                     }
                 }
             }
-            Err(fault) => result = Err(fault.error.session(&self.id)),
+            Err(fault) => {
+                // How far our own close came is not known: what is found next is no sign of another writer.
+                seen = None;
+                result = Err(fault.error.session(&self.id));
+            }
         }
         let lock = writer.lock.take();
         self.shared.lock().take();
@@ -164,8 +169,10 @@ impl Core {
 
     /// The last handle is gone: the session is closed when it was not used for a while.
     pub(crate) fn linger(self: &Arc<Core>) {
-        if !self.timers.linger.swap(true, Ordering::AcqRel) {
-            let due = Instant::now() + self.env.settings.linger;
+        // A time beyond all times means never.
+        if let Some(due) = Instant::now().checked_add(self.env.settings.linger)
+            && !self.timers.linger.swap(true, Ordering::AcqRel)
+        {
             self.env.io.at(due, Job::Linger(self.clone(), self.used.load(Ordering::Relaxed)));
         }
     }

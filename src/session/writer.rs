@@ -61,6 +61,8 @@ pub(crate) struct Writer {
     pub(crate) essential: u64,
     /// The commit under way.
     pub(crate) staged: Staged,
+    /// The staged commit is in the log, and not in the state yet.
+    written: bool,
 }
 
 /// How often a directory is made anew because a sweep took it away.
@@ -95,6 +97,7 @@ impl Writer {
             announced: false,
             essential,
             staged: Staged::default(),
+            written: false,
         };
         (writer, shared)
     }
@@ -161,6 +164,7 @@ impl Writer {
             announced: false,
             essential,
             staged: Staged::default(),
+            written: false,
         };
         Ok((writer, shared))
     }
@@ -210,8 +214,10 @@ impl Writer {
                 .hint(why.map_or_else(|| "its state is not certain".to_owned(), ToString::to_string))
                 .into());
         }
-        self.incarnation =
-            Incarnation { number: tail.state.incarnation.number + 1, nonce: env.random_u64()? };
+        // Above the last one that got a record into the log, and above one that got no further than the catalog.
+        let seen = env.catalog.witness(id, &tail.state.birth)?.map_or(0, |w| w.incarnation.number);
+        let number = tail.state.incarnation.number.max(seen) + 1;
+        self.incarnation = Incarnation { number, nonce: env.random_u64()? };
         if self.plan.end == EndVerdict::Append {
             return Ok(SegmentWriter::resume(&*self.dir, tail)?);
         }
@@ -235,7 +241,7 @@ impl Writer {
     /// Starts the next segment in good order: because this one is full, or to truncate.
     pub(crate) fn next_segment(
         &mut self,
-        env: &Env,
+        env: &Arc<Env>,
         shared: &Mutex<Option<Shared>>,
         truncate: bool,
     ) -> Result<(), Fault> {
@@ -256,11 +262,16 @@ impl Writer {
 
     /// Writes and syncs the close record, and the mark that says that it was synced. True if there was anything
     /// to close.
-    pub(crate) fn close_log(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<bool, Fault> {
+    pub(crate) fn close_log(
+        &mut self,
+        env: &Arc<Env>,
+        shared: &Mutex<Option<Shared>>,
+    ) -> Result<bool, Fault> {
         if self.log.is_none() || !self.marked {
             return Ok(false);
         }
-        let owes = shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base && !s.frozen);
+        let owes =
+            shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base && !s.state.frozen);
         if owes
             && let Err(fault) = self.next_segment(env, shared, true)
             && fault.poison
@@ -276,8 +287,14 @@ impl Writer {
         Ok(true)
     }
 
+    /// This writer's term, once it has begun.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
     /// Begins a commit: on top of the state as it is, with the announcement if it is still due.
     pub(crate) fn stage(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+        self.written = false;
         match shared.lock().as_ref() {
             Some(s) => self.staged.begin(&s.state, s.state.clock(env.now())),
             None => return Err(closed().into()),
@@ -291,7 +308,7 @@ impl Writer {
     /// True if the staged commit does not fit into the segment any more (a segment takes one commit at least).
     pub(crate) fn is_full(&self, segment_size: u64) -> bool {
         let need = self.staged.frame_len() + RESERVE;
-        self.log.as_ref().is_some_and(|l| l.used && l.end + need > segment_size)
+        self.log.as_ref().is_some_and(|l| l.used && l.end - l.start + need > segment_size)
     }
 
     /// Writes the staged commit: not durable, and not in the state, before [`Writer::settle`].
@@ -302,28 +319,47 @@ impl Writer {
         log.write(self.staged.records(arena), self.staged.bytes(), after, keep_reserve)?;
         self.essential = log.position;
         self.announced = true;
+        self.written = true;
         Ok(())
     }
 
     /// Syncs, if that is wanted and anything needs it, and then folds what was written into the state that
     /// readers see.
-    pub(crate) fn settle(&mut self, shared: &Mutex<Option<Shared>>, sync: bool) -> Result<(), Fault> {
+    pub(crate) fn settle(
+        &mut self,
+        env: &Arc<Env>,
+        shared: &Mutex<Option<Shared>>,
+        sync: bool,
+    ) -> Result<(), Fault> {
+        if sync && self.is_unconfirmed() {
+            // What a dead predecessor wrote and never synced must be durable before anybody is told that it is
+            // there: beginning carries it.
+            self.begin(env, shared)?;
+        }
         let Some(log) = &mut self.log else { return Ok(()) };
         if sync && log.durable < self.essential {
             log.sync().map_err(|error| Fault { error, poison: true })?;
         }
         let mut guard = shared.lock();
         let Some(s) = guard.as_mut() else { return Err(closed().into()) };
-        let id = &s.state.id.clone();
-        self.staged.apply(&mut s.state).map_err(|c| broken(id, c.0))?;
-        s.moved(log);
+        if std::mem::take(&mut self.written) {
+            let id = &s.state.id.clone();
+            self.staged.apply(&mut s.state).map_err(|c| broken(id, c.0))?;
+        }
+        s.moved(log, self.essential);
         Ok(())
+    }
+
+    /// Nothing was written here yet, and above the last mark stands something that may be in the page cache
+    /// alone.
+    fn is_unconfirmed(&self) -> bool {
+        self.plan.end != EndVerdict::Append && self.tail.as_ref().is_some_and(|t| t.mark < t.state.position)
     }
 
     /// Writes journal records as one commit. They may use the reserve: an intent must not fail for want of room.
     pub(crate) fn write_ops(
         &mut self,
-        env: &Env,
+        env: &Arc<Env>,
         shared: &Mutex<Option<Shared>>,
         ops: Vec<Op>,
         sync: bool,
@@ -333,11 +369,11 @@ impl Writer {
             self.staged.op(op)?;
         }
         self.write_staged(&[], false)?;
-        self.settle(shared, sync)
+        self.settle(env, shared, sync)
     }
 
     /// Writes a mark: everything before it is durable. Not synced itself, and nobody waits for it.
-    pub(crate) fn write_mark(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+    pub(crate) fn write_mark(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(log) = &mut self.log else { return Ok(()) };
         match shared.lock().as_ref() {
             Some(s) => self.staged.begin(&s.state, s.state.clock(env.now())),
@@ -346,7 +382,8 @@ impl Writer {
         self.staged.mark();
         let Some(after) = self.staged.after() else { return Ok(()) };
         log.write(self.staged.records(&[]), 0, after, false)?;
-        self.settle(shared, false)
+        self.written = true;
+        self.settle(env, shared, false)
     }
 
     /// A new segment, so that the live log holds no archived message any more.
@@ -360,7 +397,7 @@ impl Writer {
     pub(crate) fn release(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(low) = self.log.as_ref().map(|l| l.low) else { return Ok(()) };
         let segments = match shared.lock().as_ref() {
-            Some(s) if !s.frozen => s.state.unreachable(low),
+            Some(s) if !s.state.frozen => s.state.unreachable(low),
             _ => return Ok(()),
         };
         if segments.is_empty() {
@@ -402,15 +439,15 @@ fn start_segment(
     truncate: bool,
     incarnation: Incarnation,
 ) -> Result<SegmentWriter, Fault> {
-    let (view, mut state, frozen) = {
+    let (view, mut state) = {
         let guard = shared.lock();
         let Some(s) = guard.as_ref() else { return Err(closed().into()) };
-        (s.view(s.state.live.clone()), s.state.clone(), s.frozen)
+        (s.view(s.state.live.clone()), s.state.clone())
     };
     let owes = state.truncated < state.base;
     let first_live = state.live.first().map_or(state.position, |e| e.from);
     let carry_live = (owes || truncate)
-        && !frozen
+        && !state.frozen
         && state.live_sums.bytes <= MAX_CARRY.min(env.settings.segment_size / 4);
     let from = if carry_live { required_from.min(first_live) } else { required_from };
     if prev.release {
@@ -420,7 +457,7 @@ fn start_segment(
     } else {
         state.segments.push(prev.info);
     }
-    if owes && !frozen {
+    if owes && !state.frozen {
         state.truncated = state.base;
         state.dead_bytes = 0;
     }
@@ -439,14 +476,26 @@ fn start_segment(
         created: env.now(),
     };
     let mut birth = Birth::new(header, &state)?;
-    let carried = view.frames(from, |frame, positions| birth.carry(frame, positions));
+    let room = birth.len() + MAX_CARRY as usize;
+    let carried = view.frames(from, |frame, positions| {
+        birth.carry(frame, positions);
+        // Between the live messages may lie more than they are themselves.
+        if from < required_from && birth.len() > room {
+            return Err(Error::new(ErrorKind::TooLarge, "carry the live tail"));
+        }
+        Ok(())
+    });
     if let Err(e) = carried {
         if from == required_from {
             return Err(e.into());
         }
-        // The live tail cannot be read whole: it stays where it is, and nothing is rewritten around damage.
+        // The live tail is too much, or cannot be read whole: it stays where it is, and nothing is rewritten
+        // around damage.
         birth = Birth::new(birth.into_header(), &state)?;
-        view.frames(required_from, |frame, positions| birth.carry(frame, positions))?;
+        view.frames(required_from, |frame, positions| {
+            birth.carry(frame, positions);
+            Ok(())
+        })?;
     }
     let log = birth.publish(dir, true).map_err(|(error, poison)| Fault { error, poison })?;
     let mut guard = shared.lock();
@@ -456,9 +505,7 @@ fn start_segment(
             sealed.push(Source::sealed(prev.info));
         }
         let report = std::mem::take(&mut s.report);
-        let frozen = s.frozen;
         *s = Shared::of_writer(env, s.dir.clone(), &log, state, Arc::new(sealed), report);
-        s.frozen = frozen;
     }
     Ok(log)
 }

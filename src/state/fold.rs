@@ -88,6 +88,8 @@ pub(crate) struct State {
     /// Losses that a repair has accepted, in the order of their sequences.
     pub(crate) holes: Vec<Hole>,
     pub(crate) keys: Keys,
+    /// The log holds records of a kind that may be ignored: nothing of it is rewritten or removed.
+    pub(crate) frozen: bool,
     /// A key record whose messages are still to come (always in the same commit).
     #[serde(skip)]
     pub(crate) pending_key: Option<(u128, u128, u32)>,
@@ -139,6 +141,7 @@ impl State {
             released: Vec::new(),
             holes: Vec::new(),
             keys: Keys::default(),
+            frozen: false,
             pending_key: None,
         }
     }

@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use super::io_thread::{Event, IoThread, Job};
 use super::layout::Layout;
 use super::options::Settings;
-use super::shards::Shards;
+use super::registry::{Gone, PATIENCE};
+use super::shards::{Anchor, Shards, sync_anew};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::Open;
 use crate::fs::Fs;
@@ -32,6 +33,9 @@ pub(crate) struct Env {
     clock: AtomicU64,
     open_count: AtomicUsize,
     maintained: AtomicBool,
+    anchor: Anchor,
+    /// Set when it is closed and every lock is free.
+    pub(crate) gone: Arc<Gone>,
     sessions: Mutex<HashMap<SessionId, Arc<Core>>>,
 }
 
@@ -53,6 +57,8 @@ impl Env {
             clock: AtomicU64::new(0),
             open_count: AtomicUsize::new(0),
             maintained: AtomicBool::new(false),
+            anchor: Anchor::default(),
+            gone: Arc::default(),
             sessions: Mutex::new(HashMap::new()),
             fs,
             layout,
@@ -117,8 +123,8 @@ impl Env {
     pub(crate) fn sync_parents(&self, id: &SessionId) -> Result<()> {
         let sessions = &self.layout.sessions;
         let io = |e| Error::io("sync a directory", sessions.path().join(id.shard()), e).session(id);
-        sessions.open_dir(&id.shard()).and_then(|shard| shard.sync()).map_err(io)?;
-        sessions.sync().map_err(io)
+        sessions.open_dir(&id.shard()).and_then(|shard| sync_anew(&*shard)).map_err(io)?;
+        sync_anew(&**sessions).map_err(io)
     }
 
     /// The session's place in this process, made if it is not there, and counted as used: whoever claims it
@@ -145,6 +151,10 @@ impl Env {
 
     /// Marks a session as open in the catalog: durable when it returns.
     pub(crate) fn mark_open(self: &Arc<Env>, open: Open) -> Result<()> {
+        let root = &self.layout.root;
+        self.anchor
+            .hold(&*self.fs, &**root)
+            .map_err(|e| Error::io("sync a store's directory", root.path(), e))?;
         self.catalog.mark_open(open)?;
         // Whoever writes to the catalog anyhow looks once after what dead processes left in it.
         if !self.maintained.swap(true, Ordering::AcqRel) {
@@ -194,10 +204,12 @@ impl Env {
         {
             return;
         }
-        let closed =
-            core.phase.try_lock().is_some_and(|phase| matches!(*phase, Phase::Closed(_) | Phase::Removed));
-        // What was handed over and is still to be done will open it again.
-        if closed && core.queue.is_idle() {
+        let idle = match core.phase.try_lock() {
+            // What was handed over and is still to be done will open it again. Nobody leads while this is held.
+            Some(phase) => matches!(*phase, Phase::Closed(_) | Phase::Removed) && core.queue.is_idle(),
+            None => false,
+        };
+        if idle {
             sessions.remove(&core.id);
         } else {
             drop(sessions);
@@ -221,9 +233,21 @@ impl Env {
         self.sessions.lock().values().cloned().collect()
     }
 
-    /// Syncs and closes all sessions, ends the background work, releases every lock. Once.
+    /// Waits until a close that has begun is through: only then are all locks free.
+    pub(crate) fn wait_closed(&self) {
+        if !self.is_forked() {
+            self.gone.wait(PATIENCE);
+        }
+    }
+
+    /// Syncs and closes all sessions, ends the background work, releases every lock. Once; whoever comes second
+    /// waits for the first.
     pub(crate) fn close(&self) -> Result<()> {
-        if self.is_forked() || self.is_closed() {
+        if self.is_forked() {
+            return Ok(());
+        }
+        if self.is_closed() {
+            self.wait_closed();
             return Ok(());
         }
         // What was handed over before this call is still done.
@@ -231,9 +255,14 @@ impl Env {
             core.drain();
         }
         if self.closed.swap(true, Ordering::AcqRel) {
+            self.wait_closed();
             return Ok(());
         }
-        self.io.stop();
+        let _gone = SetOnDrop(&self.gone);
+        for core in self.io.stop() {
+            // Also of sessions that are not listed any more, because they were removed.
+            core.drain();
+        }
         let mut closing = Closing::default();
         let mut result = Ok(());
         let cores: Vec<Arc<Core>> = self.sessions.lock().drain().map(|(_, c)| c).collect();
@@ -250,6 +279,14 @@ impl Env {
         let synced = self.catalog.close();
         closing.finish();
         result.and(synced)
+    }
+}
+
+struct SetOnDrop<'a>(&'a Gone);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.set();
     }
 }
 

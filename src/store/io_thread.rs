@@ -149,20 +149,26 @@ impl IoThread {
         self.desk.report(event);
     }
 
-    /// Ends the thread and waits for it. Jobs that have not begun are dropped: closing does what they would.
-    pub(crate) fn stop(&self) {
-        let thread = {
+    /// Ends the thread and waits for it. Gives the sessions whose commits it was still to lead; what else it was
+    /// to do, closing does.
+    pub(crate) fn stop(&self) -> Vec<Arc<Core>> {
+        let (thread, undone) = {
             let mut todo = self.desk.todo.lock();
             todo.stop = true;
-            todo.ready.clear();
+            let lead = |job| match job {
+                Job::Lead(core) => Some(core),
+                _ => None,
+            };
+            let undone = todo.ready.drain(..).filter_map(lead).collect();
             todo.timed.clear();
             self.desk.wake.notify_one();
-            todo.thread.take()
+            (todo.thread.take(), undone)
         };
         // The last handle may be dropped by a job of this very thread.
         if let Some(thread) = thread.filter(|t| t.thread().id() != std::thread::current().id()) {
             let _ = thread.join();
         }
+        undone
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::env::Env;
+use super::shards::sync_anew;
 use crate::error::{Error, Result};
 use crate::format::catalog::CatalogEntry;
 use crate::fs::Dir;
@@ -12,18 +13,32 @@ use crate::session::{Core, Phase, load_tail, locate, lock};
 
 /// Removes the session from the disk; `false` if it was not there.
 pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
-    let core = env.claim(id)?;
-    let removed = remove_claimed(env, &core, id);
-    env.unclaim(&core);
-    removed
+    loop {
+        let core = env.claim(id)?;
+        let removed = remove_claimed(env, &core, id);
+        env.unclaim(&core);
+        if let Some(removed) = removed.transpose() {
+            return removed;
+        }
+    }
 }
 
-fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bool> {
+/// `None` if another thread removed it first: whatever is there under this id now has another place.
+fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Option<bool>> {
     // A commit under way ends first; ops behind it meet a removed session.
     let mut phase = core.phase.lock();
+    if matches!(*phase, Phase::Removed) {
+        return Ok(None);
+    }
     let mut known = core.with_shared(|s| (s.state.birth, s.state.incarnation));
     let held = match std::mem::replace(&mut *phase, Phase::Removed) {
-        Phase::Open(mut writer) | Phase::Poisoned(mut writer, _) => writer.lock.take(),
+        Phase::Open(mut writer) | Phase::Poisoned(mut writer, _) => {
+            // A writer that has begun may stand in the catalog and not in the log yet.
+            if let Some((_, last)) = &mut known {
+                *last = writer.incarnation().max(*last);
+            }
+            writer.lock.take()
+        }
         Phase::Closed(_) | Phase::Removed => None,
     };
     core.shared.lock().take();
@@ -33,9 +48,11 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bo
     }
     let mut held = held;
     let result = loop {
-        let Some(dir) = locate(env, id)? else {
+        let dir = match locate(env, id) {
+            Ok(Some(dir)) => dir,
             // An earlier attempt may have failed between the rename and the syncs behind it.
-            break settle(env, id).map(|()| false);
+            Ok(None) => break settle(env, id).map(|()| false),
+            Err(e) => break Err(e),
         };
         let guard = match held.take() {
             Some(guard) => guard,
@@ -47,8 +64,11 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bo
         };
         if known.is_none() {
             // A session that cannot be read can be removed all the same.
-            known =
-                load_tail(env, Some(id), &*dir).ok().map(|l| (l.tail.state.birth, l.tail.state.incarnation));
+            known = load_tail(env, Some(id), &*dir).ok().map(|l| {
+                let (birth, last) = (l.tail.state.birth, l.tail.state.incarnation);
+                let witness = env.catalog.witness(id, &birth).ok().flatten();
+                (birth, witness.map_or(last, |w| w.incarnation.max(last)))
+            });
         }
         let gone = throw_away(env, id, known);
         drop(guard);
@@ -63,7 +83,7 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bo
     } else {
         env.evict(core);
     }
-    result
+    result.map(Some)
 }
 
 /// The commit point and its syncs; gives the name in the trash. The caller holds the session's lock.
@@ -92,11 +112,7 @@ fn settle(env: &Env, id: &SessionId) -> Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(io(e)),
     };
-    for dir in [&env.layout.trash, &shard] {
-        let (name, _) = dir.create_temp("sync-").map_err(io)?;
-        dir.remove_file(&name).and_then(|()| dir.sync()).map_err(io)?;
-    }
-    Ok(())
+    sync_anew(&*env.layout.trash).and_then(|()| sync_anew(&*shard)).map_err(io)
 }
 
 /// Unlinks what earlier removals left in the trash. Their renames are made durable first: if one were undone by a

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::fs::{Dir, Kind};
+use crate::fs::{Dir, Fs, Kind};
 
 /// What this process knows of the names in `sessions/`.
 ///
@@ -35,15 +35,40 @@ impl Shards {
             },
             Err(e) => return Err(e),
         }
-        if known.failed {
-            let entry = sessions.create_temp_dir("sync-")?;
-            sessions.remove_dir(&entry)?;
-        }
         let here = sessions.list()?;
-        known.failed = true;
-        sessions.sync()?;
+        if std::mem::replace(&mut known.failed, true) {
+            sync_anew(sessions)?;
+        } else {
+            sessions.sync()?;
+        }
         known.failed = false;
         known.durable.extend(here.into_iter().filter(|e| e.kind == Kind::Dir).map(|e| e.name));
         sessions.open_dir(name)
+    }
+}
+
+/// Makes a directory's entries durable although an earlier sync of it may have failed, here or in a process that
+/// died: then a repeat alone proves nothing, and a new entry makes the directory dirty again.
+pub(crate) fn sync_anew(dir: &dyn Dir) -> io::Result<()> {
+    let (name, _) = dir.create_temp("sync-")?;
+    dir.remove_file(&name)?;
+    dir.sync()
+}
+
+/// Makes the store's own name and those of its parts durable, once before the first write: whoever made them may
+/// have died before its sync.
+#[derive(Debug, Default)]
+pub(crate) struct Anchor(Mutex<bool>);
+
+impl Anchor {
+    pub(crate) fn hold(&self, fs: &dyn Fs, root: &dyn Dir) -> io::Result<()> {
+        let mut held = self.0.lock();
+        if !*held {
+            // This also syncs the directory in which the store's own stands.
+            fs.create_root(root.path())?;
+            sync_anew(root)?;
+            *held = true;
+        }
+        Ok(())
     }
 }

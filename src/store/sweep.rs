@@ -26,7 +26,12 @@ pub(crate) fn sweep(env: &Env) {
 fn abandon(shard: &Arc<dyn Dir>, name: &str) {
     let Ok(dir) = shard.open_dir(name) else { return };
     let Ok(lock) = dir.open(LOCK_FILE, Access::Write) else { return };
-    if lock.try_lock().unwrap_or(false) {
+    if !lock.try_lock().unwrap_or(false) {
+        return;
+    }
+    // A session gets its own name under this very lock. If it has it by now, it is alive.
+    let unborn = shard.stat(name).is_ok_and(|stat| dir.ident().is_ok_and(|ident| ident == stat.ident));
+    if unborn {
         empty(&*dir);
         let _ = shard.remove_dir(name);
     }

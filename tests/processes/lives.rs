@@ -17,7 +17,7 @@ pub(crate) fn live(dir: &Path, life: u64) {
         s.append(&format!("life {life}")).unwrap();
         s.patch_attributes(&serde_json::json!({ "life": life })).unwrap();
     }
-    if life % 3 == 0 {
+    if life.is_multiple_of(3) {
         return store.close().unwrap();
     }
     Board::open(&dir.join("board")).set(0, life + 1);

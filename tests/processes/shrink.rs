@@ -29,7 +29,7 @@ pub(crate) fn write(dir: &Path) {
     let mut seq = 0;
     while board.get(1) == 0 {
         for _ in 0..30 {
-            s.append(&payload(7, seq, 0, LONGEST)).unwrap();
+            s.append(payload(7, seq, 0, LONGEST)).unwrap();
             seq += 1;
         }
         board.set(0, seq);
