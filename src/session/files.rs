@@ -138,22 +138,30 @@ pub(crate) struct LoadedTail {
     pub(crate) plan: Plan,
 }
 
+/// Which session a directory must hold.
+#[derive(Clone, Copy)]
+pub(crate) enum Whose<'a> {
+    Id(&'a SessionId),
+    /// The one to whose id this name of a directory belongs.
+    Dir(&'a str),
+}
+
 /// Reads the last segment of the session in `dir`.
 ///
 /// # Errors
 /// `Corrupt` if no segment has a readable state; `Unsupported` for a newer format; `Conflict` if the
 /// directory belongs to another id whose name is the same.
-pub(crate) fn load_tail(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTail> {
+pub(crate) fn load_tail(env: &Env, whose: Whose<'_>, dir: &dyn Dir) -> Result<LoadedTail> {
     // The listing, the segment and the catalog are not read at one moment, and a writer may be at work: what
     // one look finds missing was perhaps not there yet, or released. Damage is what two looks agree on.
-    let mut result = try_load(env, id, dir);
+    let mut result = try_load(env, whose, dir);
     let mut damage = damage_in(&result);
     for _ in 0..16 {
         if damage.is_empty() {
             break;
         }
         let before = damage;
-        result = try_load(env, id, dir);
+        result = try_load(env, whose, dir);
         damage = damage_in(&result);
         if damage == before {
             break;
@@ -175,7 +183,11 @@ fn damage_in(look: &Result<LoadedTail>) -> Vec<String> {
     }
 }
 
-fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTail> {
+fn try_load(env: &Env, whose: Whose<'_>, dir: &dyn Dir) -> Result<LoadedTail> {
+    let (id, dir_name) = match whose {
+        Whose::Id(id) => (Some(id), id.dir_name()),
+        Whose::Dir(name) => (None, name.to_owned()),
+    };
     let named = |e: Error| match id {
         Some(id) => e.session(id),
         None => e,
@@ -192,14 +204,28 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
         .ok_or_else(|| named(Error::corrupt(dir.path(), 0, "the session's directory holds no segment")))?;
     let owner = Owner { store: env.layout.id, birth: None };
     let read = |n: u64| Segment::open(dir, n, owner).and_then(|s| Tail::open(Arc::new(s)));
+    let ours = |tail: &Tail| tail.state.id.dir_name() == dir_name;
+    let older = || numbers.iter().skip(1).find_map(|n| read(*n).ok().filter(ours));
     let mut unreadable = None;
     let mut tail = match read(number) {
         // The newest segment is damaged at its head: what the ones before it say can still be read.
         Err(e) if e.kind() == ErrorKind::Corrupt => {
-            let older = numbers.iter().skip(1).find_map(|n| read(*n).ok());
-            let tail = older.ok_or_else(|| named(e.clone()))?;
+            let tail = older().ok_or_else(|| named(e.clone()))?;
             unreadable = Some(e);
             tail
+        }
+        // It is whole, and another session's: perhaps the ones before it are not.
+        Ok(tail) if !ours(&tail) => {
+            let what = format!("it belongs to session {:?}, whose directory is another", tail.state.id);
+            let foreign = Error::corrupt(&tail.segment.path, 32, what);
+            match (older(), id) {
+                (Some(older), _) => {
+                    unreadable = Some(foreign);
+                    older
+                }
+                (None, Some(_)) => tail,
+                (None, None) => return Err(foreign),
+            }
         }
         other => other.map_err(named)?,
     };

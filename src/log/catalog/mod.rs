@@ -31,4 +31,4 @@ mod witness;
 mod tests;
 
 pub(crate) use handle::Catalog;
-pub(crate) use report::{Finding, Known};
+pub(crate) use report::{Finding, Known, Merged};
