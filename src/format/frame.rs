@@ -212,6 +212,12 @@ pub(crate) fn peek(bytes: &[u8]) -> Peek {
     }
 }
 
+/// The length of the frame whose header `bytes` begin with, whatever its kind; `None` if that is impossible.
+pub(crate) fn stated_len(bytes: &[u8]) -> Option<usize> {
+    let raw = RawHeader::decode(bytes.first_chunk::<FRAME_HEADER_LEN>()?);
+    raw.lengths().ok().map(|(_, len)| len)
+}
+
 /// True if all bytes are zero.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     // Whole blocks are folded without a branch, so that the compiler can use the widest registers.

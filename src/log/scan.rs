@@ -163,6 +163,16 @@ impl Tail {
                     }
                     Err(fault) => fault,
                 },
+                At::Fault(FrameFault::Kind(kind)) => {
+                    return Err(Error::new(ErrorKind::Unsupported, "read")
+                        .path(&segment.path)
+                        .offset(offset)
+                        .session(self.state.id.as_str())
+                        .hint(format!(
+                            "a commit of kind {kind}, which this version does not know; it was left untouched: use the \
+                             program that wrote it, or a newer one"
+                        )));
+                }
                 At::Fault(fault) => fault,
             };
             if self.ending == Ending::Clean {
