@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::check::Place;
+use super::check::{Place, stale};
 use super::plan::{Action, Repair, Step};
 use super::quarantine::{Note, keep};
 use crate::error::{Error, ErrorKind, Result};
@@ -42,18 +42,23 @@ pub(crate) fn rebuild(env: &Arc<Env>, places: &[Place], dry_run: bool, out: &mut
     for place in places {
         let known = merged.get(&place.name).is_some();
         let repaired = out.steps.iter().any(|s| s.file.starts_with(&place.rel));
-        if known && damaged.is_empty() || repaired {
+        let old = stale(env, place, &merged);
+        if known && damaged.is_empty() && old.is_none() || repaired {
             continue;
         }
         let Ok(LoadedTail { tail, plan }) = load_tail(env, Whose::Dir(&place.name), &*place.dir) else { continue };
         let clean = tail.ending == Ending::Clean && !plan.report.has_damage();
         let session = Some(tail.state.id.as_str().to_owned());
         if clean {
-            let why = if known { "what the catalog says of it may be outdated" } else { "it is not in the catalog" };
+            let why = match &old {
+                Some(old) => old.as_str(),
+                None if known => "what the catalog says of it may be outdated",
+                None => "it is not in the catalog",
+            };
             if dry_run || summarize(env, place)? {
                 out.steps.push(step(session, place.rel.clone(), Action::Summarize, why));
             }
-        } else if !dry_run && !damaged.is_empty() {
+        } else if !dry_run && (old.is_some() || !damaged.is_empty()) {
             let info = tail.info();
             env.catalog.record(CatalogEntry::Doubt(Open {
                 id: tail.state.id.clone(),

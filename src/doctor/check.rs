@@ -10,8 +10,9 @@ use super::options::{CheckOptions, look};
 use super::session::{Looked, look_at};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Dir, Kind};
-use crate::log::catalog::Merged;
-use crate::session::UNBORN;
+use crate::log::catalog::{Known, Merged};
+use crate::log::scan::Ending;
+use crate::session::{UNBORN, Whose, load_tail};
 use crate::store::{Env, Store, is_session_dir};
 
 /// Looks at every byte of a store and says what is wrong with it. Changes nothing and takes no lock: it works while
@@ -61,7 +62,13 @@ pub(crate) fn run(env: &Arc<Env>, fault: Option<&Error>, options: &CheckOptions)
     for (done, place) in sessions.iter().enumerate() {
         options.tell(done, sessions.len(), &place.name);
         match look_at(env, &place.rel, &place.name, &place.dir, &merged) {
-            Ok(Some(looked)) => add(&mut out, looked),
+            Ok(Some(looked)) => {
+                if let Some(what) = stale(env, place, &merged) {
+                    let session = looked.id.as_ref().map(|id| id.as_str());
+                    out.findings.push(Finding::new(Code::StaleSummary, place.rel.clone(), what).of(session));
+                }
+                add(&mut out, looked);
+            }
             Ok(None) => {}
             Err(e) => out.findings.push(unreadable(&place.rel, &e)),
         }
@@ -78,6 +85,19 @@ pub(crate) fn run(env: &Arc<Env>, fault: Option<&Error>, options: &CheckOptions)
     }
     out.sort();
     Ok(out)
+}
+
+/// What a listing would show of a session without reading it, if that is not what is in its log.
+pub(crate) fn stale(env: &Env, place: &Place, merged: &Merged) -> Option<String> {
+    let Some(Known::Closed(summary)) = merged.get(&place.name) else { return None };
+    let tail = load_tail(env, Whose::Dir(&place.name), &*place.dir).ok()?.tail;
+    let (said, found) = (summary.incarnation.number, tail.state.incarnation.number);
+    // A writer may have opened it since the catalog was read.
+    let settled = tail.ending == Ending::Clean || env.catalog.merged().is_ok_and(|m| {
+        matches!(m.get(&place.name), Some(Known::Closed(s)) if s.incarnation == summary.incarnation)
+    });
+    let behind = summary.birth != tail.state.birth || said < found;
+    (behind && settled).then(|| format!("the catalog knows it as writer {said} left it; writer {found} came since"))
 }
 
 fn add(out: &mut Checkup, looked: Looked) {

@@ -96,9 +96,10 @@ codes! {
     /// The catalog has a summary of a session that is not there.
     MissingSession = "W004" "missing-session" Warning
         "if nobody removed it, put its directory back from a backup";
-    /// A directory or file can be read or written by others than its owner.
-    OpenPermissions = "W005" "open-permissions" Warning
-        "take the rights of group and others away (chmod go=)";
+    /// The catalog's summary of a session is older than its log, and nothing in the catalog says so: a file of it is
+    /// missing, or was replaced by an older one.
+    StaleSummary = "W005" "stale-summary" Warning
+        "repair writes a new summary; until then, or until the session is written, a listing shows the old one";
     /// Archived messages that the live log still holds because its truncation was interrupted.
     StalePrefix = "I001" "stale-prefix" Info
         "nothing: they are left out, and the next write truncates again";

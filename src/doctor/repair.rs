@@ -108,6 +108,8 @@ fn restore_store(
             let note =
                 Note { session: None, file: "STORE", offset: 0, bytes: stat.len, why: &why, time: fs.now() };
             keep(&*fs, root, &**root, "STORE", &note)?;
+            let io = |e| Error::io("take a store's own file away", root.path(), e);
+            root.remove_file("STORE").and_then(|()| root.sync()).map_err(io)?;
         }
     }
     out.steps.push(step(Action::RestoreStore));
