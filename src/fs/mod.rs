@@ -1,7 +1,8 @@
 //! The one door to the operating system.
 //!
 //! Everything the store does to a disk goes through [`Fs`], [`Dir`] and [`File`]: the real disk
-//! ([`DiskFs`]) and the simulated one ([`SimFs`]) implement them, and one suite runs against both.
+//! ([`DiskFs`]) and the simulated one (`SimFs`, behind the feature `sim`) implement them, and one suite runs
+//! against both.
 //!
 //! # What durable means here
 //! - [`File::sync`] makes durable the file's bytes as they are when it is called, and of its metadata what
@@ -22,13 +23,15 @@ use std::sync::Arc;
 mod disk;
 mod map;
 mod name;
+#[cfg(any(test, feature = "sim"))]
 mod sim;
 #[cfg(test)]
 mod suite;
 
 pub use disk::DiskFs;
 pub use map::Map;
-pub use sim::SimFs;
+#[cfg(any(test, feature = "sim"))]
+pub use sim::{Choice, Damage, Fault, SimCall, SimFs, SimOp, Snapshot};
 
 /// A file system with a clock and a source of random numbers.
 pub trait Fs: Send + Sync + fmt::Debug + 'static {
@@ -181,6 +184,18 @@ pub trait File: Send + Sync + fmt::Debug + 'static {
     /// Maps the first `len` bytes for reading, or `None` where that is not possible. The caller promises
     /// that these bytes are never changed or cut while the map lives (see [`Map`]).
     fn map(&self, len: usize) -> io::Result<Option<Map>>;
+}
+
+/// Makes the entries of a directory durable that somebody else may have left without a sync, or after one that
+/// failed. Merely to repeat that one would prove nothing, so the directory gets a new entry first, which goes
+/// again; where there is no room for one, a sync must do.
+pub(crate) fn sync_anew(dir: &dyn Dir, prefix: &str) -> io::Result<()> {
+    match dir.create_temp(prefix) {
+        Ok((name, _)) => dir.remove_file(&name)?,
+        Err(e) if e.kind() == io::ErrorKind::StorageFull => {}
+        Err(e) => return Err(e),
+    }
+    dir.sync()
 }
 
 /// Reads exactly `buf.len()` bytes at `offset`; `UnexpectedEof` if the file ends before.

@@ -90,6 +90,7 @@ impl Tail {
                 At::End => {
                     return Err(corrupt(offset, "zeros where the state of the session was written".into()));
                 }
+                At::Fault(fault @ FrameFault::Kind(_)) => return Err(unsupported(&segment, offset, &fault)),
                 At::Fault(fault) => {
                     return Err(corrupt(offset, format!("the state of the session cannot be read: {fault}")));
                 }
@@ -163,16 +164,8 @@ impl Tail {
                     }
                     Err(fault) => fault,
                 },
-                At::Fault(FrameFault::Kind(kind)) => {
-                    return Err(Error::new(ErrorKind::Unsupported, "read")
-                        .path(&segment.path)
-                        .offset(offset)
-                        .session(self.state.id.as_str())
-                        .hint(format!(
-                            "a commit of kind {kind}, which this version does not know; it was left untouched: use the \
-                             program that wrote it, or a newer one"
-                        )));
-                }
+                // Its checksum is right: a newer program wrote it.
+                At::Fault(fault @ FrameFault::Kind(_)) => return Err(unsupported(&segment, offset, &fault)),
                 At::Fault(fault) => fault,
             };
             if self.ending == Ending::Clean {
@@ -438,6 +431,13 @@ impl From<Contradiction> for Refusal {
     fn from(c: Contradiction) -> Refusal {
         Refusal::Damaged(format!("the records contradict each other: {}", c.0))
     }
+}
+
+fn unsupported(segment: &Segment, offset: u64, fault: &FrameFault) -> Error {
+    Error::new(ErrorKind::Unsupported, "read")
+        .path(&segment.path)
+        .offset(offset)
+        .hint(format!("{fault}; it was left untouched: use the program that wrote it, or a newer one"))
 }
 
 fn read_snapshot(segment: &Segment, offset: u64, body: &[u8]) -> Result<State> {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::message::Buffer;
-use crate::format::{stated_len, FRAME_HEADER_LEN, Frame, FrameFault, Peek, Seed, peek};
+use crate::format::{FRAME_HEADER_LEN, Frame, FrameFault, Peek, Seed, peek};
 use crate::fs::{File, read_up_to_at};
 
 const FIRST: usize = 64 << 10;
@@ -92,13 +92,8 @@ impl Window {
         let bytes = self.bytes(offset);
         let left = usize::try_from(limit - offset).unwrap_or(usize::MAX);
         let bytes = bytes.get(..left).unwrap_or(bytes);
-        let need = match peek(bytes) {
+        let need = match peek(seed, offset, bytes) {
             Peek::Zeros => return Ok(At::End),
-            // Only a frame whose checksum is right has a kind at all: a flipped bit makes no newer program.
-            Peek::Fault(FrameFault::Kind(_)) => match stated_len(bytes) {
-                Some(len) if len <= left => len,
-                _ => return Ok(At::Fault(FrameFault::Checksum)),
-            },
             Peek::Fault(fault) => {
                 // Fewer bytes than a header and all of them zero: the allocated space ends here.
                 return Ok(if crate::format::is_zero(bytes) { At::End } else { At::Fault(fault) });

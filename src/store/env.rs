@@ -11,10 +11,10 @@ use super::io_thread::{Event, IoThread, Job};
 use super::layout::Layout;
 use super::options::Settings;
 use super::registry::{Gone, PATIENCE};
-use super::shards::{Anchor, Shards, sync_anew};
+use super::shards::{Anchor, Shards};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::Open;
-use crate::fs::Fs;
+use crate::fs::{Fs, sync_anew};
 use crate::ids::SessionId;
 use crate::log::catalog::Catalog;
 use crate::session::{Closing, Core, Phase};
@@ -119,12 +119,20 @@ impl Env {
         self.settings.map && !self.layout.network
     }
 
+    /// Makes the store itself durable, before anything is acknowledged in it: who made it may have been killed
+    /// between giving the `STORE` file its name and syncing it, and then this process saw it in the cache alone.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let root = &self.layout.root;
+        let held = self.anchor.hold(&*self.fs, &**root, self.layout.made);
+        held.map_err(|e| Error::io("sync a store's directory", root.path(), e))
+    }
+
     /// Makes durable the directories in which a session's own directory stands.
     pub(crate) fn sync_parents(&self, id: &SessionId) -> Result<()> {
         let sessions = &self.layout.sessions;
         let io = |e| Error::io("sync a directory", sessions.path().join(id.shard()), e).session(id);
-        sessions.open_dir(&id.shard()).and_then(|shard| sync_anew(&*shard)).map_err(io)?;
-        sync_anew(&**sessions).map_err(io)
+        sessions.open_dir(&id.shard()).and_then(|shard| sync_anew(&*shard, "sync-")).map_err(io)?;
+        sync_anew(&**sessions, "sync-").map_err(io)
     }
 
     /// The session's place in this process, made if it is not there, and counted as used: whoever claims it
@@ -151,10 +159,7 @@ impl Env {
 
     /// Marks a session as open in the catalog: durable when it returns.
     pub(crate) fn mark_open(self: &Arc<Env>, open: Open) -> Result<()> {
-        let root = &self.layout.root;
-        self.anchor
-            .hold(&*self.fs, &**root)
-            .map_err(|e| Error::io("sync a store's directory", root.path(), e))?;
+        self.settle()?;
         self.catalog.mark_open(open)?;
         // Whoever writes to the catalog anyhow looks once after what dead processes left in it.
         if !self.maintained.swap(true, Ordering::AcqRel) {

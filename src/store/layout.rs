@@ -25,6 +25,8 @@ pub(crate) struct Layout {
     pub(crate) id: StoreId,
     pub(crate) locks: Option<Arc<dyn Dir>>,
     pub(crate) network: bool,
+    /// This opening made the `STORE` file, and synced its name.
+    pub(crate) made: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -61,6 +63,7 @@ impl Layout {
                 )));
             }
         };
+        let mut made = false;
         let file = match read_store(&*root)? {
             Stored::File(_) | Stored::Empty if wish.create_new => {
                 return Err(Error::new(ErrorKind::AlreadyExists, "create a store").path(path));
@@ -74,7 +77,12 @@ impl Layout {
                     "the file is missing, but there are sessions; doctor::repair restores it",
                 ));
             }
-            Stored::Missing if wish.create || wish.create_new => create(fs, &root, wish)?,
+            Stored::Missing if wish.create || wish.create_new => {
+                made = true;
+                // Also where the directory is there: whoever made it may have died before its name was durable.
+                fs.create_root(path).map_err(io)?;
+                create(fs, &root, wish)?
+            }
             Stored::Missing => {
                 return Err(Error::new(ErrorKind::NotFound, "open a store")
                     .path(path.join(STORE))
@@ -98,6 +106,7 @@ impl Layout {
             id: file.id,
             locks,
             network,
+            made,
             root,
         })
     }
@@ -131,7 +140,7 @@ impl Layout {
         let wish = Wish { read_only: true, ..*wish };
         let locks = if fault.is_some() { None } else { open_locks(fs, path, &file, &wish)? };
         let (catalog, trash) = (dir("catalog"), dir("trash"));
-        Ok((Layout { catalog, trash, id: file.id, sessions, locks, network, root }, fault))
+        Ok((Layout { catalog, trash, id: file.id, sessions, locks, network, root, made: false }, fault))
     }
 
     /// Writes the `STORE` file anew, with the id that the segments name; what was there goes to the quarantine.

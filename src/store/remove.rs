@@ -4,10 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::env::Env;
-use super::shards::sync_anew;
 use crate::error::{Error, Result};
 use crate::format::catalog::CatalogEntry;
-use crate::fs::Dir;
+use crate::fs::{Dir, sync_anew};
 use crate::ids::{BirthId, Incarnation, SessionId};
 use crate::session::{Core, Phase, Whose, load_tail, locate, lock};
 
@@ -25,6 +24,7 @@ pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
 
 /// `None` if another thread removed it first: whatever is there under this id now has another place.
 fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Option<bool>> {
+    env.settle()?;
     // A commit under way ends first; ops behind it meet a removed session.
     let mut phase = core.phase.lock();
     if matches!(*phase, Phase::Removed) {
@@ -112,7 +112,7 @@ fn settle(env: &Env, id: &SessionId) -> Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(io(e)),
     };
-    sync_anew(&*env.layout.trash).and_then(|()| sync_anew(&*shard)).map_err(io)
+    sync_anew(&*env.layout.trash, "sync-").and_then(|()| sync_anew(&*shard, "sync-")).map_err(io)
 }
 
 /// Unlinks what earlier removals left in the trash. Their renames are made durable first: if one were undone by a
@@ -128,7 +128,8 @@ pub(crate) fn empty_trash(env: &Env) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e),
         });
-        if durable.is_ok() {
+        let there = trash.open_dir(&entry.name).is_ok_and(|dir| still_named(env, &entry.name, &*dir));
+        if durable.is_ok() && !there {
             discard(env, &entry.name);
         }
     }
@@ -139,6 +140,19 @@ fn discard(env: &Env, name: &str) {
     if let Ok(dir) = env.layout.trash.open_dir(name) {
         empty(&*dir);
         let _ = env.layout.trash.remove_dir(name);
+    }
+}
+
+/// Whether what lies in the trash still stands under its session's name as well: a power cut between the two
+/// syncs of a removal may leave that, and then the session is there, and was never removed.
+fn still_named(env: &Env, name: &str, dir: &dyn Dir) -> bool {
+    let Some((dir_name, _)) = name.rsplit_once('~') else { return false };
+    let hash = dir_name.rsplit_once('~').and_then(|(_, hash)| hash.get(..2));
+    let Some(shard) = hash.map(|hash| env.layout.sessions.open_dir(hash)) else { return false };
+    match shard.and_then(|shard| shard.stat(dir_name)) {
+        Ok(stat) => dir.ident().is_ok_and(|ident| ident == stat.ident),
+        // What cannot be looked at is not emptied.
+        Err(e) => e.kind() != io::ErrorKind::NotFound,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::fs::{Dir, Fs, Kind};
+use crate::fs::{Dir, Fs, Kind, sync_anew};
 
 /// What this process knows of the names in `sessions/`.
 ///
@@ -37,7 +37,7 @@ impl Shards {
         }
         let here = sessions.list()?;
         if std::mem::replace(&mut known.failed, true) {
-            sync_anew(sessions)?;
+            sync_anew(sessions, "sync-")?;
         } else {
             sessions.sync()?;
         }
@@ -47,26 +47,20 @@ impl Shards {
     }
 }
 
-/// Makes a directory's entries durable although an earlier sync of it may have failed, here or in a process that
-/// died: then a repeat alone proves nothing, and a new entry makes the directory dirty again.
-pub(crate) fn sync_anew(dir: &dyn Dir) -> io::Result<()> {
-    let (name, _) = dir.create_temp("sync-")?;
-    dir.remove_file(&name)?;
-    dir.sync()
-}
-
 /// Makes the store's own name and those of its parts durable, once before the first write: whoever made them may
 /// have died before its sync.
 #[derive(Debug, Default)]
 pub(crate) struct Anchor(Mutex<bool>);
 
 impl Anchor {
-    pub(crate) fn hold(&self, fs: &dyn Fs, root: &dyn Dir) -> io::Result<()> {
+    pub(crate) fn hold(&self, fs: &dyn Fs, root: &dyn Dir, made: bool) -> io::Result<()> {
         let mut held = self.0.lock();
         if !*held {
-            // This also syncs the directory in which the store's own stands.
-            fs.create_root(root.path())?;
-            sync_anew(root)?;
+            if !made {
+                // This also syncs the directory in which the store's own stands.
+                fs.create_root(root.path())?;
+                sync_anew(root, "STORE-")?;
+            }
             *held = true;
         }
         Ok(())

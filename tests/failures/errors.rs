@@ -85,7 +85,7 @@ fn f31_short_and_interrupted_calls_are_finished() {
     let spy = Spy::new(fs.crash());
     let n = std::sync::atomic::AtomicU64::new(0);
     spy.hook(move |c| match c.op {
-        Op::Read | Op::Write if n.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 0 => {
+        Op::Read | Op::Write if n.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(2) => {
             Action::EINTR
         }
         _ => Action::Go,
@@ -234,6 +234,9 @@ fn f32_a_directory_that_a_killed_process_made_and_never_synced_is_not_relied_on(
     assert_eq!(live(&sim_store(&fs.crash()).open_session("s").unwrap()), ["sure"]);
 }
 
+/// Tells the calls that fail.
+type Matches = fn(&Call<'_>) -> bool;
+
 #[test]
 fn f33_what_cannot_be_read_is_never_not_found_and_never_made_anew() {
     // OpenViking #3417: "cannot read" was taken for "not found", and a new empty session was created in its place.
@@ -245,7 +248,7 @@ fn f33_what_cannot_be_read_is_never_not_found_and_never_made_anew() {
     store.close().unwrap();
     drop(store);
     let before = files(&place.path());
-    let cases: Vec<(&str, fn(&Call<'_>) -> bool)> = vec![
+    let cases: Vec<(&str, Matches)> = vec![
         ("the shard", |c| c.op == Op::OpenDir && c.path.parent().is_some_and(|p| p.ends_with("sessions"))),
         ("the session's directory", |c| c.op == Op::OpenDir && c.path.to_string_lossy().contains("/s~")),
         ("the session's names", |c| c.op == Op::List && c.path.to_string_lossy().contains("/s~")),

@@ -1,5 +1,6 @@
 //! Rows 20 to 22, 36 and 38: who writes, who waits, and what happens at once.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,7 +21,7 @@ fn child_writer() {
     let store = Store::open(dir).unwrap();
     let session = store.session("s").unwrap();
     session.append("by the child").unwrap();
-    println!("ready");
+    writeln!(std::io::stdout(), "ready").unwrap();
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     assert_eq!(line.trim(), "go on");

@@ -1,9 +1,12 @@
 //! An open file of the simulated disk.
 
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
+use super::fault::{Effect, SimOp};
 use super::process::SimFs;
-use super::state::Op;
+use super::state::State;
 use crate::fs::{Access, File, Fs, Ident, Map};
 
 /// One opening: it is what holds a lock.
@@ -13,11 +16,20 @@ pub(super) struct SimFile {
     inode: u64,
     opening: u64,
     access: Access,
+    dir: Arc<Path>,
+    name: String,
 }
 
 impl SimFile {
-    pub(super) fn new(fs: SimFs, inode: u64, opening: u64, access: Access) -> SimFile {
-        SimFile { fs, inode, opening, access }
+    pub(super) fn new(
+        fs: SimFs,
+        inode: u64,
+        opening: u64,
+        access: Access,
+        dir: Arc<Path>,
+        name: String,
+    ) -> SimFile {
+        SimFile { fs, inode, opening, access, dir, name }
     }
 
     fn check_writable(&self) -> io::Result<()> {
@@ -26,48 +38,65 @@ impl SimFile {
         }
         Ok(())
     }
+
+    fn run<T>(&self, op: SimOp, work: impl FnOnce(&mut State, Effect) -> io::Result<T>) -> io::Result<T> {
+        self.fs.run(op, &self.dir, &self.name, work)
+    }
 }
 
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        Ok(self.fs.enter(Op::Read)?.file(self.inode)?.read(buf, offset))
+        self.run(SimOp::Read, |state, effect| {
+            let n = effect.limit(buf.len());
+            Ok(state.file(self.inode)?.read(buf.get_mut(..n).unwrap_or_default(), offset))
+        })
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         self.check_writable()?;
-        self.fs.enter(Op::Write)?.file(self.inode)?.write(buf, offset)
+        self.run(SimOp::Write, |state, effect| {
+            state.write(self.inode, buf.get(..effect.limit(buf.len())).unwrap_or_default(), offset)
+        })
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.fs.enter(Op::Sync)?.file(self.inode)?.sync();
-        Ok(())
+        self.run(SimOp::Sync, |state, effect| {
+            let file = state.file(self.inode)?;
+            match effect {
+                Effect::Drop(_) => file.drop_dirty(),
+                Effect::Lie => {}
+                _ => file.sync(),
+            }
+            Ok(())
+        })
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.fs.enter(Op::Stat)?.file(self.inode)?.len())
+        self.run(SimOp::Stat, |state, _| Ok(state.file(self.inode)?.len()))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.check_writable()?;
-        self.fs.enter(Op::SetLen)?.file(self.inode)?.set_len(len)
+        self.run(SimOp::SetLen, |state, _| state.set_len(self.inode, len))
     }
 
     fn ident(&self) -> io::Result<Ident> {
-        drop(self.fs.enter(Op::Stat)?);
-        Ok(self.fs.ident(self.inode))
+        self.run(SimOp::Stat, |state, _| Ok(state.ident(self.inode)))
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        Ok(self.fs.enter(Op::Lock)?.try_lock(self.inode, self.opening, self.fs.process()))
+        self.run(SimOp::Lock, |state, _| Ok(state.try_lock(self.inode, self.opening, self.fs.process())))
     }
 
     fn unlock(&self) -> io::Result<()> {
-        self.fs.enter(Op::Unlock)?.unlock(self.inode, self.opening);
-        Ok(())
+        self.run(SimOp::Unlock, |state, _| {
+            state.unlock(self.inode, self.opening);
+            Ok(())
+        })
     }
 
     fn map(&self, len: usize) -> io::Result<Option<Map>> {
-        self.fs.enter(Op::Map)?.file(self.inode)?.map(len).map(Some)
+        self.run(SimOp::Map, |state, _| state.file(self.inode)?.map(len).map(Some))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Files and directories of the simulated disk: what is cached, what is durable, and what lies between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Weak};
 
+use super::choice::{Chooser, SECTOR};
 use crate::fs::{Kind, Map};
 
 /// No simulated file grows beyond this, so that a wrong offset is an error and not the end of the memory.
@@ -11,7 +12,8 @@ const MAX_LEN: u64 = 1 << 30;
 
 /// A file.
 ///
-/// Invariant: `durable` with all of `pending` applied in order is `cached`.
+/// Invariant: `durable` with all of `pending` applied in order is `cached`, until a sync failed and dropped what
+/// was pending.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FileNode {
     /// What reads see. Shared with copies of the disk until either writes.
@@ -26,24 +28,31 @@ pub(super) struct FileNode {
 
 #[derive(Debug, Clone)]
 enum Change {
-    Write { offset: usize, data: Arc<[u8]> },
+    /// Two items: the content, and (if it grew the file) the length.
+    Write {
+        offset: usize,
+        data: Arc<[u8]>,
+        grows: bool,
+    },
     SetLen(usize),
 }
 
 impl Change {
     fn apply(&self, bytes: &mut Vec<u8>) {
         match self {
-            Change::Write { offset, data } => {
-                let end = offset.saturating_add(data.len());
-                if bytes.len() < end {
-                    bytes.resize(end, 0);
-                }
-                if let Some(target) = bytes.get_mut(*offset..end) {
-                    target.copy_from_slice(data);
-                }
-            }
+            Change::Write { offset, data, .. } => put(bytes, *offset, data),
             Change::SetLen(len) => bytes.resize(*len, 0),
         }
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
+    let end = offset.saturating_add(data.len());
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    if let Some(target) = bytes.get_mut(offset..end) {
+        target.copy_from_slice(data);
     }
 }
 
@@ -56,8 +65,8 @@ impl FileNode {
     pub(super) fn read(&self, buf: &mut [u8], offset: u64) -> usize {
         let rest = usize::try_from(offset).ok().and_then(|at| self.cached.get(at..)).unwrap_or_default();
         let n = rest.len().min(buf.len());
-        for (to, from) in buf.iter_mut().zip(rest) {
-            *to = *from;
+        if let (Some(to), Some(from)) = (buf.get_mut(..n), rest.get(..n)) {
+            to.copy_from_slice(from);
         }
         n
     }
@@ -66,9 +75,10 @@ impl FileNode {
         if data.is_empty() {
             return Ok(0);
         }
-        checked_len(offset.saturating_add(data.len() as u64))?;
+        let end = checked_len(offset.saturating_add(data.len() as u64))?;
         self.check_maps(offset, "a write")?;
-        self.change(Change::Write { offset: checked_len(offset)?, data: data.into() });
+        let grows = end > self.cached.len();
+        self.change(Change::Write { offset: checked_len(offset)?, data: data.into(), grows });
         Ok(data.len())
     }
 
@@ -92,6 +102,11 @@ impl FileNode {
         }
     }
 
+    /// A sync that failed: what was pending stays readable and counts as clean, but did not get to the medium.
+    pub(super) fn drop_dirty(&mut self) {
+        self.pending.clear();
+    }
+
     /// A copy of the first `len` bytes, which are watched as long as it lives.
     pub(super) fn map(&mut self, len: usize) -> io::Result<Map> {
         let bytes = self.cached.get(..len).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -101,9 +116,87 @@ impl FileNode {
         Ok(Map::from(bytes))
     }
 
-    /// The file after a power cut that dropped all it could.
-    pub(super) fn after_power_cut(&self) -> FileNode {
-        FileNode { cached: self.durable.clone(), durable: self.durable.clone(), ..FileNode::default() }
+    /// The file on a copy of the disk, where nobody has it mapped.
+    pub(super) fn copy(&self) -> FileNode {
+        FileNode { maps: Vec::new(), ..self.clone() }
+    }
+
+    pub(super) fn durable(&self) -> &Arc<Vec<u8>> {
+        &self.durable
+    }
+
+    /// Names the items that a power cut may take or leave.
+    pub(super) fn pending(&self, out: &mut Vec<String>) {
+        for change in &self.pending {
+            match change {
+                Change::Write { offset, data, grows } => {
+                    let end = offset + data.len();
+                    out.push(format!("content {offset}..{end}"));
+                    if *grows {
+                        out.push(format!("length {end}"));
+                    }
+                }
+                Change::SetLen(len) => out.push(format!("length {len}")),
+            }
+        }
+    }
+
+    /// The file after a power cut.
+    pub(super) fn after_power_cut(&self, chooser: &mut Chooser) -> FileNode {
+        if self.pending.is_empty() {
+            return FileNode {
+                cached: self.durable.clone(),
+                durable: self.durable.clone(),
+                ..FileNode::default()
+            };
+        }
+        let mut bytes = self.durable.to_vec();
+        let mut len = bytes.len();
+        // Sectors behind the durable end that were written, in vain.
+        let mut unwritten = BTreeSet::new();
+        for change in &self.pending {
+            match change {
+                Change::Write { offset, data, grows } => {
+                    let content = chooser.content();
+                    let end = offset + data.len();
+                    for sector in offset / SECTOR..end.div_ceil(SECTOR) {
+                        let (from, to) = ((sector * SECTOR).max(*offset), ((sector + 1) * SECTOR).min(end));
+                        if content.keeps(sector) {
+                            put(&mut bytes, from, data.get(from - offset..to - offset).unwrap_or_default());
+                            unwritten.remove(&sector);
+                        } else if sector * SECTOR >= self.durable.len() {
+                            unwritten.insert(sector);
+                        }
+                    }
+                    if *grows && chooser.item() {
+                        len = len.max(end);
+                    }
+                }
+                Change::SetLen(new) => {
+                    if chooser.item() {
+                        bytes.truncate(*new);
+                        len = *new;
+                    }
+                }
+            }
+        }
+        bytes.resize(len, 0);
+        for sector in unwritten {
+            let Some(target) = bytes.get_mut(sector * SECTOR..) else { continue };
+            if let Some(old) = chooser.old_sector() {
+                for (to, from) in target.iter_mut().zip(old) {
+                    *to = from;
+                }
+            }
+        }
+        let bytes = Arc::new(bytes);
+        FileNode { cached: bytes.clone(), durable: bytes, ..FileNode::default() }
+    }
+
+    /// Changes the file on the medium and in the cache, as a fault of the device does.
+    pub(super) fn damage(&mut self, change: impl Fn(&mut Vec<u8>)) {
+        change(Arc::make_mut(&mut self.cached));
+        change(Arc::make_mut(&mut self.durable));
     }
 
     fn change(&mut self, change: Change) {
@@ -137,13 +230,16 @@ pub(super) struct Child {
 
 /// A directory.
 ///
-/// Invariant: `durable` with all of `pending` applied in order is `cached`.
+/// Invariant: `durable` with all of `pending` applied in order is `cached`, until a sync failed and dropped what
+/// was pending.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DirNode {
-    cached: BTreeMap<String, Child>,
-    durable: BTreeMap<String, Child>,
+    cached: Arc<BTreeMap<String, Child>>,
+    durable: Arc<BTreeMap<String, Child>>,
     /// Each is one step: a rename within the directory is both of its edits or none.
-    pending: Vec<Vec<Edit>>,
+    pending: Vec<Arc<[Edit]>>,
+    /// What failed syncs dropped. The next entry that changes makes the directory dirty again, with them.
+    dropped: Vec<Arc<[Edit]>>,
     /// It was removed: nothing can be created in it any more.
     gone: bool,
 }
@@ -169,8 +265,10 @@ impl DirNode {
         self.cached.iter().map(|(name, child)| (name, *child))
     }
 
-    pub(super) fn durable_children(&self) -> impl Iterator<Item = Child> {
-        self.durable.values().copied()
+    /// All that its names stand for, or may stand for after a power cut.
+    pub(super) fn possible_children(&self) -> impl Iterator<Item = Child> {
+        let added = self.pending.iter().flat_map(|edits| edits.iter().filter_map(|(_, child)| *child));
+        self.durable.values().copied().chain(added)
     }
 
     /// Fails unless `name` can be created here.
@@ -186,8 +284,9 @@ impl DirNode {
 
     /// Changes entries in one step.
     pub(super) fn edit(&mut self, edits: Vec<Edit>) {
-        apply(&edits, &mut self.cached);
-        self.pending.push(edits);
+        apply(&edits, Arc::make_mut(&mut self.cached));
+        self.pending.append(&mut self.dropped);
+        self.pending.push(edits.into());
     }
 
     /// Marks it as removed; only an empty one can be.
@@ -201,13 +300,39 @@ impl DirNode {
 
     /// Makes the entries durable.
     pub(super) fn sync(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let durable = Arc::make_mut(&mut self.durable);
         for edits in self.pending.drain(..) {
-            apply(&edits, &mut self.durable);
+            apply(&edits, durable);
         }
     }
 
-    /// The directory after a power cut that dropped all it could.
-    pub(super) fn after_power_cut(&self) -> DirNode {
-        DirNode { cached: self.durable.clone(), durable: self.durable.clone(), ..DirNode::default() }
+    /// A sync that failed: what was pending stays visible and counts as clean, but did not get to the medium.
+    pub(super) fn drop_dirty(&mut self) {
+        self.dropped.append(&mut self.pending);
+    }
+
+    /// Names the items that a power cut may take or leave.
+    pub(super) fn pending(&self, out: &mut Vec<String>) {
+        for edits in &self.pending {
+            let words: Vec<String> = edits
+                .iter()
+                .map(|(name, child)| format!("{}{name}", if child.is_some() { "+" } else { "-" }))
+                .collect();
+            out.push(format!("entry {}", words.join(" ")));
+        }
+    }
+
+    /// The directory after a power cut.
+    pub(super) fn after_power_cut(&self, chooser: &mut Chooser) -> DirNode {
+        let mut entries = self.durable.clone();
+        for edits in &self.pending {
+            if chooser.item() {
+                apply(edits, Arc::make_mut(&mut entries));
+            }
+        }
+        DirNode { cached: entries.clone(), durable: entries, ..DirNode::default() }
     }
 }

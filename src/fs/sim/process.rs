@@ -4,30 +4,42 @@ use std::fmt;
 use std::io;
 use std::path::{Component, Path};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::choice::{Choice, Chooser};
 use super::dir::SimDir;
-use super::state::{Op, ROOT, State};
-use crate::fs::{Dir, Fs, Ident, name};
+use super::fault::{Effect, Fault, Rule, SimCall, SimOp};
+use super::node::FileNode;
+use super::snapshot::Snapshot;
+use super::state::{ROOT, State};
+use crate::fs::{Dir, Fs, name};
+
+/// A thread that waits for its turn goes on after this, as the driver may wait for what it holds.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// The others are done when none of them did anything for so long.
+const QUIET: Duration = Duration::from_micros(300);
 
 /// A simulated disk, seen by one simulated process.
 ///
 /// Deterministic: the same seed and the same calls give the same bytes, names, random numbers and times
 /// (with several threads, as far as their order is the same; each process has random numbers of its own).
 /// Clones are the same process. [`process_new`](SimFs::process_new) starts another one on the same disk,
-/// [`kill`](SimFs::kill) ends one, and [`crash`](SimFs::crash) cuts the power for all.
+/// [`kill`](SimFs::kill) ends one, and [`crash`](SimFs::crash) cuts the power for all. What the power cut leaves
+/// of that which was not synced is a [`Choice`]; with [`record`](SimFs::record) every moment at which it might
+/// come can be tried afterwards, and [`fail`](SimFs::fail) makes operations fail on order.
 ///
 /// # Stricter than a disk
 /// - Nothing is durable but what a sync covered, and a sync covers no more than [`super::super`] says.
 /// - A rename between two directories is two changes, one for each directory's sync.
+/// - Of what is not durable any subset may survive a power cut, torn at sectors.
 /// - Listings come in an order that changes from call to call.
 /// - To write or cut below the end of a live [`Map`](super::super::Map) is an error.
 ///
 /// # Simpler than a disk
-/// There are no links, pipes or modes; space is never short; names and files without a name stay in memory
-/// until the next crash; a file has at most 1 GiB.
+/// There are no links, pipes or modes; a rename within one directory is never half done; what a name is cut off
+/// from keeps its room until the next crash; a file has at most 1 GiB.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -47,10 +59,14 @@ use crate::fs::{Dir, Fs, Ident, name};
 /// ```
 #[derive(Clone)]
 pub struct SimFs {
-    state: Arc<Mutex<State>>,
+    machine: Arc<Machine>,
     process: u32,
-    /// Tells this disk from every other one, copies of it included.
-    device: u64,
+}
+
+struct Machine {
+    state: Mutex<State>,
+    /// The turn may be somebody else's now.
+    turn: Condvar,
 }
 
 impl SimFs {
@@ -59,76 +75,194 @@ impl SimFs {
         SimFs::boot(State::new(seed))
     }
 
-    fn boot(mut state: State) -> SimFs {
-        // No two disks are the same device, however alike they are. It stands in no file, so it may differ from
-        // run to run.
-        static NEXT: AtomicU64 = AtomicU64::new(1);
+    pub(super) fn boot(mut state: State) -> SimFs {
         let process = state.start_process();
-        let device = NEXT.fetch_add(1, Ordering::Relaxed);
-        SimFs { state: Arc::new(Mutex::new(state)), process, device }
+        SimFs { machine: Arc::new(Machine { state: Mutex::new(state), turn: Condvar::new() }), process }
     }
 
     /// Starts another process on the same disk.
     pub fn process_new(&self) -> SimFs {
-        let process = self.state.lock().start_process();
-        SimFs { state: self.state.clone(), process, device: self.device }
+        let process = self.state().start_process();
+        SimFs { machine: self.machine.clone(), process }
     }
 
     /// Kills this process: its locks are released, and every handle that it opened fails from now on. What it
     /// wrote stays cached, as the machine is still running.
     pub fn kill(&self) {
-        self.state.lock().kill(self.process);
+        self.state().kill(self.process);
+        self.machine.turn.notify_all();
     }
 
     /// Cuts the power: every process dies, every handle fails, and nothing survives that was not synced.
     /// Returns the first process after the restart.
     pub fn crash(&self) -> SimFs {
-        let mut state = self.state.lock();
-        let after = state.after_power_cut();
+        self.crash_with(Choice::Nothing)
+    }
+
+    /// Cuts the power, and of what was not synced this survives.
+    pub fn crash_with(&self, choice: Choice) -> SimFs {
+        let mut state = self.state();
+        let after = state.after_power_cut(Chooser::new(choice));
         state.cut_power();
+        self.machine.turn.notify_all();
         SimFs::boot(after)
     }
 
     /// What [`crash`](SimFs::crash) would return, on a copy of the disk: everything here goes on.
     pub fn crash_copy(&self) -> SimFs {
-        SimFs::boot(self.state.lock().after_power_cut())
+        self.crash_copy_with(Choice::Nothing)
+    }
+
+    /// What [`crash_with`](SimFs::crash_with) would return, on a copy of the disk: everything here goes on.
+    pub fn crash_copy_with(&self, choice: Choice) -> SimFs {
+        SimFs::boot(self.state().after_power_cut(Chooser::new(choice)))
+    }
+
+    /// The changes that are not durable, in words and in the order of the bits of a [`Choice::Mask`].
+    pub fn pending(&self) -> Vec<String> {
+        self.state().pending()
+    }
+
+    /// The machine as it is now.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.state();
+        Snapshot::new(state.copy(), "now".to_owned(), state.control.tag())
+    }
+
+    /// From now on a snapshot is kept of each moment before an operation that changes something: crashes at
+    /// all of them can be tried afterwards, at the cost of one run.
+    pub fn record(&self) {
+        self.state().control.start_recording();
+    }
+
+    /// The snapshots since [`record`](SimFs::record), which ends with this call.
+    pub fn recorded(&self) -> Vec<Snapshot> {
+        self.state().control.take_recorded()
+    }
+
+    /// Snapshots carry this from now on: whatever tells what the caller knew at that moment.
+    pub fn set_tag(&self, tag: u64) {
+        self.state().control.set_tag(tag);
+    }
+
+    /// Makes operation number `number` (see [`ops`](SimFs::ops)) fail.
+    pub fn fail(&self, number: u64, fault: Fault) {
+        self.fail_when(0, 1, fault, move |call| call.number == number);
+    }
+
+    /// Makes operations fail that fit: after the first `skip` of them, so many `times`. `fits` must not use the
+    /// disk.
+    pub fn fail_when(
+        &self,
+        skip: u64,
+        times: u64,
+        fault: Fault,
+        fits: impl Fn(&SimCall<'_>) -> bool + Send + Sync + 'static,
+    ) {
+        self.state().control.plan.add(Rule { fits: Arc::new(fits), fault, skip, times });
+    }
+
+    /// No operation fails any more, except for want of room.
+    pub fn heal(&self) {
+        self.state().control.plan.clear();
+    }
+
+    /// How many operations failed (or were cut short) because they were made to.
+    pub fn faults(&self) -> u64 {
+        self.state().control.plan.hits
+    }
+
+    /// Files may grow by so many bytes more; then the disk is full. `None` lifts it. Removing and cutting files
+    /// gives room back.
+    pub fn set_room(&self, bytes: Option<u64>) {
+        self.state().room = bytes;
+    }
+
+    /// Makes the file system read-only, or writable again.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.state().read_only = read_only;
+    }
+
+    /// From now on only the calling thread does anything on this machine; operations of other threads (the
+    /// background work of a store) wait until [`let_others`](SimFs::let_others), so that a run can be repeated.
+    /// As the driver may itself wait for what such a thread holds, none waits longer than 20 ms.
+    pub fn drive(&self) {
+        self.state().control.drive(std::thread::current().id());
+    }
+
+    /// Lets the other threads do what they have to do, until they are quiet.
+    pub fn let_others(&self) {
+        self.state().control.set_open(true);
+        self.machine.turn.notify_all();
+        loop {
+            std::thread::sleep(QUIET);
+            let mut state = self.state();
+            if state.control.last_passed().is_none_or(|last| last.elapsed() >= QUIET) {
+                state.control.set_open(false);
+                return;
+            }
+        }
     }
 
     /// Sets the clock, in microseconds since 1970; it may jump back. Every operation and every look at it moves
     /// it on by one.
     pub fn set_now(&self, micros: u64) {
-        self.state.lock().now = micros;
+        self.state().now = micros;
     }
 
     /// How many operations all processes have begun so far.
     pub fn ops(&self) -> u64 {
-        self.state.lock().ops
+        self.state().ops
     }
 
     /// How many of them could change what is cached or durable: creations, writes, cuts, syncs, renames and
     /// removals.
     pub fn changes(&self) -> u64 {
-        self.state.lock().changes
+        self.state().changes
     }
 
-    /// Passes the gate.
-    pub(super) fn enter(&self, op: Op) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = self.state.lock();
-        state.enter(self.process, op)?;
-        Ok(state)
+    /// Passes the gate and does the work, as far as no fault is in its way.
+    pub(super) fn run<T>(
+        &self,
+        op: SimOp,
+        dir: &Path,
+        name: &str,
+        work: impl FnOnce(&mut State, Effect) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut call = SimCall { op, process: self.process, number: 0, dir, name };
+        let mut state = self.state();
+        let thread = std::thread::current().id();
+        if state.control.must_wait(thread) {
+            let until = Instant::now() + PATIENCE;
+            while state.control.must_wait(thread) && state.check_alive(self.process).is_ok() {
+                if self.machine.turn.wait_until(&mut state, until).timed_out() {
+                    break;
+                }
+            }
+        }
+        state.control.passed(thread);
+        let effect = state.enter(&mut call)?;
+        let done = work(&mut state, effect)?;
+        match effect {
+            Effect::After(fault) | Effect::Half(fault) | Effect::Drop(fault) => Err(fault.error()),
+            Effect::Done | Effect::Short(_) | Effect::Lie => Ok(done),
+        }
     }
 
-    /// The state, for what is no operation: closing a file.
+    /// The state, for what is no operation.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
-    pub(super) fn ident(&self, inode: u64) -> Ident {
-        Ident { device: self.device, inode }
+        self.machine.state.lock()
     }
 
     pub(super) fn same_disk(&self, other: &SimFs) -> bool {
-        Arc::ptr_eq(&self.state, &other.state)
+        Arc::ptr_eq(&self.machine, &other.machine)
+    }
+
+    pub(super) fn with_file<T>(&self, path: &Path, work: impl FnOnce(&mut FileNode) -> T) -> io::Result<T> {
+        let names = components(path)?;
+        let mut state = self.state();
+        let inode = state.find(&names).ok_or(io::ErrorKind::NotFound)?;
+        state.file(inode).map(work)
     }
 
     fn top(&self) -> SimDir {
@@ -177,13 +311,13 @@ impl Fs for SimFs {
     }
 
     fn now(&self) -> u64 {
-        let mut state = self.state.lock();
+        let mut state = self.state();
         state.now = state.now.saturating_add(1);
         state.now
     }
 
     fn random(&self, buf: &mut [u8]) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.state();
         state.check_alive(self.process)?;
         for chunk in buf.chunks_mut(8) {
             let bytes = state.random(self.process).to_le_bytes();

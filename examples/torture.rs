@@ -1,0 +1,144 @@
+//! Crashes without end, on the simulated disk.
+//!
+//! ```text
+//! cargo run --release --features sim --example torture -- --seconds 30 --seed 1
+//! cargo run --release --features sim --example torture -- --forever
+//! cargo run --release --features sim --example torture -- --replay '<trace>'
+//! ```
+//!
+//! First the scripts that try everything once, then random ones until the time is over. A failure is printed with
+//! the trace that leads to it; `--replay` does it again. Ends with `N crash states, M failures`, and with exit
+//! code 1 if there was a failure.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example speaks to its reader")]
+
+#[path = "../tests/crash/driver/mod.rs"]
+mod driver;
+
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use driver::{
+    Effort, FAULTS, Rng, Tally, Trace, explore, faults_everywhere, full_disk, random_script, scripts,
+};
+
+struct Args {
+    seed: u64,
+    until: Option<Instant>,
+    replay: Option<Trace>,
+    random: bool,
+}
+
+fn args() -> Result<Args, String> {
+    let mut out =
+        Args { seed: 1, until: Some(Instant::now() + Duration::from_secs(30)), replay: None, random: false };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+        let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text:?} is no number"));
+        match arg.as_str() {
+            "--seconds" => out.until = Some(Instant::now() + Duration::from_secs(number(value()?)?)),
+            "--seed" => out.seed = number(value()?)?,
+            "--forever" => out.until = None,
+            "--random" => out.random = true,
+            "--replay" => out.replay = Some(value()?.parse()?),
+            _ => return Err(format!("{arg:?} is unknown; see the head of examples/torture.rs")),
+        }
+    }
+    Ok(out)
+}
+
+fn main() -> ExitCode {
+    let args = match args() {
+        Ok(args) => args,
+        Err(e) => {
+            eprintln!("torture: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // What panics is a failure with a trace; the panic's own words would only be in the way.
+    std::panic::set_hook(Box::new(|_| {}));
+    if let Some(trace) = args.replay {
+        return match trace.replay() {
+            Ok(()) => {
+                println!("nothing wrong with it");
+                ExitCode::SUCCESS
+            }
+            Err(what) => {
+                println!("{what}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let mut tally = Tally::new(args.until);
+    tally.most = 10;
+    let tally = tally;
+    println!("seed {}", args.seed);
+    std::thread::scope(|scope| {
+        let work = scope.spawn(|| run(args.seed, args.random, &tally));
+        let mut shown = 0;
+        let mut told = Instant::now();
+        while !work.is_finished() {
+            std::thread::sleep(Duration::from_millis(50));
+            for failure in tally.failures().iter().skip(shown) {
+                println!("FAILURE: {failure}");
+                shown += 1;
+            }
+            if told.elapsed() >= Duration::from_secs(5) {
+                println!("{} crash states so far", tally.states());
+                told = Instant::now();
+            }
+        }
+        for failure in tally.failures().iter().skip(shown) {
+            println!("FAILURE: {failure}");
+        }
+    });
+    let failures = tally.failures().len();
+    println!(
+        "{} looks by readers, {} runs with errors",
+        tally.looks.load(Ordering::Relaxed),
+        tally.errors.load(Ordering::Relaxed)
+    );
+    println!("{} crash states, {failures} failures", tally.states());
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(seed: u64, random: bool, tally: &Tally) {
+    let usual = Effort::USUAL;
+    if !random {
+        for (name, trace) in scripts(seed) {
+            if tally.is_over() {
+                return;
+            }
+            println!("script: {name}");
+            explore(&trace, &usual, tally);
+        }
+    }
+    let mut rng = Rng::new(seed);
+    for round in 0u64.. {
+        if tally.is_over() {
+            return;
+        }
+        let script = random_script(rng.next() >> 24, 5 + rng.below(40));
+        let effort = Effort {
+            bits: rng.below(5) as u32,
+            seeds: 1 + rng.below(4),
+            every: 20,
+            kills: 4,
+            second: 1 + rng.below(2),
+            third: if rng.chance(30) { 40 } else { 0 },
+        };
+        match round % 4 {
+            0 | 1 => explore(&script, &effort, tally),
+            2 => {
+                let fault = FAULTS[rng.below(FAULTS.len() as u64) as usize];
+                faults_everywhere(&script, fault, 6, (rng.below(4), 4), tally);
+            }
+            _ => {
+                let at = rng.below(script.steps.len() as u64) as usize;
+                full_disk(&script, at, rng.below(20_000), rng.below(8) as usize, tally);
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Snapshots of a simulated machine, and what is asked of one machine alone: faults, records, turns.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::ThreadId;
+use std::time::Instant;
+
+use super::choice::{Choice, Chooser};
+use super::fault::Plan;
+use super::process::SimFs;
+use super::state::State;
+
+/// A machine as it was at one moment: its page cache, its disk, its processes and their locks.
+///
+/// Cheap to clone, and cheap to take: content is shared until somebody writes. Each call below makes another
+/// machine of it, on which everything can be done without touching this one.
+#[derive(Clone)]
+pub struct Snapshot {
+    state: Arc<State>,
+    label: String,
+    tag: u64,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Snapshot({}, tag {})", self.label, self.tag)
+    }
+}
+
+impl Snapshot {
+    pub(super) fn new(state: State, label: String, tag: u64) -> Snapshot {
+        Snapshot { state: Arc::new(state), label, tag }
+    }
+
+    /// The operation that was about to be done, in words.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// What [`SimFs::set_tag`] was given last.
+    pub fn tag(&self) -> u64 {
+        self.tag
+    }
+
+    /// How many operations were begun before it.
+    pub fn ops(&self) -> u64 {
+        self.state.ops
+    }
+
+    /// How many changes are not durable: each bit of a [`Choice::Mask`] stands for one.
+    pub fn pending_count(&self) -> usize {
+        self.state.pending().len()
+    }
+
+    /// The changes that are not durable, in words and in the order of the bits of a [`Choice::Mask`].
+    pub fn pending(&self) -> Vec<String> {
+        self.state.pending()
+    }
+
+    /// The first process after a power cut at this moment.
+    pub fn crash(&self, choice: Choice) -> SimFs {
+        SimFs::boot(self.state.after_power_cut(Chooser::new(choice)))
+    }
+
+    /// The first process after all others were killed at this moment; the machine runs on, with its cache.
+    pub fn kill_all(&self) -> SimFs {
+        let mut state = self.state.copy();
+        state.kill_all();
+        SimFs::boot(state)
+    }
+
+    /// Another process, while all that were there go on (and do nothing more, as nobody has their handles).
+    pub fn look(&self) -> SimFs {
+        SimFs::boot(self.state.copy())
+    }
+}
+
+/// What is asked of one machine and does not go with copies of it.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    pub(super) plan: Plan,
+    recorded: Option<Vec<Snapshot>>,
+    tag: u64,
+    turns: Option<Turns>,
+}
+
+/// Who may pass the gate.
+#[derive(Debug)]
+struct Turns {
+    driver: ThreadId,
+    /// The others may go on.
+    open: bool,
+    /// When one of the others passed last.
+    last: Option<Instant>,
+}
+
+impl Control {
+    pub(super) fn records(&self) -> bool {
+        self.recorded.is_some()
+    }
+
+    pub(super) fn record(&mut self, state: State, label: String) {
+        let tag = self.tag;
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(Snapshot::new(state, label, tag));
+        }
+    }
+
+    pub(super) fn start_recording(&mut self) {
+        self.recorded = Some(Vec::new());
+    }
+
+    pub(super) fn take_recorded(&mut self) -> Vec<Snapshot> {
+        self.recorded.take().unwrap_or_default()
+    }
+
+    pub(super) fn set_tag(&mut self, tag: u64) {
+        self.tag = tag;
+    }
+
+    pub(super) fn tag(&self) -> u64 {
+        self.tag
+    }
+
+    /// From now on only this thread passes the gate.
+    pub(super) fn drive(&mut self, driver: ThreadId) {
+        self.turns = Some(Turns { driver, open: false, last: None });
+    }
+
+    pub(super) fn set_open(&mut self, open: bool) {
+        if let Some(turns) = &mut self.turns {
+            turns.open = open;
+            turns.last = open.then(Instant::now);
+        }
+    }
+
+    /// When one of the other threads passed last, since they were let through.
+    pub(super) fn last_passed(&self) -> Option<Instant> {
+        self.turns.as_ref().and_then(|turns| turns.last)
+    }
+
+    /// Whether this thread waits for its turn.
+    pub(super) fn must_wait(&self, thread: ThreadId) -> bool {
+        self.turns.as_ref().is_some_and(|turns| turns.driver != thread && !turns.open)
+    }
+
+    pub(super) fn passed(&mut self, thread: ThreadId) {
+        if let Some(turns) = self.turns.as_mut().filter(|turns| turns.driver != thread) {
+            turns.last = Some(Instant::now());
+        }
+    }
+}

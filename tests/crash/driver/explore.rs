@@ -1,0 +1,301 @@
+//! Crashes at every moment of a run, and crashes in the recovery from them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use sessionlog::fs::{Choice, Snapshot};
+
+use super::model::Know;
+use super::rng::Rng;
+use super::step::{Step, parse_steps};
+use super::trace::{Failure, Trace};
+use super::world::{Conf, Past, World};
+
+/// What happens at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// The power is cut.
+    Cut(Choice),
+    /// All processes are killed; the page cache stays.
+    Kill,
+    /// Nothing: another process reads.
+    Look,
+}
+
+/// How much is tried at each moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// All subsets of so many unsynced changes or fewer.
+    pub bits: u32,
+    /// So many seeded ones at each moment besides.
+    pub seeds: u64,
+    /// Of so many first crashes one is recovered from with crashes in the recovery; 0 for none.
+    pub every: u64,
+    /// The same for kills.
+    pub kills: u64,
+    /// So many crashes at each moment of such a recovery.
+    pub second: u64,
+    /// Crashes in the recovery from crashes in the recovery, of so many one; 0 for none.
+    pub third: u64,
+}
+
+impl Effort {
+    pub const USUAL: Effort = Effort { bits: 6, seeds: 5, every: 12, kills: 2, second: 2, third: 0 };
+}
+
+/// What was tried, and what was found.
+#[derive(Debug)]
+pub struct Tally {
+    /// Disks after a crash that were recovered and checked.
+    pub states: AtomicU64,
+    /// Moments at which a reader looked.
+    pub looks: AtomicU64,
+    /// Runs with an injected error.
+    pub errors: AtomicU64,
+    pub failures: Mutex<Vec<Failure>>,
+    pub until: Option<Instant>,
+    /// After so many failures no more is tried.
+    pub most: usize,
+    stop: AtomicBool,
+}
+
+impl Tally {
+    pub fn new(until: Option<Instant>) -> Tally {
+        Tally {
+            states: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            failures: Mutex::new(Vec::new()),
+            until,
+            most: 5,
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    pub fn states(&self) -> u64 {
+        self.states.load(Ordering::Relaxed)
+    }
+
+    pub fn failures(&self) -> Vec<Failure> {
+        self.failures.lock().unwrap().clone()
+    }
+
+    pub fn failed(&self) -> bool {
+        !self.failures.lock().unwrap().is_empty()
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    pub fn fail(&self, trace: Trace, what: String) {
+        let mut failures = self.failures.lock().unwrap();
+        failures.push(Failure { trace, what });
+        if failures.len() >= self.most {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Twice as many as cores: each waits for the background threads of its stores now and then.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(4, |n| n.get() * 2)
+}
+
+/// A panic is a failure like any other.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|t| (*t).to_owned()));
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    })
+}
+
+/// What the next process does with what it found, to see whether one can go on from there.
+fn sequel(number: usize) -> Vec<Step> {
+    const SEQUELS: [&str; 6] =
+        ["a0 a1", "u0 a0 A0:1 t0", "b0:3 m1 y0", "l D0 a0 c1", "A0:0 r0 a0", "a1 u0 K a0"];
+    parse_steps(SEQUELS[number % SEQUELS.len()]).unwrap_or_default()
+}
+
+/// Runs the script of a trace, with its fault.
+pub fn run_script(trace: &Trace, record: bool) -> Result<World, String> {
+    let mut world = World::fresh(trace.seed, trace.conf, record);
+    if let Some((number, fault)) = trace.fault {
+        world.faulty = true;
+        world.fs.fail(number, fault);
+    }
+    world.run(&trace.steps)?;
+    world.finish(true)
+}
+
+/// The machine after the crash, recovered and gone on with.
+fn recover(
+    conf: Conf,
+    point: &Snapshot,
+    knows: &[Know],
+    (number, how): (usize, How),
+    record: bool,
+) -> Result<Option<World>, String> {
+    let (fs, past) = match how {
+        How::Look => return World::onlook(conf, point, knows).map(|()| None),
+        How::Cut(choice) => (point.crash(choice), Past::PowerCut),
+        How::Kill => (point.kill_all(), Past::Killed),
+    };
+    let mut world = World::begin(fs, conf, knows, past, record)?;
+    let salt = match how {
+        How::Cut(Choice::Mask(x) | Choice::Seed(x)) => x as usize,
+        _ => 0,
+    };
+    world.run(&sequel(number.wrapping_add(salt)))?;
+    world.finish(true).map(Some)
+}
+
+/// Everything that happens at one moment.
+fn hows(point: &Snapshot, number: usize, effort: &Effort, rng: &mut Rng) -> Vec<How> {
+    let mut all = vec![How::Look, How::Kill];
+    let pending = point.pending_count() as u32;
+    if pending <= effort.bits {
+        all.extend((0..1u64 << pending).map(|mask| How::Cut(Choice::Mask(mask))));
+        // Nothing can be torn or lost then.
+        if pending == 0 {
+            return all;
+        }
+    } else {
+        all.extend([How::Cut(Choice::Nothing), How::Cut(Choice::Everything)]);
+        all.extend((0..(1u64 << effort.bits) / 2).map(|_| How::Cut(Choice::Mask(rng.next() >> 8))));
+    }
+    let _ = number;
+    all.extend((0..effort.seeds).map(|_| How::Cut(Choice::Seed(rng.next() >> 24))));
+    all
+}
+
+/// Tries everything at one moment of a run.
+fn try_moment(world: &World, number: usize, trace: &Trace, effort: &Effort, tally: &Tally, rng: &mut Rng) {
+    let point = &world.points[number];
+    let knows = world.known_at(point);
+    for how in hows(point, number, effort, rng) {
+        if tally.is_over() {
+            return;
+        }
+        // What a killed process left unsynced is lost only by a second crash.
+        let one_of = if how == How::Kill { effort.kills } else { effort.every };
+        let deep = how != How::Look && one_of > 0 && rng.below(one_of) == 0;
+        let done = guarded(|| recover(trace.conf, point, knows, (number, how), deep));
+        let counter = if how == How::Look { &tally.looks } else { &tally.states };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let trace = trace.with(number, how);
+        match done {
+            Err(what) => tally.fail(trace, format!("{what} [at {}]", point.label())),
+            Ok(Some(next)) if deep => {
+                // Crash again, while recovering and going on.
+                let less = Effort { bits: 0, every: effort.third, third: 0, ..*effort };
+                for second in 0..next.points.len() {
+                    try_again(&next, second, &trace, &less, tally, rng);
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+fn try_again(world: &World, number: usize, trace: &Trace, effort: &Effort, tally: &Tally, rng: &mut Rng) {
+    let point = &world.points[number];
+    let knows = world.known_at(point);
+    let pending = point.pending_count();
+    let wanted = if pending == 0 { 1 } else { effort.second };
+    for i in 0..wanted {
+        if tally.is_over() {
+            return;
+        }
+        let how = match (i, pending) {
+            (0, _) if rng.chance(50) => How::Cut(Choice::Nothing),
+            (0, _) if rng.chance(20) => How::Kill,
+            _ => How::Cut(Choice::Seed(rng.next() >> 24)),
+        };
+        let deep = effort.every > 0 && rng.below(effort.every) == 0;
+        let done = guarded(|| recover(trace.conf, point, knows, (number, how), deep));
+        tally.states.fetch_add(1, Ordering::Relaxed);
+        let trace = trace.with(number, how);
+        match done {
+            Err(what) => tally.fail(trace, format!("{what} [at {}]", point.label())),
+            Ok(Some(next)) if deep => {
+                let last = Effort { every: 0, second: 1, ..*effort };
+                for third in 0..next.points.len() {
+                    try_again(&next, third, &trace, &last, tally, rng);
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Cuts the power at one moment, and recovers.
+pub fn try_one(world: &World, number: usize, choice: Choice, trace: &Trace, tally: &Tally) {
+    let point = &world.points[number];
+    let how = How::Cut(choice);
+    let done = guarded(|| recover(trace.conf, point, world.known_at(point), (number, how), false));
+    tally.states.fetch_add(1, Ordering::Relaxed);
+    if let Err(what) = done {
+        tally.fail(trace.with(number, how), format!("{what} [at {}]", point.label()));
+    }
+}
+
+/// Runs the script of `trace` once and tries everything at every moment of it, on all cores.
+pub fn explore(trace: &Trace, effort: &Effort, tally: &Tally) {
+    let world = match guarded(|| run_script(trace, true)) {
+        Ok(world) => world,
+        Err(what) => return tally.fail(trace.clone(), what),
+    };
+    // What came before a fault is what would have been without it.
+    let first = trace.fault.map_or(0, |(number, _)| world.points.partition_point(|p| p.ops() <= number));
+    explore_points(&world, first, trace, effort, tally);
+}
+
+pub fn explore_points(world: &World, first: usize, trace: &Trace, effort: &Effort, tally: &Tally) {
+    let next = AtomicUsize::new(first);
+    let threads = threads();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= world.points.len() || tally.is_over() {
+                        return;
+                    }
+                    let mut rng = Rng::new(trace.seed ^ (number as u64) << 20);
+                    try_moment(world, number, trace, effort, tally, &mut rng);
+                }
+            });
+        }
+    });
+}
+
+/// Explores several scripts.
+pub fn explore_all(traces: &[Trace], effort: &Effort, tally: &Tally) {
+    for trace in traces {
+        if tally.is_over() {
+            return;
+        }
+        explore(trace, effort, tally);
+    }
+}
+
+pub fn replay(trace: &Trace) -> Result<(), String> {
+    let mut world = guarded(|| run_script(trace, true))?;
+    for (number, how) in &trace.hops {
+        let point = world
+            .points
+            .get(*number)
+            .ok_or_else(|| format!("there are {} moments, and no moment {number}", world.points.len()))?;
+        let knows = world.known_at(point).to_vec();
+        let here = |what: String| format!("{what} [at {}]", point.label());
+        match guarded(|| recover(trace.conf, point, &knows, (*number, *how), true)).map_err(here)? {
+            Some(next) => world = next,
+            None => return Ok(()),
+        }
+    }
+    Ok(())
+}

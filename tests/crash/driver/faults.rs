@@ -1,0 +1,86 @@
+//! An error in place of the crash, at every operation.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sessionlog::fs::{Choice, Fault};
+
+use super::explore::{Effort, Tally, explore_points, guarded, run_script, threads};
+use super::rng::Rng;
+use super::step::Step;
+use super::trace::Trace;
+
+pub const FAULTS: [Fault; 7] = [
+    Fault::Io,
+    Fault::IoAfter,
+    Fault::IoHalf,
+    Fault::DropDirty,
+    Fault::NoSpace,
+    Fault::Interrupted,
+    Fault::TooManyFiles,
+];
+
+/// Runs the script once for every operation of it, which fails, and goes on; then crashes at moments behind it.
+/// `of` and `part` choose every so-manieth operation.
+pub fn faults_everywhere(trace: &Trace, fault: Fault, crashes: usize, (part, of): (u64, u64), tally: &Tally) {
+    let ops = match guarded(|| run_script(trace, true)) {
+        Ok(world) => world.points.last().map_or(0, |p| p.ops()),
+        Err(what) => return tally.fail(trace.clone(), what),
+    };
+    let next = AtomicU64::new(part);
+    let threads = threads();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(of, Ordering::Relaxed);
+                    if number >= ops || tally.is_over() {
+                        return;
+                    }
+                    one(&Trace { fault: Some((number, fault)), ..trace.clone() }, crashes, tally);
+                }
+            });
+        }
+    });
+}
+
+fn one(trace: &Trace, crashes: usize, tally: &Tally) {
+    let number = trace.fault.map_or(0, |(number, _)| number);
+    tally.errors.fetch_add(1, Ordering::Relaxed);
+    let world = match guarded(|| run_script(trace, true)) {
+        Ok(world) => world,
+        Err(what) => return tally.fail(trace.clone(), what),
+    };
+    let first = world.points.partition_point(|p| p.ops() <= number);
+    let behind = world.points.len() - first;
+    let mut rng = Rng::new(trace.seed ^ number);
+    for i in 0..crashes {
+        if behind == 0 || tally.is_over() {
+            return;
+        }
+        // The moments right behind the error, and some of the later ones.
+        let near = if i % 2 == 0 { i / 2 } else { rng.below(behind as u64) as usize };
+        let how = match i % 3 {
+            0 => Choice::Nothing,
+            _ => Choice::Seed(rng.next() >> 24),
+        };
+        super::explore::try_one(&world, first + near.min(behind - 1), how, trace, tally);
+    }
+}
+
+/// The disk is full from step `at` on with so many bytes left, and has room again `later` steps on.
+pub fn full_disk(trace: &Trace, at: usize, room: u64, later: usize, tally: &Tally) {
+    let mut steps = trace.steps.clone();
+    let step = |arg| Step { verb: 'R', session: 0, arg };
+    steps.insert(at.min(steps.len()), step(room.max(1)));
+    steps.insert((at + 1 + later).min(steps.len()), step(0));
+    // Errors are allowed from the beginning; this one never comes.
+    let trace = Trace { steps, fault: Some((u64::MAX, Fault::NoSpace)), ..trace.clone() };
+    tally.errors.fetch_add(1, Ordering::Relaxed);
+    match guarded(|| run_script(&trace, true)) {
+        Ok(world) => {
+            let effort = Effort { bits: 0, seeds: 1, every: 0, kills: 0, second: 0, third: 0 };
+            explore_points(&world, 0, &trace, &effort, tally);
+        }
+        Err(what) => tally.fail(trace, what),
+    }
+}

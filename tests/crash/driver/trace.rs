@@ -1,0 +1,135 @@
+//! A failure in one line, and back.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sessionlog::fs::{Choice, Fault};
+
+use super::explore::{How, replay};
+use super::step::{Step, parse_steps, steps_text};
+use super::world::Conf;
+
+/// How a state came about: a script, perhaps an operation that failed in it, and crashes one after the other,
+/// each at a moment of what ran before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    pub seed: u64,
+    pub conf: Conf,
+    pub steps: Vec<Step>,
+    pub fault: Option<(u64, Fault)>,
+    pub hops: Vec<(usize, How)>,
+}
+
+/// A state that should not be, and how to come there again.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub trace: Trace,
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n    --replay '{}'", self.what, self.trace)
+    }
+}
+
+const FAULTS: [(&str, Fault); 8] = [
+    ("io", Fault::Io),
+    ("after", Fault::IoAfter),
+    ("half", Fault::IoHalf),
+    ("drop", Fault::DropDirty),
+    ("space", Fault::NoSpace),
+    ("eintr", Fault::Interrupted),
+    ("emfile", Fault::TooManyFiles),
+    ("lie", Fault::Lie),
+];
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed={};segment={};after={};", self.seed, self.conf.segment, self.conf.after)?;
+        write!(f, "steps={}", steps_text(&self.steps))?;
+        if let Some((number, fault)) = self.fault {
+            let name = FAULTS.iter().find(|(_, known)| *known == fault).map_or("io", |(name, _)| name);
+            write!(f, ";fault={number}:{name}")?;
+        }
+        for (point, how) in &self.hops {
+            write!(f, ";{point}:{how}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            How::Cut(Choice::Nothing) => write!(f, "none"),
+            How::Cut(Choice::Everything) => write!(f, "all"),
+            How::Cut(Choice::Mask(mask)) => write!(f, "mask{mask}"),
+            How::Cut(Choice::Seed(seed)) => write!(f, "seed{seed}"),
+            How::Kill => write!(f, "kill"),
+            How::Look => write!(f, "look"),
+        }
+    }
+}
+
+impl FromStr for How {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<How, String> {
+        let number = |t: &str| t.parse().map_err(|_| format!("{text:?} is no crash"));
+        Ok(match text {
+            "none" => How::Cut(Choice::Nothing),
+            "all" => How::Cut(Choice::Everything),
+            "kill" => How::Kill,
+            "look" => How::Look,
+            _ => match (text.strip_prefix("mask"), text.strip_prefix("seed")) {
+                (Some(mask), _) => How::Cut(Choice::Mask(number(mask)?)),
+                (_, Some(seed)) => How::Cut(Choice::Seed(number(seed)?)),
+                _ => return Err(format!("{text:?} is no crash")),
+            },
+        })
+    }
+}
+
+impl FromStr for Trace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Trace, String> {
+        let conf = Conf { segment: 16 << 10, after: u64::MAX };
+        let mut trace = Trace { seed: 1, conf, steps: Vec::new(), fault: None, hops: Vec::new() };
+        let number = |t: &str| t.parse::<u64>().map_err(|_| format!("{t:?} is no number"));
+        for part in text.split(';') {
+            if let Some((key, value)) = part.split_once('=') {
+                match key {
+                    "seed" => trace.seed = number(value)?,
+                    "segment" => trace.conf.segment = number(value)?,
+                    "after" => trace.conf.after = number(value)?,
+                    "steps" => trace.steps = parse_steps(value)?,
+                    "fault" => {
+                        let (n, name) = value.split_once(':').ok_or("a fault is <operation>:<kind>")?;
+                        let fault = FAULTS.iter().find(|(known, _)| *known == name).ok_or("no such fault")?;
+                        trace.fault = Some((number(n)?, fault.1));
+                    }
+                    _ => return Err(format!("{key:?} is unknown")),
+                }
+            } else {
+                let (point, how) = part.split_once(':').ok_or("a crash is <moment>:<what survives>")?;
+                trace.hops.push((number(point)? as usize, how.parse()?));
+            }
+        }
+        Ok(trace)
+    }
+}
+
+impl Trace {
+    /// Does it all again.
+    pub fn replay(&self) -> Result<(), String> {
+        replay(self)
+    }
+
+    pub fn with(&self, point: usize, how: How) -> Trace {
+        let mut trace = self.clone();
+        trace.hops.push((point, how));
+        trace
+    }
+}

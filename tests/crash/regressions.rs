@@ -1,0 +1,58 @@
+//! What the suite found once, each with its story.
+
+use std::sync::Arc;
+
+use sessionlog::fs::{Choice, SimFs};
+use sessionlog::{Options, Store};
+
+fn open(fs: &SimFs) -> Store {
+    Options::new().create(true).fs(Arc::new(fs.clone())).open("/store").unwrap()
+}
+
+/// A removal is one rename from `sessions/<xx>/` into `trash/`, and two syncs: of `trash/` first, then of
+/// `sessions/<xx>/`. A power cut between them left the session in both places: it was there, with all its
+/// messages, as its removal was never acknowledged. Then some other session was removed, and what lies in the
+/// trash was unlinked: the files of the first one too, which is the same directory under two names. What was left
+/// of it was "damaged data: the session's directory holds no segment".
+#[test]
+fn emptying_the_trash_spares_a_session_whose_removal_was_cut_short() {
+    let fs = SimFs::new(1);
+    let store = open(&fs);
+    store.session("kept").unwrap().append("m0").unwrap();
+    store.session("other").unwrap().append("m0").unwrap();
+    fs.record();
+    store.remove_session("kept").unwrap();
+    let between =
+        fs.recorded().into_iter().rfind(|p| p.label().contains("SyncDir /store/sessions/")).unwrap();
+
+    let fs = between.crash(Choice::Nothing);
+    let store = open(&fs);
+    assert_eq!(store.session("kept").unwrap().message_count().unwrap(), 1);
+    store.remove_session("other").unwrap();
+    assert_eq!(store.reader("kept").unwrap().load().unwrap().count(), 1);
+    drop(store);
+    let store = open(&fs.crash());
+    assert_eq!(store.reader("kept").unwrap().load().unwrap().count(), 1);
+    assert!(store.remove_session("kept").unwrap());
+    assert_eq!(store.sessions().unwrap().sessions.len(), 0);
+}
+
+/// A process made a store and was killed between giving the `STORE` file its name and syncing the directory. The
+/// next one found the store in the page cache, and appended; the message was acknowledged. The power cut took the
+/// name of the `STORE` file, and whoever opened the store then made a new one, with another id: "damaged data: it
+/// belongs to another store".
+#[test]
+fn the_store_itself_is_durable_before_anything_in_it_is_acknowledged() {
+    let fs = SimFs::new(1);
+    fs.record();
+    drop(open(&fs));
+    let mut tried = 0;
+    for point in fs.recorded() {
+        let fs = point.kill_all();
+        open(&fs).session("s").unwrap().append("m0").unwrap();
+        tried += 1;
+        let store = open(&fs.crash());
+        assert_eq!(store.reader("s").unwrap().load().unwrap().count(), 1, "{}", point.label());
+    }
+    assert!(tried > 10);
+}
