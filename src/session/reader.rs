@@ -227,6 +227,14 @@ impl Reader {
         self.seen.lock().report.clone()
     }
 
+    /// Why the state that was read may not be the newest, if it may not.
+    pub(crate) fn uncertain(&self) -> Option<Error> {
+        let seen = self.seen.lock();
+        let hidden = seen.report.findings.iter().find(|f| f.hides_state())?;
+        let error = Error::corrupt(&seen.tail.segment.path, seen.tail.offset, hidden.to_string()).session(&self.id);
+        Some(seen.lost.clone().unwrap_or(error))
+    }
+
     fn fresh_view(&self, extents: impl Fn(&State) -> Vec<Extent>) -> Result<(View, u64, u64)> {
         let seen = self.refresh()?;
         Ok(view_of(&self.env, &seen, extents))

@@ -187,6 +187,9 @@ impl Case<'_> {
                 Some(_) if self.file.starts_with("/catalog/") && !matches!(self.change, Change::Flip(_) | Change::Cut(_)) => {}
                 Some(info) if told || repaired || self.may_be_short(id) => {
                     assert!((info.live.end) <= written.range.1, "{what}: {info:?}");
+                    let report = store.reader(id).unwrap().report();
+                    let hidden = report.findings.iter().any(|f| f.hides_state());
+                    assert!(told || !hidden, "{what}: {id} is shown as it was once: {report:?}");
                 }
                 Some(info) => {
                     let now = (info.message_count, (info.live.start, info.live.end), &info.attributes);
