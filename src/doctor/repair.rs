@@ -27,7 +27,8 @@ use crate::store::{Env, Layout, Options};
 ///
 /// # Errors
 /// `NotFound` if there is no store; `Unsupported` if a newer program made it; `NoSpace`, `Io` if the quarantine or a
-/// catalog cannot be written. What goes wrong with one session is in [`Repair::skipped`].
+/// catalog cannot be written; `Conflict` if this process has the store open with other options: pass them by
+/// [`RepairOptions::store`]. What goes wrong with one session is in [`Repair::skipped`].
 ///
 /// ```
 /// # fn main() -> sessionlog::Result<()> {
