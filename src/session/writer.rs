@@ -138,7 +138,9 @@ impl Writer {
             discard(&*shard, &temp);
             let _ =
                 env.catalog.record(CatalogEntry::Removed { id: id.clone(), birth: state.birth, incarnation });
-            return Err(io(e));
+            // Unless somebody else has the name, an error does not say that nothing happened.
+            let taken = e.kind() == std::io::ErrorKind::AlreadyExists;
+            return Err(if taken { io(e) } else { io(e).unknown() });
         }
         // From here on the session may exist. A failed sync leaves that open; the disk will tell.
         shard.sync().map_err(|e| io(e).unknown())?;
@@ -350,10 +352,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Nothing was written here yet, and above the last mark stands something that may be in the page cache
-    /// alone.
+    /// Nothing was written here yet, and the last writer did not close: what stands above its last mark, and the
+    /// very names of files and directories, may be in the page cache alone.
     fn is_unconfirmed(&self) -> bool {
-        self.plan.end != EndVerdict::Append && self.tail.as_ref().is_some_and(|t| t.mark < t.state.position)
+        self.log.is_none() && self.plan.end != EndVerdict::Append
     }
 
     /// Writes journal records as one commit. They may use the reserve: an intent must not fail for want of room.

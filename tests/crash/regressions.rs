@@ -56,3 +56,21 @@ fn the_store_itself_is_durable_before_anything_in_it_is_acknowledged() {
     }
     assert!(tried > 10);
 }
+
+/// A process made `sessions/<xx>/` for a new session and was killed before it synced `sessions/`. The next one found
+/// the directory in the page cache, took it for durable, made the session in it and acknowledged two messages. After
+/// the power cut there was no such directory, and no session.
+#[test]
+fn a_directory_that_a_killed_process_left_unsynced_is_synced_before_a_session_is_made_in_it() {
+    let fs = SimFs::new(1);
+    let store = open(&fs);
+    fs.record();
+    store.session("s").unwrap().append("first").unwrap();
+    for point in fs.recorded() {
+        let fs = point.kill_all();
+        let seen = open(&fs).session("s").unwrap().append("second").unwrap().seq() + 1;
+        let store = open(&fs.crash());
+        let back = store.reader("s").map(|r| r.load().unwrap().count() as u64);
+        assert_eq!(back.unwrap_or(0), seen, "{}", point.label());
+    }
+}
