@@ -9,11 +9,14 @@ use sessionlog::{Error, ErrorKind, Messages, Report, SessionInfo, Store};
 use crate::common::SIM;
 use crate::store::{IDS, options};
 
+/// The messages and the attributes of an archive.
+pub type Archived = (BTreeMap<u64, String>, Map<String, Value>);
+
 /// All that a session held, or what of it can be read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Expected {
     pub live: BTreeMap<u64, String>,
-    pub archives: BTreeMap<u64, (BTreeMap<u64, String>, Map<String, Value>)>,
+    pub archives: BTreeMap<u64, Archived>,
     pub attributes: Map<String, Value>,
     pub range: (u64, u64),
     pub count: u64,
