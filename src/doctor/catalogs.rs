@@ -46,7 +46,9 @@ pub(crate) fn rebuild(env: &Arc<Env>, places: &[Place], dry_run: bool, out: &mut
         if known && damaged.is_empty() && old.is_none() || repaired {
             continue;
         }
-        let Ok(LoadedTail { tail, plan }) = load_tail(env, Whose::Dir(&place.name), &*place.dir) else { continue };
+        let Ok(LoadedTail { tail, plan }) = load_tail(env, Whose::Dir(&place.name), &*place.dir) else {
+            continue;
+        };
         let clean = tail.ending == Ending::Clean && !plan.report.has_damage();
         let session = Some(tail.state.id.as_str().to_owned());
         if clean {

@@ -93,11 +93,13 @@ pub(crate) fn stale(env: &Env, place: &Place, merged: &Merged) -> Option<String>
     let tail = load_tail(env, Whose::Dir(&place.name), &*place.dir).ok()?.tail;
     let (said, found) = (summary.incarnation.number, tail.state.incarnation.number);
     // A writer may have opened it since the catalog was read.
-    let settled = tail.ending == Ending::Clean || env.catalog.merged().is_ok_and(|m| {
-        matches!(m.get(&place.name), Some(Known::Closed(s)) if s.incarnation == summary.incarnation)
-    });
+    let settled = tail.ending == Ending::Clean
+        || env.catalog.merged().is_ok_and(
+            |m| matches!(m.get(&place.name), Some(Known::Closed(s)) if s.incarnation == summary.incarnation),
+        );
     let behind = summary.birth != tail.state.birth || said < found;
-    (behind && settled).then(|| format!("the catalog knows it as writer {said} left it; writer {found} came since"))
+    (behind && settled)
+        .then(|| format!("the catalog knows it as writer {said} left it; writer {found} came since"))
 }
 
 fn add(out: &mut Checkup, looked: Looked) {

@@ -170,7 +170,9 @@ fn write_record(r: &Record<'_>, out: &mut impl Write) -> io::Result<()> {
             None => write!(out, "a successor that cannot be read")?,
         },
         RecordKind::Mark => write!(out, "mark")?,
-        RecordKind::Unknown(kind) if r.flags & CRITICAL != 0 => write!(out, "critical, of unknown kind {kind}")?,
+        RecordKind::Unknown(kind) if r.flags & CRITICAL != 0 => {
+            write!(out, "critical, of unknown kind {kind}")?
+        }
         RecordKind::Unknown(kind) => write!(out, "of unknown kind {kind}")?,
     }
     writeln!(out)

@@ -81,8 +81,9 @@ pub(crate) fn plan(looked: &Looked) -> Result<Plan, String> {
     if damaged(looked) {
         let ends = sealed_ends(inventory);
         let all = survivors(inventory, &ends);
-        let saved = salvage(inventory, &all, looked.id.as_ref(), &looked.said)
-            .ok_or("no state of the session survives, and nothing says which session it is; nothing was changed")?;
+        let saved = salvage(inventory, &all, looked.id.as_ref(), &looked.said).ok_or(
+            "no state of the session survives, and nothing says which session it is; nothing was changed",
+        )?;
         lost.clone_from(&saved.lost);
         let (new, gone) = place(looked, saved, &all, &ends)?;
         take = gone;
@@ -106,11 +107,8 @@ pub(crate) fn plan(looked: &Looked) -> Result<Plan, String> {
         let first = looked.findings.iter().find(|f| f.is_damage());
         let why = first.map_or_else(String::new, |f| format!("{}: {}", f.code, f.what));
         let carried = f.carry.iter().map(|r| messages(inventory, r)).sum();
-        let action = Action::StartSegment {
-            carried,
-            position: f.state.position,
-            messages: f.state.message_count,
-        };
+        let action =
+            Action::StartSegment { carried, position: f.state.position, messages: f.state.message_count };
         steps.push(step(&name, action, &why));
     }
     for (name, why) in &take {
@@ -216,7 +214,9 @@ fn place(
     let carry = runs(all, needed.partition_point(|p| *p < carry_from), &needed);
     let bytes: u64 = carry.iter().filter_map(|r| frame_of(inventory, r)).map(|f| u64::from(f.len)).sum();
     if bytes > limits::MAX_SEGMENT {
-        return Err(format!("{bytes} bytes would have to be copied into one segment, which is too much for one"));
+        return Err(format!(
+            "{bytes} bytes would have to be copied into one segment, which is too much for one"
+        ));
     }
 
     let stays = |s: &SegmentFile| kept.iter().any(|k| k.info.number == s.number);
@@ -374,7 +374,8 @@ fn start(env: &Arc<Env>, place: &Place, looked: &Looked, id: &SessionId, fresh: 
 fn copy(looked: &Looked, run: &Run, birth: &mut Birth) -> Result<()> {
     let Some(s) = looked.inventory.segments.get(run.segment) else { return Ok(()) };
     let path = looked.dir.path().join(&s.name);
-    let changed = || Error::new(ErrorKind::Conflict, "copy records").path(&path).hint("the file changed meanwhile");
+    let changed =
+        || Error::new(ErrorKind::Conflict, "copy records").path(&path).hint("the file changed meanwhile");
     let seed = s.seed.ok_or_else(changed)?;
     let mut window = Window::new();
     let at = window.at(&*s.file, seed, run.offset, s.len);
@@ -417,7 +418,8 @@ fn write(log: &mut SegmentWriter, state: &mut State, ops: &[Op], now: u64) -> Re
         WriteFault::TakenBack(e) | WriteFault::Broken(e) => e,
     })?;
     for op in ops {
-        let wrong = |c: crate::state::Contradiction| Error::new(ErrorKind::Conflict, "write a record").hint(c.0);
+        let wrong =
+            |c: crate::state::Contradiction| Error::new(ErrorKind::Conflict, "write a record").hint(c.0);
         state.apply_op(op, time).map_err(wrong)?;
     }
     if ops.is_empty() {

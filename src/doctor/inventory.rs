@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::walk::{Met, walk};
 use crate::error::{Error, Result};
 use crate::format::{
-    CRITICAL, Extras, Frame, FrameFault, FrameHeader, FrameKind, HeaderFault, RecordKind, Seed, SegmentHeader,
-    Successor,
+    CRITICAL, Extras, Frame, FrameFault, FrameHeader, FrameKind, HeaderFault, RecordKind, Seed,
+    SegmentHeader, Successor,
 };
 use crate::fs::{Access, Dir, File, read_up_to_at};
 use crate::ids::{BirthId, StoreId};
@@ -107,7 +107,12 @@ impl SegmentFile {
             Some(h) => SegmentHeader::LEN as u64 + u64::from(h.carry_len),
             None => {
                 let block = |f: &&FrameAt| matches!(f.header.kind, FrameKind::Snapshot | FrameKind::Carry);
-                self.frames.iter().filter(block).map(FrameAt::until).max().unwrap_or(SegmentHeader::LEN as u64)
+                self.frames
+                    .iter()
+                    .filter(block)
+                    .map(FrameAt::until)
+                    .max()
+                    .unwrap_or(SegmentHeader::LEN as u64)
             }
         }
     }
@@ -115,10 +120,11 @@ impl SegmentFile {
     /// The position behind everything carried.
     pub(crate) fn first_position(&self) -> Option<u64> {
         let commit = |f: &&FrameAt| f.header.kind == FrameKind::Commit;
-        self.header()
-            .map(|h| h.first_position)
-            .or(self.snapshot.as_ref().map(|s| s.position))
-            .or(self.frames.iter().find(commit).map(|f| f.header.first_position))
+        self.header().map(|h| h.first_position).or(self.snapshot.as_ref().map(|s| s.position)).or(self
+            .frames
+            .iter()
+            .find(commit)
+            .map(|f| f.header.first_position))
     }
 
     /// True if header, state and carried records are what was written.
@@ -134,9 +140,8 @@ impl SegmentFile {
         let mut pending: Vec<&FrameAt> = Vec::new();
         let mut position = self.first_position().unwrap_or(0);
         let head_end = self.head_end();
-        let sure = |f: &FrameAt, position: u64| {
-            f.header.mark > position || sealed.is_some_and(|end| f.offset < end)
-        };
+        let sure =
+            |f: &FrameAt, position: u64| f.header.mark > position || sealed.is_some_and(|end| f.offset < end);
         for f in self.frames.iter().take_while(|f| sealed.is_none_or(|end| f.offset < end)) {
             match f.header.kind {
                 FrameKind::Snapshot | FrameKind::Carry => {
@@ -247,13 +252,26 @@ fn open(dir: &dyn Dir, number: u64, store: StoreId) -> Result<SegmentFile> {
         _ => None,
     };
     let (frames, faults) = (Vec::new(), Vec::new());
-    Ok(SegmentFile { number, name, file, len, head, seed, frames, faults, snapshot: None, successor: None, newer })
+    Ok(SegmentFile {
+        number,
+        name,
+        file,
+        len,
+        head,
+        seed,
+        frames,
+        faults,
+        snapshot: None,
+        successor: None,
+        newer,
+    })
 }
 
 /// Which life of the session the segments belong to: what a state of this session says, else what the catalog says,
 /// else what all of them say.
 fn whose(segments: &[SegmentFile], hint: &[BirthId], owner: impl Fn(&State) -> bool) -> Option<BirthId> {
-    let stated = segments.iter().rev().filter_map(|s| s.snapshot.as_ref()).find(|s| owner(s)).map(|s| s.birth);
+    let stated =
+        segments.iter().rev().filter_map(|s| s.snapshot.as_ref()).find(|s| owner(s)).map(|s| s.birth);
     let all = || {
         let mut births: Vec<BirthId> = segments.iter().filter_map(|s| s.header().map(|h| h.birth)).collect();
         births.dedup();

@@ -79,7 +79,9 @@ pub struct Repair {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.action {
-            Action::Quarantine { bytes } => write!(f, "copy {} ({bytes} bytes) to the quarantine", self.file)?,
+            Action::Quarantine { bytes } => {
+                write!(f, "copy {} ({bytes} bytes) to the quarantine", self.file)?
+            }
             Action::StartSegment { carried, position, messages } => write!(
                 f,
                 "start {} at position {position} with {messages} live messages, {carried} copied into it",

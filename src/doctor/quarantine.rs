@@ -21,7 +21,13 @@ pub(crate) struct Note<'a> {
 }
 
 /// Copies a whole file into the quarantine, with its note; durable when it returns.
-pub(crate) fn keep(fs: &dyn Fs, root: &Arc<dyn Dir>, from: &dyn Dir, name: &str, note: &Note<'_>) -> Result<()> {
+pub(crate) fn keep(
+    fs: &dyn Fs,
+    root: &Arc<dyn Dir>,
+    from: &dyn Dir,
+    name: &str,
+    note: &Note<'_>,
+) -> Result<()> {
     let path = root.path().join("quarantine");
     let io = |e| Error::io("copy a file to the quarantine", &path, e);
     let quarantine = match root.open_dir("quarantine") {

@@ -25,7 +25,8 @@ pub(crate) fn salvage(
     said: &[CatalogEntry],
 ) -> Option<Salvage> {
     let birth = inventory.birth?;
-    let newest = inventory.segments.iter().rev().filter_map(|s| s.snapshot.as_ref()).find(|s| s.birth == birth);
+    let newest =
+        inventory.segments.iter().rev().filter_map(|s| s.snapshot.as_ref()).find(|s| s.birth == birth);
     let mut gaps = false;
     let mut state = match newest {
         Some(state) => state.clone(),
@@ -85,7 +86,8 @@ fn roll(state: &mut State, survivors: &Survivors<'_>, gaps: &mut bool) {
             state.position = *position;
         }
         if commit && *position == frame.header.first_position {
-            let messages = frame.records.iter().filter(|r| matches!(r.what, What::Message { .. })).count() as u64;
+            let messages =
+                frame.records.iter().filter(|r| matches!(r.what, What::Message { .. })).count() as u64;
             pass(state, frame.header.next().saturating_sub(messages));
         }
         match &s.record.what {

@@ -54,9 +54,8 @@ pub(crate) fn look_at(
             }
             Err(e) => return Err(e),
         };
-        let damage = |l: &Looked| -> Vec<Finding> {
-            l.findings.iter().filter(|f| f.is_damage()).cloned().collect()
-        };
+        let damage =
+            |l: &Looked| -> Vec<Finding> { l.findings.iter().filter(|f| f.is_damage()).cloned().collect() };
         let now = damage(&looked);
         if now.is_empty() || last.as_ref().is_some_and(|l| damage(l) == now) {
             return Ok(Some(looked));
@@ -100,9 +99,14 @@ pub(crate) fn place(e: &CatalogEntry) -> Option<(u64, u64)> {
 /// that is the whole of the id.
 fn known_id(inventory: &Inventory, said: &[CatalogEntry], dir_name: &str) -> Option<SessionId> {
     let fits = |id: &&SessionId| id.dir_name() == dir_name;
-    let stated = inventory.segments.iter().rev().filter_map(|s| s.snapshot.as_ref()).map(|s| &s.id).find(fits);
+    let stated =
+        inventory.segments.iter().rev().filter_map(|s| s.snapshot.as_ref()).map(|s| &s.id).find(fits);
     let slug = || dir_name.rsplit_once('~').and_then(|(slug, _)| SessionId::new(slug).ok());
-    stated.or_else(|| said.iter().map(CatalogEntry::id).find(fits)).cloned().or_else(slug).filter(|i| fits(&i))
+    stated
+        .or_else(|| said.iter().map(CatalogEntry::id).find(fits))
+        .cloned()
+        .or_else(slug)
+        .filter(|i| fits(&i))
 }
 
 struct Judge<'a> {

@@ -452,10 +452,7 @@ impl Session {
         }
     }
 
-    fn view(
-        &self,
-        extents: impl Fn(&State) -> Vec<Extent>,
-    ) -> Result<Option<(View, u64, u64)>> {
+    fn view(&self, extents: impl Fn(&State) -> Vec<Extent>) -> Result<Option<(View, u64, u64)>> {
         self.core.env.check()?;
         if let Some(out) = self.core.with_shared(|s| (s.view(extents(&s.state)), s.state.base, s.state.next))
         {

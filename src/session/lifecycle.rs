@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::core::{Core, Phase, Seen};
-use super::files::{Whose, SessionLock, load_tail, locate, lock};
+use super::files::{SessionLock, Whose, load_tail, locate, lock};
 use super::summary_of;
 use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Result};

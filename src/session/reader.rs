@@ -231,7 +231,8 @@ impl Reader {
     pub(crate) fn uncertain(&self) -> Option<Error> {
         let seen = self.seen.lock();
         let hidden = seen.report.findings.iter().find(|f| f.hides_state())?;
-        let error = Error::corrupt(&seen.tail.segment.path, seen.tail.offset, hidden.to_string()).session(&self.id);
+        let error =
+            Error::corrupt(&seen.tail.segment.path, seen.tail.offset, hidden.to_string()).session(&self.id);
         Some(seen.lost.clone().unwrap_or(error))
     }
 

@@ -167,7 +167,11 @@ impl State {
     fn check(&self) -> Result<(), String> {
         let mut seq = self.base;
         for e in &self.live {
-            if e.seq != Hole::skip(&self.holes, seq) || e.from > e.to || e.to > self.position || e.count > e.to - e.from {
+            if e.seq != Hole::skip(&self.holes, seq)
+                || e.from > e.to
+                || e.to > self.position
+                || e.count > e.to - e.from
+            {
                 return Err("the live extents do not cover the live range".to_owned());
             }
             seq = e.end();

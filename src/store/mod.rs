@@ -15,9 +15,9 @@ mod store;
 mod sweep;
 
 pub(crate) use env::{Env, Lease};
-pub(crate) use layout::{Layout, Wish};
 pub use io_thread::Event;
 pub(crate) use io_thread::Job;
+pub(crate) use layout::{Layout, Wish};
 pub(crate) use list::is_session_dir;
 pub use list::{ListOptions, Listing, SortBy};
 pub use options::Options;

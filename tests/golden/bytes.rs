@@ -20,10 +20,7 @@ fn hash(files: &Files) -> u128 {
 
 /// Writers that pause write a mark more; on a busy machine anybody may pause.
 fn one_of_several(closed: bool, wanted: u128) {
-    let got: Vec<u128> = (0..20)
-        .map(|_| hash(&write(closed)))
-        .take_while(|h| *h != wanted)
-        .collect();
+    let got: Vec<u128> = (0..20).map(|_| hash(&write(closed))).take_while(|h| *h != wanted).collect();
     assert!(
         got.len() < 20,
         "other bytes are written than those of format version 1: {got:x?}. Is that meant? Then say so in \

@@ -6,9 +6,9 @@
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
+mod bytes;
 #[path = "../common/mod.rs"]
 mod common;
-mod bytes;
 mod craft;
 mod newer;
 mod still;

@@ -4,7 +4,9 @@ use sessionlog::doctor::{CheckOptions, Code, RepairOptions, check, repair};
 use sessionlog::fs::{Fs, SimFs};
 use sessionlog::{ErrorKind, Keep, Options, Store};
 
-use crate::common::{SIM, fill, kind, live, numbered, sim_files, sim_options, sim_read, sim_session, sim_write};
+use crate::common::{
+    SIM, fill, kind, live, numbered, sim_files, sim_options, sim_read, sim_session, sim_write,
+};
 use crate::craft::{append, raise_version};
 
 const CRITICAL: u8 = 2;

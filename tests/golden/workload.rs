@@ -20,12 +20,14 @@ fn first(store: &Store) {
     chat.patch_attributes(&json!({"title": "Golden", "nested": {"a": [1, 2.5, null, "ü"]}})).unwrap();
     for i in 0..6 {
         let text = format!("message {i}");
-        let message = NewMessage::new(text.as_bytes()).tag(if i % 2 == 0 { "user" } else { "assistant" }).tokens(i + 1);
+        let message =
+            NewMessage::new(text.as_bytes()).tag(if i % 2 == 0 { "user" } else { "assistant" }).tokens(i + 1);
         let message = if i % 2 == 0 { message.turn_start() } else { message };
         chat.append(message.id(&format!("id-{i}"))).unwrap();
     }
     let done = chat.archive_with(Keep::Messages(2), &json!({"status": "pending"})).unwrap();
-    chat.patch_archive(done.archive.unwrap(), &json!({"status": "ready", "summary": "four messages"})).unwrap();
+    chat.patch_archive(done.archive.unwrap(), &json!({"status": "ready", "summary": "four messages"}))
+        .unwrap();
     chat.truncate().unwrap();
     let plain = store.session("plain").unwrap();
     let batch: Batch<'_> = (0..5).map(|i| vec![i as u8; 40]).collect();
@@ -82,7 +84,8 @@ pub fn verify(store: &Store) {
     want.push(b"once".to_vec());
     assert_eq!(plain, want);
     assert_eq!(texts(store.reader("other/one").unwrap().load().unwrap()), [""]);
-    let listed: Vec<_> = store.sessions().unwrap().into_iter().map(|s| (s.id.to_string(), s.message_count)).collect();
+    let listed: Vec<_> =
+        store.sessions().unwrap().into_iter().map(|s| (s.id.to_string(), s.message_count)).collect();
     assert_eq!(listed, [("chat:1".to_owned(), 5), ("other/one".to_owned(), 1), ("plain".to_owned(), 6)]);
 }
 
