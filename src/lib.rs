@@ -16,6 +16,8 @@ pub mod doctor;
 mod error;
 mod format;
 pub mod fs;
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
+pub mod fuzzing;
 mod ids;
 pub mod limits;
 mod log;

@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("session", 5),
     ("store", 5),
     ("doctor", 5),
+    ("fuzzing", 6),
 ];
 
 /// A file beyond this is asking for a change of the design.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::SegmentHeader;
 use crate::fs::{Access, Dir, File};
 use crate::ids::SessionId;
 use crate::log::scan::{Ending, Tail};
@@ -183,6 +184,19 @@ fn damage_in(look: &Result<LoadedTail>) -> Vec<String> {
     }
 }
 
+/// A segment names its session, which must be the one whose directory it lies in: one that was moved here from
+/// another session is good by itself.
+fn check_name(tail: &Tail, dir_name: &str) -> Result<()> {
+    if tail.state.id.dir_name() == dir_name {
+        return Ok(());
+    }
+    Err(Error::corrupt(
+        &tail.segment.path,
+        SegmentHeader::LEN as u64,
+        format!("it belongs to session {:?}, whose directory is another one", tail.state.id),
+    ))
+}
+
 fn try_load(env: &Env, whose: Whose<'_>, dir: &dyn Dir) -> Result<LoadedTail> {
     let (id, dir_name) = match whose {
         Whose::Id(id) => (Some(id), id.dir_name()),
@@ -204,28 +218,15 @@ fn try_load(env: &Env, whose: Whose<'_>, dir: &dyn Dir) -> Result<LoadedTail> {
         .ok_or_else(|| named(Error::corrupt(dir.path(), 0, "the session's directory holds no segment")))?;
     let owner = Owner { store: env.layout.id, birth: None };
     let read = |n: u64| Segment::open(dir, n, owner).and_then(|s| Tail::open(Arc::new(s)));
-    let ours = |tail: &Tail| tail.state.id.dir_name() == dir_name;
-    let older = || numbers.iter().skip(1).find_map(|n| read(*n).ok().filter(ours));
+    let checked = |n: u64| read(n).and_then(|tail| check_name(&tail, &dir_name).map(|()| tail));
     let mut unreadable = None;
-    let mut tail = match read(number) {
-        // The newest segment is damaged at its head: what the ones before it say can still be read.
+    let mut tail = match checked(number) {
+        // The newest segment is damaged at its head, or another session's: what the ones before it say can still be read.
         Err(e) if e.kind() == ErrorKind::Corrupt => {
-            let tail = older().ok_or_else(|| named(e.clone()))?;
+            let older = numbers.iter().skip(1).find_map(|n| checked(*n).ok());
+            let tail = older.ok_or_else(|| named(e.clone()))?;
             unreadable = Some(e);
             tail
-        }
-        // It is whole, and another session's: perhaps the ones before it are not.
-        Ok(tail) if !ours(&tail) => {
-            let what = format!("it belongs to session {:?}, whose directory is another", tail.state.id);
-            let foreign = Error::corrupt(&tail.segment.path, 32, what);
-            match (older(), id) {
-                (Some(older), _) => {
-                    unreadable = Some(foreign);
-                    older
-                }
-                (None, Some(_)) => tail,
-                (None, None) => return Err(foreign),
-            }
         }
         other => other.map_err(named)?,
     };
