@@ -75,7 +75,7 @@ fn write(store: &Store, thread: u64, histories: &[Mutex<History>], seed: u64, st
                     handle.archive(Keep::Messages(keep)).unwrap();
                 }
             }
-            1 if s % EACH != 0 => {
+            1 if !s.is_multiple_of(EACH) => {
                 handle.close().unwrap();
                 history.lock().unwrap().closed += 1;
             }
