@@ -93,6 +93,8 @@ pub(crate) fn plan(looked: &Looked) -> Result<Plan, String> {
             let name = f.file.rsplit('/').next().unwrap_or_default();
             take.push((name.to_owned(), f.what.clone()));
         }
+        // A directory is listed in no order.
+        take.sort();
     }
     let len = |name: &str| inventory.segments.iter().find(|s| s.name == name).map_or(0, |s| s.len);
     for (name, why) in &take {

@@ -11,6 +11,7 @@ mod bytes;
 mod catalog;
 mod cut;
 mod damage;
+mod doctor;
 mod errors;
 mod heal;
 mod unconfirmed;
