@@ -56,6 +56,8 @@ pub struct World {
     pub knows: Vec<Know>,
     /// Sessions that could not be looked at after an error.
     unsure: [bool; SESSIONS],
+    /// Sessions that were written since they were opened: others are not touched by a close.
+    wrote: [bool; SESSIONS],
     /// What was known, by the tags of snapshots.
     pub tags: Vec<Arc<Vec<Know>>>,
     /// Every moment before a change, and after every step.
@@ -78,6 +80,7 @@ impl World {
             other: None,
             knows: knows.to_vec(),
             unsure: [false; SESSIONS],
+            wrote: [false; SESSIONS],
             tags: vec![Arc::new(knows.to_vec())],
             points: Vec::new(),
             record,
@@ -312,6 +315,7 @@ impl World {
                 if seqs.as_ref().is_some_and(|seqs| *seqs != (first..first + texts.len() as u64)) {
                     return Err(format!("it got {seqs:?}, not the {} from {first}", texts.len()));
                 }
+                self.wrote[s] = true;
                 match step.verb {
                     'u' => self.knows[s].acknowledged(),
                     _ => self.knows[s].durable(),
@@ -324,6 +328,7 @@ impl World {
 
     /// An op failed that was to lead to the states from `pushed` on.
     fn failed(&mut self, s: usize, pushed: usize, e: &sessionlog::Error) -> Done {
+        self.wrote[s] = false;
         if !self.faulty {
             return Err(format!("an error without a cause: {e}"));
         }
@@ -395,8 +400,10 @@ impl World {
                     't' => self.knows[s].acknowledged(),
                     // An archive of nothing writes nothing, and so syncs nothing.
                     'A' if self.knows[s].states.len() == before => {}
+                    'c' if !self.wrote[s] => {}
                     _ => self.knows[s].durable(),
                 }
+                self.wrote[s] |= matches!(step.verb, 'n' | 'r') || self.knows[s].states.len() > before;
                 Ok(())
             }
             Err(e) => self.failed(s, before, &e),
@@ -443,8 +450,10 @@ impl World {
                         Err(e) => return Err(format!("close the store: {e}")),
                     }
                 }
-                if closed && !self.unsure.contains(&true) {
-                    self.knows.iter_mut().for_each(Know::durable);
+                for (know, wrote) in self.knows.iter_mut().zip(self.wrote) {
+                    if closed && wrote {
+                        know.durable();
+                    }
                 }
                 self.mark(false);
                 self.fs = self.replace(SimFs::process_new);
@@ -470,6 +479,7 @@ impl World {
         self.store = None;
         self.other = None;
         self.unsure = [false; SESSIONS];
+        self.wrote = [false; SESSIONS];
         self.open()?;
         self.look(past)
     }
