@@ -132,7 +132,7 @@ fn child(dir: &Path, keep: &str, trap: &str) -> Result<()> {
     for step in STEPS {
         trap.arm(step);
         match step {
-            Step::Archive => drop(session.archive(keep_of(keep)?)?),
+            Step::Archive => session.archive(keep_of(keep)?).map(|_| ())?,
             Step::Truncate => session.truncate()?,
             Step::Remove => session.remove_archive(1)?,
         }

@@ -1,5 +1,4 @@
-//! sessionlog: a durable, embedded store for the sessions of agent runtimes.
-
+#![doc = include_str!("../README.md")]
 #![cfg_attr(
     not(test),
     warn(

@@ -15,6 +15,8 @@ pub const MAX_BATCH_BYTES: usize = 128 << 20;
 pub const MAX_LABEL: usize = 256;
 /// The largest set of attributes (of a session, or of one archive), in bytes of JSON: 256 KiB.
 pub const MAX_ATTRIBUTES: usize = 256 << 10;
+/// All attributes of all archives of a session together, in bytes of JSON: 16 MiB. They stand in every snapshot.
+pub const MAX_ARCHIVE_ATTRIBUTES: usize = 16 << 20;
 /// How many idempotency keys a session remembers.
 pub const IDEMPOTENCY_KEYS: usize = 1024;
 /// The deepest nesting of JSON that `append_json` accepts: what `serde_json` reads back.

@@ -3,6 +3,8 @@
 //! `SESSIONLOG_KILL_ROUNDS` sets the number of kills (200), `SESSIONLOG_SEED` the seed, which every failure
 //! prints; `SESSIONLOG_KEEP=1` leaves the store of a failure in place.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests report to whoever runs them")]
+
 mod support;
 
 #[path = "kill/journal.rs"]
@@ -104,7 +106,7 @@ fn check(
         let look = if write {
             store.open_session(&id).map(Look::Writer)
         } else {
-            store.reader(&id).map(Look::Reader)
+            store.reader(&id).map(|r| Look::Reader(Box::new(r)))
         };
         let look = match look {
             Ok(look) => look,
@@ -117,11 +119,11 @@ fn check(
             Err(e) => panic!("session {session}: {e:?}"),
         };
         there += 1;
-        let seen = model.check(&look, &journal.of_session(session as u64), full);
+        let info = model.check(&look, &journal.of_session(session as u64), full);
         let listed = listing.sessions.iter().find(|s| s.id.as_str() == id);
         let mut listed = listed.unwrap_or_else(|| panic!("session {session} is not listed")).clone();
-        listed.open = seen.info.open;
-        assert_eq!(listed, seen.info, "the listing and session {session} differ");
+        listed.open = info.open;
+        assert_eq!(listed, info, "the listing and session {session} differ");
     }
     assert_eq!(listing.sessions.len(), there);
     store.close().unwrap();

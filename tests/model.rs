@@ -231,7 +231,11 @@ impl Run {
                     Some(facts) => of(m) == facts,
                     None => m.all.is_empty(),
                 });
-                self.model = found.unwrap_or_else(|| panic!("{facts:?} never was")).clone();
+                self.model = found
+                    .unwrap_or_else(|| {
+                        panic!("{facts:?} never was: {:?}", self.possible.iter().map(of).collect::<Vec<_>>())
+                    })
+                    .clone();
                 self.possible = vec![self.model.clone()];
                 "power cut".into()
             }
@@ -276,15 +280,13 @@ impl Run {
         );
         let n = rng.below(30);
         let same = |got: sessionlog::Messages, range: Range<usize>| {
-            let mut seq = range.start as u64;
             let mut count = 0;
-            for (message, want) in got.zip(&m.all[range.clone()]) {
+            for (seq, (message, want)) in (range.start as u64..).zip(got.zip(&m.all[range.clone()])) {
                 let message = message.unwrap();
                 assert_eq!(message.seq(), seq);
                 assert_eq!(String::from_utf8_lossy(message.payload()), want.0);
                 assert_eq!(message.tokens().unwrap_or(0), want.1);
                 assert_eq!(message.is_turn_start(), want.2);
-                seq += 1;
                 count += 1;
             }
             assert_eq!(count, range.len());
@@ -330,9 +332,12 @@ fn run(seed: u64, segment: u64, after: u64, steps: u64) {
     let mut trace = Vec::new();
     for i in 0..steps {
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let wrote = run.wrote;
             let what = run.step(&mut rng);
             run.wrote |= ["append", "batch", "buffered"].iter().any(|w| what.starts_with(w));
-            if ["append", "batch", "close"].iter().any(|w| what.starts_with(w)) {
+            let closed = what.starts_with("close") && wrote;
+            if closed || ["append", "batch"].iter().any(|w| what.starts_with(w)) {
+                // A writer that wrote closed, or synced: what a killed one left above its mark is confirmed too.
                 run.possible.clear();
             }
             run.possible.push(run.model.clone());
@@ -343,11 +348,11 @@ fn run(seed: u64, segment: u64, after: u64, steps: u64) {
             Ok(what) => trace.push(what),
             Err(panic) => {
                 let last = trace.len().saturating_sub(12);
-                eprintln!(
-                    "seed {seed}, segment {segment}, after {after}, step {i}; before it: {:#?}",
+                let what = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                panic!(
+                    "{what}\nseed {seed}, segment {segment}, after {after}, step {i}; before it: {:#?}",
                     &trace[last..]
                 );
-                std::panic::resume_unwind(panic);
             }
         }
     }
@@ -355,21 +360,21 @@ fn run(seed: u64, segment: u64, after: u64, steps: u64) {
 
 #[test]
 fn any_history_in_small_segments_reads_back_as_the_model_says() {
-    for seed in 0..12 {
+    for seed in 0..8 {
         run(seed, 16 << 10, 4 << 10, 150);
     }
 }
 
 #[test]
 fn any_history_without_background_truncation_reads_back_as_the_model_says() {
-    for seed in 100..108 {
+    for seed in 100..106 {
         run(seed, 32 << 10, u64::MAX, 150);
     }
 }
 
 #[test]
 fn any_history_in_one_large_segment_reads_back_as_the_model_says() {
-    for seed in 200..206 {
+    for seed in 200..204 {
         run(seed, 8 << 20, 1 << 20, 150);
     }
 }

@@ -1,12 +1,16 @@
 //! Several processes on one store: writers side by side, a takeover, readers without locks, races for one id,
 //! and what dead processes leave behind.
 
+#![allow(clippy::print_stdout, reason = "tests report to whoever runs them")]
+
 mod support;
 
 #[path = "processes/lives.rs"]
 mod lives;
 #[path = "processes/races.rs"]
 mod races;
+#[path = "processes/shrink.rs"]
+mod shrink;
 #[path = "processes/takeover.rs"]
 mod takeover;
 
@@ -28,6 +32,7 @@ fn child_process() {
         "store" => races::open_store(dir, arguments[1].parse().unwrap()),
         "live" => lives::live(dir, arguments[1].parse().unwrap()),
         "recreate" => lives::recreate(dir),
+        "shrink" => shrink::write(dir),
         "grow" => lives::grow(dir),
         other => panic!("no such role: {other}"),
     }

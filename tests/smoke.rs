@@ -67,3 +67,29 @@ fn many_segments_read_back() {
         s.archives().unwrap().iter().flat_map(|a| texts(s.archived(a.number).unwrap())).collect();
     assert_eq!(all, (0..590).map(body).collect::<Vec<_>>());
 }
+
+#[test]
+fn what_a_crash_left_half_made_is_cleared_away_and_what_lives_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    Store::open(&path).unwrap().session("a").unwrap().append("1").unwrap();
+    let shard = std::fs::read_dir(path.join("sessions")).unwrap().next().unwrap().unwrap().path();
+    let (dead, alive) = (shard.join("new-dead.tmp"), shard.join("new-alive.tmp"));
+    for unborn in [&dead, &alive] {
+        std::fs::create_dir(unborn).unwrap();
+        std::fs::write(unborn.join("lock"), "").unwrap();
+    }
+    let lock = std::fs::File::open(alive.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let trashed = path.join("trash/b~0123");
+    std::fs::create_dir(&trashed).unwrap();
+    std::fs::write(trashed.join("00000001.log"), "x").unwrap();
+    let store = Store::open(&path).unwrap();
+    store.session("a").unwrap().append("2").unwrap();
+    let start = std::time::Instant::now();
+    while dead.exists() || trashed.exists() {
+        assert!(start.elapsed() < std::time::Duration::from_secs(20), "it is still there");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(alive.exists());
+}

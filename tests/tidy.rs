@@ -95,7 +95,7 @@ fn unsafe_stands_in_one_file() {
 
 #[test]
 fn no_leftovers_and_no_file_beyond_what_fits_in_a_head() {
-    let words = ["todo!(", "unimplemented!(", "dbg!(", "FIXME", "XXX", "HACK", "#[ignore"];
+    let words = ["todo!(", "unimplemented!(", "dbg!(", "FIXME", "XXX", "HACK", "#[ignore]"];
     for dir in ["src", "tests", "examples", "benches"] {
         for (path, text) in sources(dir) {
             if path.ends_with("tests/tidy.rs") {

@@ -68,6 +68,8 @@ impl FrameBuilder {
         let len = self.buf.len() as u32;
         let mut head = header.encode(self.count as u32, len - FRAME_HEADER_LEN as u32);
         let table = &self.buf[FRAME_HEADER_LEN..frame_len(self.count, 0)];
+        let check = self.seed.of_header(self.offset, &head);
+        head[16..18].copy_from_slice(&check.to_le_bytes());
         let crc = self.seed.of_frame(self.offset, &head, table);
         head[..4].copy_from_slice(&crc.to_le_bytes());
         self.buf[..FRAME_HEADER_LEN].copy_from_slice(&head);

@@ -11,15 +11,13 @@ use super::record::{ENTRY_LEN, Records};
 use super::sum::Seed;
 use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS};
 
-const MAGIC: u16 = 0x5EC1;
-
 layout! {
     struct RawHeader, 60 {
         0 crc: u32,
         4 body_len: u32,
         8 prev_crc: u32,
         12 prev_len: u32,
-        16 magic: u16,
+        16 check: u16,
         18 kind: u8,
         19 flags: u8,
         20 count: u32,
@@ -92,7 +90,7 @@ impl FrameHeader {
         self.base.saturating_add(u64::from(self.message_count))
     }
 
-    /// The bytes of the header, its checksum still zero.
+    /// The bytes of the header, its two checksums still zero.
     pub(super) fn encode(&self, count: u32, body_len: u32) -> [u8; FRAME_HEADER_LEN] {
         let mark_delta = u32::try_from(self.first_position.saturating_sub(self.mark)).unwrap_or(NO_MARK);
         RawHeader {
@@ -100,7 +98,7 @@ impl FrameHeader {
             body_len,
             prev_crc: self.prev_crc,
             prev_len: self.prev_len,
-            magic: MAGIC,
+            check: 0,
             kind: self.kind as u8,
             flags: 0,
             count,
@@ -120,9 +118,6 @@ impl RawHeader {
     /// Length of table and of the whole frame, if they are within the limits.
     #[inline]
     fn lengths(&self) -> Result<(usize, usize), FrameFault> {
-        if self.magic != MAGIC {
-            return Err(FrameFault::Magic);
-        }
         let (count, body_len) = (self.count as usize, self.body_len as usize);
         if count == 0 || count > MAX_FRAME_RECORDS || body_len > MAX_FRAME - RawHeader::LEN {
             return Err(FrameFault::Length);
@@ -169,22 +164,26 @@ pub(crate) fn frame_len(count: usize, body_bytes: usize) -> usize {
     RawHeader::LEN + ENTRY_LEN * count + body_bytes
 }
 
-/// Where in `bytes` a frame's header may begin: the place of its magic number shows it. `None` if nowhere.
-pub(crate) fn find_magic(bytes: &[u8]) -> Option<usize> {
-    const AT: usize = 16;
-    let [low, high] = MAGIC.to_le_bytes();
-    let tail = bytes.get(AT..)?;
-    tail.windows(2).position(|w| w == [low, high])
+/// Where in `bytes`, which stand at `offset` of the file, a frame's header begins. `None` if nowhere.
+///
+/// The check of a header covers its own offset and the salt of its segment: a payload that looks like a header
+/// passes it once in 65,536 times, so that nobody can make this search long by what he stores.
+pub(crate) fn find_header(seed: Seed, offset: u64, bytes: &[u8]) -> Option<usize> {
+    bytes.windows(FRAME_HEADER_LEN).enumerate().position(|(at, window)| {
+        window.first_chunk::<FRAME_HEADER_LEN>().is_some_and(|header| {
+            let raw = RawHeader::decode(header);
+            raw.lengths().is_ok() && seed.of_header(offset + at as u64, header) == raw.check
+        })
+    })
 }
 
 /// What stands at an offset, as far as the header tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peek {
-    /// A header whose lengths are possible. Nothing has been checked against a checksum.
+    /// A header: its check is right, and its lengths are possible. The checksum of the frame is still to come.
     Frame {
         /// The length of the whole frame.
         len: usize,
-        header: FrameHeader,
         count: usize,
     },
     /// Nothing but zeros (or nothing at all) in the place of a header. What follows it was not looked at.
@@ -193,8 +192,8 @@ pub(crate) enum Peek {
     Fault(FrameFault),
 }
 
-/// Looks at the header that `bytes` begin with, without its checksum: how much has to be read?
-pub(crate) fn peek(bytes: &[u8]) -> Peek {
+/// Looks at the header that `bytes`, found at `offset` of the file, begin with: how much has to be read?
+pub(crate) fn peek(seed: Seed, offset: u64, bytes: &[u8]) -> Peek {
     let Some(header) = bytes.first_chunk::<FRAME_HEADER_LEN>() else {
         // The allocated zeros may end anywhere.
         return match is_zero(bytes) {
@@ -203,11 +202,15 @@ pub(crate) fn peek(bytes: &[u8]) -> Peek {
         };
     };
     let raw = RawHeader::decode(header);
-    if raw.magic == 0 && is_zero(header) {
+    if raw.count == 0 && is_zero(header) {
         return Peek::Zeros;
     }
-    match raw.lengths().and_then(|(_, len)| Ok((len, raw.meaning()?))) {
-        Ok((len, header)) => Peek::Frame { len, header, count: raw.count as usize },
+    // No length is believed before the check.
+    if seed.of_header(offset, header) != raw.check {
+        return Peek::Fault(FrameFault::Header);
+    }
+    match raw.lengths() {
+        Ok((_, len)) => Peek::Frame { len, count: raw.count as usize },
         Err(fault) => Peek::Fault(fault),
     }
 }
@@ -318,8 +321,8 @@ impl fmt::Debug for Frame<'_> {
 pub(crate) enum FrameFault {
     /// Fewer bytes than the frame says it has.
     Short { need: usize, have: usize },
-    /// No frame begins here.
-    Magic,
+    /// No frame begins here: the check of the header is wrong.
+    Header,
     /// A frame of a kind that this version does not know. Certain only from [`Frame::parse`].
     Kind(u8),
     /// A length or count is over its limit, or the lengths do not add up.
@@ -338,7 +341,7 @@ impl fmt::Display for FrameFault {
             FrameFault::Short { need, have } => {
                 write!(f, "a commit needs {need} bytes, but only {have} are there")
             }
-            FrameFault::Magic => f.write_str("no commit begins here"),
+            FrameFault::Header => f.write_str("no commit begins here"),
             FrameFault::Kind(kind) => {
                 write!(f, "the kind of the commit is {kind}, which this version does not know")
             }

@@ -25,7 +25,7 @@ pub(crate) use builder::FrameBuilder;
 pub use catalog::Lineage;
 pub(crate) use extras::Extras;
 pub(crate) use frame::{
-    FRAME_HEADER_LEN, Frame, FrameFault, FrameHeader, FrameKind, Peek, find_magic, frame_len, is_zero, peek,
+    FRAME_HEADER_LEN, Frame, FrameFault, FrameHeader, FrameKind, Peek, find_header, frame_len, is_zero, peek,
 };
 pub(crate) use header::HeaderFault;
 pub(crate) use record::{CRITICAL, EntryMeta, Record, RecordKind, TURN_START};

@@ -24,6 +24,20 @@ impl Seed {
         Seed(hasher.finalize())
     }
 
+    /// The short check of a frame's header alone, before any length in it is believed: the upper half of the
+    /// CRC-32 over the file offset and the header without checksum and check.
+    #[inline]
+    pub(super) fn of_header(self, offset: u64, header: &[u8; 60]) -> u16 {
+        let [_, _, _, _, before @ ..] = header;
+        let [a, b, c, d, e, f, g, h, i, j, k, l, _, _, behind @ ..] = before;
+        let before = [*a, *b, *c, *d, *e, *f, *g, *h, *i, *j, *k, *l];
+        let mut hasher = Hasher::new_with_initial(self.0);
+        let mut front = [0; 8 + 12 + 42];
+        behind.put(before.put(offset.put(&mut front)));
+        hasher.update(&front);
+        (hasher.finalize() >> 16) as u16
+    }
+
     /// The checksum of a frame's header and table: over the file offset, the header behind its checksum
     /// field, and the table.
     #[inline]

@@ -5,6 +5,7 @@ pub(crate) mod catalog;
 mod message;
 mod names;
 pub(crate) mod queue;
+mod renew;
 mod resync;
 pub(crate) mod scan;
 pub(crate) mod segment;

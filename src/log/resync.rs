@@ -3,7 +3,7 @@
 use std::io;
 
 use super::window::{At, Window};
-use crate::format::{Seed, find_magic};
+use crate::format::{FRAME_HEADER_LEN, Seed, find_header};
 use crate::fs::File;
 
 /// The offset of the next frame behind `offset` and before `limit` that is whole (header, table and every
@@ -28,7 +28,7 @@ pub(crate) fn next_frame(
         if have == 0 {
             return Ok(None);
         }
-        match find_magic(bytes) {
+        match find_header(seed, at, bytes) {
             Some(ahead) => {
                 let candidate = at + ahead as u64;
                 if let At::Frame(frame, _, _) = parse.at(file, seed, candidate, limit)?
@@ -39,9 +39,9 @@ pub(crate) fn next_frame(
                 }
                 at = candidate + 1;
             }
-            // The magic stands inside a header, so a header may begin in the last bytes of the stretch.
+            // A header may begin in the last bytes of the stretch.
             None if have < STEP => return Ok(None),
-            None => at += (have - crate::format::FRAME_HEADER_LEN) as u64,
+            None => at += (have - FRAME_HEADER_LEN + 1) as u64,
         }
     }
     Ok(None)

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     CRITICAL, Extras, Frame, FrameFault, FrameKind, Record, RecordKind, SegmentHeader, Successor,
 };
-use crate::state::{Contradiction, MessageFacts, Op, State, op_error};
+use crate::state::{Contradiction, MessageFacts, Op, SegmentInfo, State, op_error};
 
 /// A stretch of a segment that is not what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +67,6 @@ pub(crate) struct Tail {
     pub(crate) damage: Vec<Damage>,
     /// The successor that the witness behind the end names: number and salt.
     pub(crate) next: Option<(u64, u64)>,
-    /// Records of an unknown kind that may be ignored were met: the log must not be rewritten.
-    pub(crate) ignored: bool,
 }
 
 impl Tail {
@@ -92,6 +90,7 @@ impl Tail {
                 At::End => {
                     return Err(corrupt(offset, "zeros where the state of the session was written".into()));
                 }
+                At::Fault(fault @ FrameFault::Kind(_)) => return Err(unsupported(&segment, offset, &fault)),
                 At::Fault(fault) => {
                     return Err(corrupt(offset, format!("the state of the session cannot be read: {fault}")));
                 }
@@ -135,7 +134,6 @@ impl Tail {
             torn: false,
             damage: Vec::new(),
             next: None,
-            ignored: false,
             segment,
         };
         tail.advance()?;
@@ -166,6 +164,8 @@ impl Tail {
                     }
                     Err(fault) => fault,
                 },
+                // Its checksum is right: a newer program wrote it.
+                At::Fault(fault @ FrameFault::Kind(_)) => return Err(unsupported(&segment, offset, &fault)),
                 At::Fault(fault) => fault,
             };
             if self.ending == Ending::Clean {
@@ -318,7 +318,7 @@ impl Tail {
             }
             RecordKind::Unknown(kind) if record.flags & CRITICAL == 0 => {
                 let _ = kind;
-                self.ignored = true;
+                self.state.frozen = true;
                 self.state.apply_ignored();
                 Ok(None)
             }
@@ -394,6 +394,21 @@ impl Tail {
         Ok(Skip::Behind)
     }
 
+    /// What successors, and views, know of the segment.
+    pub(crate) fn info(&self) -> SegmentInfo {
+        let h = &self.segment.header;
+        SegmentInfo {
+            number: h.number,
+            salt: h.salt,
+            low: self.low,
+            first: h.first_position,
+            end: self.state.position,
+            end_offset: self.offset,
+            end_len: self.last_len,
+            low_seq: self.low_seq,
+        }
+    }
+
     /// True if damage may hide a journal record.
     pub(crate) fn uncertain(&self) -> bool {
         self.damage.iter().any(|d| d.hides_state)
@@ -416,6 +431,13 @@ impl From<Contradiction> for Refusal {
     fn from(c: Contradiction) -> Refusal {
         Refusal::Damaged(format!("the records contradict each other: {}", c.0))
     }
+}
+
+fn unsupported(segment: &Segment, offset: u64, fault: &FrameFault) -> Error {
+    Error::new(ErrorKind::Unsupported, "read")
+        .path(&segment.path)
+        .offset(offset)
+        .hint(format!("{fault}; it was left untouched: use the program that wrote it, or a newer one"))
 }
 
 fn read_snapshot(segment: &Segment, offset: u64, body: &[u8]) -> Result<State> {

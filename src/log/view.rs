@@ -11,7 +11,7 @@ use super::message::{Buffer, Message};
 use super::resync::next_frame;
 use super::segment::{Owner, Segment};
 use super::window::{At, Window};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Extras, Frame, FrameFault, FrameKind, RecordKind, SegmentHeader, TURN_START};
 use crate::fs::Dir;
 use crate::state::{Extent, SegmentInfo};
@@ -19,19 +19,26 @@ use crate::state::{Extent, SegmentInfo};
 /// A segment that a view can read: opened when first needed, closed when nobody reads it any more.
 pub(crate) struct Source {
     pub(crate) info: SegmentInfo,
-    open: Mutex<Weak<Segment>>,
+    open: Mutex<Opened>,
     /// The active segment stays open.
     pinned: Option<Arc<Segment>>,
 }
 
+#[derive(Default)]
+struct Opened {
+    segment: Weak<Segment>,
+    /// Its file is going: it stays open for the views that are left.
+    kept: Option<Arc<Segment>>,
+}
+
 impl Source {
     pub(crate) fn sealed(info: SegmentInfo) -> Arc<Source> {
-        Arc::new(Source { info, open: Mutex::new(Weak::new()), pinned: None })
+        Arc::new(Source { info, open: Mutex::default(), pinned: None })
     }
 
     /// The active segment; the end in `info` is where the view's trust ends.
     pub(crate) fn active(info: SegmentInfo, segment: Arc<Segment>) -> Arc<Source> {
-        Arc::new(Source { info, open: Mutex::new(Weak::new()), pinned: Some(segment) })
+        Arc::new(Source { info, open: Mutex::default(), pinned: Some(segment) })
     }
 
     fn segment(&self, dir: &dyn Dir, owner: Owner) -> Result<Arc<Segment>> {
@@ -39,7 +46,7 @@ impl Source {
             return Ok(pinned.clone());
         }
         let mut open = self.open.lock();
-        if let Some(segment) = open.upgrade() {
+        if let Some(segment) = open.segment.upgrade() {
             return Ok(segment);
         }
         let segment = Arc::new(Segment::open(dir, self.info.number, owner)?);
@@ -50,8 +57,15 @@ impl Source {
                 "it is another segment than the one that was sealed here",
             ));
         }
-        *open = Arc::downgrade(&segment);
+        open.segment = Arc::downgrade(&segment);
         Ok(segment)
+    }
+
+    /// Keeps the segment readable for the views that name it, though its file is removed.
+    pub(crate) fn keep(&self, dir: &dyn Dir, owner: Owner) {
+        if let Ok(segment) = self.segment(dir, owner) {
+            self.open.lock().kept = Some(segment);
+        }
     }
 }
 
@@ -141,6 +155,7 @@ impl View {
             bulk,
             failed: false,
             lost,
+            renewals: 0,
         }
     }
 
@@ -195,7 +210,11 @@ impl View {
     ///
     /// # Errors
     /// Any damage: what cannot be read whole is not carried.
-    pub(crate) fn frames(&self, from: u64, mut take: impl FnMut(&Frame<'_>, Range<u64>)) -> Result<()> {
+    pub(crate) fn frames(
+        &self,
+        from: u64,
+        mut take: impl FnMut(&Frame<'_>, Range<u64>) -> Result<()>,
+    ) -> Result<()> {
         let end = self.active_end.0;
         let mut position = from;
         while position < end {
@@ -217,7 +236,7 @@ impl View {
                         if frame.header().kind != FrameKind::Snapshot {
                             let damaged = |f: FrameFault| Error::corrupt(&path, offset, f.to_string());
                             frame.verify().map_err(damaged)?;
-                            take(&frame, position..stop);
+                            take(&frame, position..stop)?;
                             position = position.max(frame.end_position()).min(stop);
                         }
                         run.offset += len;
@@ -315,7 +334,7 @@ impl<'a> Backward<'a> {
 }
 
 /// A walk forward over one segment.
-struct Run {
+pub(super) struct Run {
     segment: Arc<Segment>,
     window: Window,
     offset: u64,
@@ -360,17 +379,19 @@ impl Run {
 
 /// Messages of a view, read in order. See `Messages` for what it promises.
 pub(crate) struct Stream {
-    view: View,
+    pub(super) view: View,
     /// What is still to be read; the first is the one under way.
-    extents: VecDeque<Extent>,
-    run: Option<(Run, u64)>,
+    pub(super) extents: VecDeque<Extent>,
+    pub(super) run: Option<(Run, u64)>,
     /// Where the next run begins; `None` at the beginning of an extent.
-    position: Option<u64>,
+    pub(super) position: Option<u64>,
     ready: VecDeque<Result<Message>>,
     bulk: bool,
     /// An error was handed out for the extent under way, so that what is missing of it is known.
-    failed: bool,
+    pub(super) failed: bool,
     lost: Option<Error>,
+    /// How often in a row the session was looked at again.
+    pub(super) renewals: u32,
 }
 
 impl Stream {
@@ -427,6 +448,7 @@ impl Stream {
                             self.ready.push_back(Err(missing(&segment, base, front.seq, r.seq)));
                         }
                         self.failed = false;
+                        self.renewals = 0;
                         front.count = front.end() - r.seq - 1;
                         front.seq = r.seq + 1;
                         if let Err(fault) = r.verify() {
@@ -494,6 +516,7 @@ impl Stream {
                 self.run = Some((Run { segment, window, offset, limit: info.end_offset }, stop));
                 true
             }
+            Err(e) if self.renew(&e, info.number) => true,
             Err(e) => {
                 // The rest may still be readable from the segments behind this one.
                 self.ready.push_back(Err(e));
@@ -512,7 +535,12 @@ impl Stream {
 
     /// No segment has the rest of this extent.
     fn give_up(&mut self, extent: &Extent) {
-        if !self.failed {
+        if extent.to == 0 {
+            let (first, last) = (extent.seq, extent.end() - 1);
+            self.ready.push_back(Err(Error::new(ErrorKind::NotFound, "read messages")
+                .path(self.view.dir.path())
+                .hint(format!("messages {first} to {last} were removed while they were read"))));
+        } else if !self.failed {
             let path = self
                 .view
                 .active

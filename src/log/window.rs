@@ -92,7 +92,7 @@ impl Window {
         let bytes = self.bytes(offset);
         let left = usize::try_from(limit - offset).unwrap_or(usize::MAX);
         let bytes = bytes.get(..left).unwrap_or(bytes);
-        let need = match peek(bytes) {
+        let need = match peek(seed, offset, bytes) {
             Peek::Zeros => return Ok(At::End),
             Peek::Fault(fault) => {
                 // Fewer bytes than a header and all of them zero: the allocated space ends here.

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::names::segment_name;
@@ -35,6 +35,8 @@ pub(crate) struct SegmentWriter {
     file: Arc<dyn File>,
     pub(crate) low: u64,
     pub(crate) low_seq: u64,
+    /// Where the carry block ends and the commits of this segment begin.
+    pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) last_crc: u32,
     pub(crate) last_len: u32,
@@ -202,6 +204,11 @@ impl Birth {
         );
     }
 
+    /// How many bytes it has so far.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Gives the header back, to begin anew.
     pub(crate) fn into_header(self) -> SegmentHeader {
         self.header
@@ -242,6 +249,7 @@ impl Birth {
             file,
             low: self.low,
             low_seq: self.low_seq.unwrap_or(self.next_seq),
+            start: end,
             end,
             last_crc: self.last.0,
             last_len: self.last.1,
@@ -315,6 +323,7 @@ impl SegmentWriter {
             file,
             low: tail.low,
             low_seq: tail.low_seq,
+            start: SegmentHeader::LEN as u64 + u64::from(tail.segment.header.carry_len),
             end: tail.offset,
             last_crc: tail.last_crc,
             last_len: tail.last_len,
@@ -326,6 +335,13 @@ impl SegmentWriter {
             builder: FrameBuilder::new(),
             used: true,
         })
+    }
+
+    /// Its directory got its own name: messages name the file by it from now on.
+    pub(crate) fn moved_to(&mut self, dir: &Path) {
+        if let Some(segment) = Arc::get_mut(&mut self.segment) {
+            segment.path = dir.join(segment_name(segment.header.number));
+        }
     }
 
     pub(crate) fn number(&self) -> u64 {

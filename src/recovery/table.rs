@@ -166,7 +166,7 @@ pub(crate) fn plan(
         ending: tail.ending,
         damaged: !tail.damage.is_empty(),
         uncertain: hidden || tail.uncertain(),
-        ignored: tail.ignored,
+        ignored: state.frozen,
         small: tail.offset <= SMALL,
         owes: state.truncated < state.base,
         over_threshold: state.dead_bytes >= threshold,

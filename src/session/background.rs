@@ -27,7 +27,7 @@ impl Core {
         if !self.is_open(&phase) {
             return Ok(());
         }
-        with_writer(self, &mut phase, |w| w.settle(&self.shared, true))?;
+        with_writer(self, &mut phase, |w| w.settle(&self.env, &self.shared, true))?;
         drop(phase);
         schedule(self);
         Ok(())
@@ -72,7 +72,19 @@ impl Core {
             self.linger();
             return Ok(());
         }
-        let result = self.park();
+        let result = {
+            let mut phase = self.phase.lock();
+            // Somebody may have come while this waited.
+            if self.handles.load(Ordering::Acquire) > 0 {
+                return Ok(());
+            }
+            if matches!(*phase, Phase::Poisoned(..)) {
+                self.shared.lock().take();
+                *phase = Phase::Closed(None);
+                self.env.closed(self);
+            }
+            self.park_locked(&mut phase)
+        };
         self.env.forget(self);
         result
     }

@@ -32,8 +32,8 @@ pub(crate) struct Shared {
     /// The mark that stands in the log.
     marked: u64,
     pub(crate) report: Report,
-    /// The log holds records that this version may ignore: nothing of it is rewritten or removed.
-    pub(crate) frozen: bool,
+    /// Positions below it hold what a caller may wait for.
+    essential: u64,
     map: bool,
     store: crate::ids::StoreId,
     /// Why the live range is not all there, if it is not.
@@ -52,7 +52,7 @@ impl Shared {
             mark: tail.mark,
             marked: tail.mark,
             report,
-            frozen: tail.ignored,
+            essential: 0,
             map: env.maps(),
             store: env.layout.id,
             lost: None,
@@ -77,7 +77,7 @@ impl Shared {
             mark: log.durable,
             marked: log.marked,
             report,
-            frozen: false,
+            essential: 0,
             map: env.maps(),
             store: env.layout.id,
             lost: None,
@@ -85,7 +85,8 @@ impl Shared {
     }
 
     /// The log has moved on.
-    pub(crate) fn moved(&mut self, log: &SegmentWriter) {
+    pub(crate) fn moved(&mut self, log: &SegmentWriter, essential: u64) {
+        self.essential = essential;
         self.end = (log.position, log.end, log.last_len);
         self.mark = log.durable;
         self.marked = log.marked;
@@ -105,7 +106,7 @@ impl Shared {
 
     /// Whether something written is not synced, and whether something synced is above the last mark.
     pub(crate) fn lag(&self) -> (bool, bool) {
-        (self.mark < self.end.0, self.marked < self.mark)
+        (self.mark < self.essential, self.marked < self.mark)
     }
 
     pub(crate) fn view(&self, extents: Vec<Extent>) -> View {
@@ -176,9 +177,11 @@ impl Core {
                 id,
                 queue: Queue::new(move || {
                     // Ops that nobody blocks on: the store's own thread leads their commit.
-                    if let Some(core) = me.upgrade()
-                        && !core.timers.orphans.swap(true, Ordering::AcqRel)
-                    {
+                    let Some(core) = me.upgrade() else { return };
+                    if core.env.is_closed() {
+                        // That thread is gone, or will be, and who closes the store has looked already.
+                        core.drain();
+                    } else if !core.timers.orphans.swap(true, Ordering::AcqRel) {
                         core.env.io.now(Job::Lead(core.clone()));
                     }
                 }),
@@ -234,6 +237,11 @@ impl Core {
             self.env.closed(self);
         }
         self.ready(&mut phase)
+    }
+
+    /// True if it was removed through this store.
+    pub(crate) fn is_removed(&self) -> bool {
+        matches!(*self.phase.lock(), Phase::Removed)
     }
 
     /// The state of a session that exists; `None` if it does not.

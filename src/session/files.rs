@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Access, Dir, File};
 use crate::ids::SessionId;
-use crate::log::scan::Tail;
+use crate::log::scan::{Ending, Tail};
 use crate::log::segment::{Owner, Segment};
-use crate::log::{LOCK_FILE, parse_segment_name};
+use crate::log::{LOCK_FILE, parse_segment_name, segment_name};
 use crate::recovery::{Plan, plan};
 use crate::store::Env;
 
@@ -59,17 +59,24 @@ impl Drop for SessionLock {
     }
 }
 
-/// Creates the lock file of a session that is being made, and takes it.
-pub(crate) fn create_lock(env: &Arc<Env>, id: &SessionId, dir: &dyn Dir) -> Result<SessionLock> {
-    match &env.layout.locks {
-        None => {
-            let file = dir
-                .create(LOCK_FILE)
-                .map_err(|e| Error::io("create a lock", dir.path().join(LOCK_FILE), e).session(id))?;
-            take(env, id, file)
-        }
-        Some(locks) => lock_file(&**locks, &external_name(id), id).and_then(|file| take(env, id, file)),
-    }
+/// Creates the lock file of a session that is being made, and takes it; `None` if a sweep in between took the
+/// directory for a dead process's.
+pub(crate) fn create_lock(env: &Arc<Env>, id: &SessionId, dir: &dyn Dir) -> Result<Option<SessionLock>> {
+    let Some(locks) = &env.layout.locks else {
+        let io = |e| Error::io("create a lock", dir.path().join(LOCK_FILE), e).session(id);
+        let file = dir.create(LOCK_FILE).map_err(io)?;
+        let lock = match take(env, id, file) {
+            Err(e) if e.kind() == ErrorKind::Locked => return Ok(None),
+            other => other?,
+        };
+        // Who sweeps takes the lock first. So while we have it, and it has its name, nobody does.
+        return match dir.stat(LOCK_FILE) {
+            Ok(_) => Ok(Some(lock)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io(e)),
+        };
+    };
+    lock_file(&**locks, &external_name(id), id).and_then(|file| take(env, id, file)).map(Some)
 }
 
 /// Takes the lock of a session that is there; `None` if the session went or came anew meanwhile.
@@ -173,17 +180,20 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
         Some(id) => e.session(id),
         None => e,
     };
-    let entries = dir.list().map_err(|e| Error::io("list a session", dir.path(), e)).map_err(named)?;
-    let names: Vec<String> = entries.into_iter().map(|e| e.name).collect();
+    let list = || -> Result<Vec<String>> {
+        let entries = dir.list().map_err(|e| named(Error::io("list a session", dir.path(), e)))?;
+        Ok(entries.into_iter().map(|e| e.name).collect())
+    };
+    let mut names = list()?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|n| parse_segment_name(n)).collect();
     numbers.sort_unstable_by(|a, b| b.cmp(a));
-    let number = *numbers
+    let mut number = *numbers
         .first()
         .ok_or_else(|| named(Error::corrupt(dir.path(), 0, "the session's directory holds no segment")))?;
     let owner = Owner { store: env.layout.id, birth: None };
     let read = |n: u64| Segment::open(dir, n, owner).and_then(|s| Tail::open(Arc::new(s)));
     let mut unreadable = None;
-    let tail = match read(number) {
+    let mut tail = match read(number) {
         // The newest segment is damaged at its head: what the ones before it say can still be read.
         Err(e) if e.kind() == ErrorKind::Corrupt => {
             let older = numbers.iter().skip(1).find_map(|n| read(*n).ok());
@@ -193,6 +203,16 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
         }
         other => other.map_err(named)?,
     };
+    // A writer at work may have begun the next segment since the names were read: on to it.
+    while unreadable.is_none()
+        && let Some((next, _)) = tail.next
+        && next > number
+        && dir.stat(&segment_name(next)).is_ok()
+    {
+        tail = read(next).map_err(named)?;
+        number = next;
+        names = list()?;
+    }
     if let Some(id) = id
         && tail.state.id != *id
     {
@@ -207,6 +227,14 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
     if let Some(w) = witness {
         if w.segment > number {
             successor = Some((w.segment, "the catalog"));
+        } else if tail.ending == Ending::Closing
+            && !tail.torn
+            && (w.segment, w.salt) == (tail.segment.header.number, tail.segment.header.salt)
+            && w.incarnation == tail.state.incarnation
+            && w.position == Some(tail.state.position)
+        {
+            // The mark behind the close was never synced; the summary was written after the close was.
+            tail.ending = Ending::Clean;
         } else if w.segment == number
             && w.incarnation == tail.state.incarnation
             && let Some(position) = w.position

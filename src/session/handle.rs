@@ -58,8 +58,8 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(crate) fn claim(lease: &Arc<Lease>, id: &SessionId) -> Session {
-        Session { core: lease.env.claim(id), lease: lease.clone() }
+    pub(crate) fn claim(lease: &Arc<Lease>, id: &SessionId) -> Result<Session> {
+        Ok(Session { core: lease.env.claim(id)?, lease: lease.clone() })
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -415,6 +415,9 @@ impl Session {
     /// As [`Session::load`].
     pub fn report(&self) -> Result<Report> {
         self.core.env.check()?;
+        if let Some(report) = self.core.with_shared(|s| s.report.clone()) {
+            return Ok(report);
+        }
         self.core.open_now()?;
         Ok(self.core.with_shared(|s| s.report.clone()).unwrap_or_default())
     }

@@ -18,7 +18,7 @@ use super::writer::{Fault, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::log::view::View;
-use crate::state::{KeyEntry, Op, State, Sums};
+use crate::state::{Attributes, KeyEntry, Op, State, Sums};
 use crate::store::Job;
 
 /// After so long without a commit a mark is written, so that little lies above the last one.
@@ -141,27 +141,39 @@ fn append_group(
         out.extend(appends().map(|_| Err(e.clone())));
         return;
     }
-    let (verdicts, epoch) = {
-        let shared = core.shared.lock();
-        match shared.as_ref() {
-            Some(s) => (judge(core, &s.state, appends()), s.state.epoch),
-            None => (judge(core, &empty_state(core), appends()), 0),
+    if !matches!(phase, Phase::Open(_)) {
+        // Not there yet. It begins with its first op that counts; and whoever made it in the meantime, what is
+        // there then is what the ops are judged by.
+        let verdicts = judge(core, &empty_state(core), appends());
+        if verdicts.iter().all(|v| matches!(v, Verdict::Refused(_))) {
+            out.extend(verdicts.into_iter().filter_map(|v| match v {
+                Verdict::Refused(e) => Some(Err(e)),
+                Verdict::Fresh(_) | Verdict::Repeated(..) => None,
+            }));
+            return;
         }
+        if let Err(e) = core.ready_or_create(phase) {
+            out.extend(appends().map(|_| Err(e.clone())));
+            return;
+        }
+    }
+    let Some((verdicts, epoch)) = core.with_shared(|s| (judge(core, &s.state, appends()), s.state.epoch))
+    else {
+        let gone = Error::new(ErrorKind::Closed, "append").session(&core.id);
+        out.extend(appends().map(|_| Err(gone.clone())));
+        return;
     };
     let accepted = verdicts.iter().any(|v| matches!(v, Verdict::Fresh(_)));
     let wants_sync = appends()
         .zip(&verdicts)
         .any(|(op, v)| op.durability == Durability::Sync && !matches!(v, Verdict::Refused(_)));
     let mut result = Ok(());
-    if accepted {
-        result = core.ready_or_create(phase).map(|_| ());
-    }
-    if result.is_ok() && (accepted || wants_sync) && matches!(phase, Phase::Open(_)) {
+    if accepted || wants_sync {
         result = with_writer(core, phase, |writer| {
             if accepted {
                 write_group(core, writer, batch, appends(), &verdicts)?;
             }
-            writer.settle(&core.shared, wants_sync)
+            writer.settle(&core.env, &core.shared, wants_sync)
         });
     }
     for verdict in verdicts {
@@ -241,10 +253,10 @@ fn judge<'a>(core: &Core, state: &State, appends: impl Iterator<Item = &'a Appen
 }
 
 /// The attributes after a patch must stay within their limit.
-fn check_merged(attributes: &crate::state::Attributes, patch: &str) -> Result<()> {
+fn check_merged(attributes: &Attributes, patch: &str) -> Result<()> {
     // Most patches are far too small to matter; only a large sum is worked out.
     let mut merged = attributes.clone();
-    let patch = crate::state::Attributes::parse(patch)
+    let patch = Attributes::parse(patch)
         .map_err(|e| Error::new(ErrorKind::InvalidInput, "change attributes").hint(e))?;
     merged.merge(&patch.0);
     let len = merged.to_json().len();
@@ -252,7 +264,7 @@ fn check_merged(attributes: &crate::state::Attributes, patch: &str) -> Result<()
         return Err(Error::new(ErrorKind::TooLarge, "change attributes")
             .hint(format!("they would have {len} bytes of JSON; the limit is {}", limits::MAX_ATTRIBUTES)));
     }
-    if serde_json::from_str::<serde_json::Value>(&merged.to_json()).is_err() {
+    if Attributes::parse(&merged.to_json()).is_err() {
         return Err(Error::new(ErrorKind::InvalidInput, "change attributes")
             .hint("together they would be nested deeper than JSON readers accept"));
     }
@@ -313,6 +325,7 @@ fn run_control(core: &Arc<Core>, phase: &mut Phase, control: &Control) -> Reply 
         Control::ArchiveAttributes { number, patch } => {
             let known = with_archive(core, *number, |a| check_merged(&a.attributes, patch))?;
             known.map_err(|e| e.session(&core.id))?;
+            check_archives(core, Some(*number), patch)?;
             let op = Op::ArchiveAttributes { number: *number, patch: patch.clone() };
             write_op(core, phase, op)?;
             Ok(Done::Nothing)
@@ -325,7 +338,7 @@ fn run_control(core: &Arc<Core>, phase: &mut Phase, control: &Control) -> Reply 
             Ok(Done::Nothing)
         }
         Control::Truncate => {
-            let owes = core.with_shared(|s| s.state.truncated < s.state.base && !s.frozen);
+            let owes = core.with_shared(|s| s.state.truncated < s.state.base && !s.state.frozen);
             with_writer(core, phase, |w| {
                 if owes == Some(true) {
                     w.truncate(&core.env, &core.shared)?;
@@ -335,7 +348,7 @@ fn run_control(core: &Arc<Core>, phase: &mut Phase, control: &Control) -> Reply 
             Ok(Done::Nothing)
         }
         Control::Sync => {
-            with_writer(core, phase, |w| w.settle(&core.shared, true))?;
+            with_writer(core, phase, |w| w.settle(&core.env, &core.shared, true))?;
             Ok(Done::Nothing)
         }
     }
@@ -356,6 +369,37 @@ fn with_archive<T>(core: &Core, number: u64, f: impl FnOnce(&crate::state::Archi
     })
 }
 
+/// The attributes of all archives must stay within what a snapshot can hold. `added` is what one more archive
+/// brings, or a patch of archive `number`.
+fn check_archives(core: &Core, number: Option<u64>, added: &str) -> Result<()> {
+    let sizes = core.with_shared(|s| {
+        let len = |a: &Attributes| a.to_json().len();
+        let before: usize = s.state.archives.iter().map(|a| len(&a.attributes)).sum();
+        let patched = number.and_then(|n| s.state.archive(n)).map(|a| {
+            let mut merged = a.attributes.clone();
+            if let Ok(patch) = Attributes::parse(added) {
+                merged.merge(&patch.0);
+            }
+            before - len(&a.attributes) + len(&merged)
+        });
+        (before, patched.unwrap_or(before + added.len()))
+    });
+    match sizes {
+        // What makes them fewer is always allowed.
+        Some((before, after)) if after > before && after > limits::MAX_ARCHIVE_ATTRIBUTES => Err(Error::new(
+            ErrorKind::TooLarge,
+            "change the attributes of an archive",
+        )
+        .session(&core.id)
+        .hint(format!(
+            "those of all archives would have {after} bytes of JSON; the limit is {}: remove archives, or \
+                     keep long texts elsewhere",
+            limits::MAX_ARCHIVE_ATTRIBUTES
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// What an archive op would move.
 struct Cut {
     upto: u64,
@@ -374,7 +418,10 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
     };
     let (base, next) = (live.base, live.next);
     let cut = find_cut(&live, keep)?;
+    check_archives(core, None, attributes)?;
     if cut.upto == base {
+        // An earlier archive may be the reason, and that must be as sure as one of our own.
+        with_writer(core, phase, |w| w.settle(&core.env, &core.shared, true))?;
         return outcome(None, base..base, next);
     }
     let mut number = 0;
@@ -393,7 +440,7 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
         // The intent, one sync, and it has happened: the file work behind it is for later.
         w.write_ops(&core.env, &core.shared, vec![op], true)
     })?;
-    let due = core.with_shared(|s| s.state.dead_bytes >= core.env.settings.truncate_after && !s.frozen);
+    let due = core.with_shared(|s| s.state.dead_bytes >= core.env.settings.truncate_after && !s.state.frozen);
     if due == Some(true) && !core.timers.truncate.swap(true, Ordering::AcqRel) {
         core.env.io.now(Job::Truncate(core.clone()));
     }

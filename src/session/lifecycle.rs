@@ -87,9 +87,10 @@ impl Core {
         writer: Writer,
         shared: super::core::Shared,
     ) -> Result<()> {
+        // Whoever is open needs the thread; if there is none, nothing was changed yet.
+        self.env.io.start()?;
         *self.shared.lock() = Some(shared);
         *phase = Phase::Open(Box::new(writer));
-        self.env.io.start()?;
         self.env.opened(self);
         if self.env.is_closed() {
             // The store was closed between the check and now, and will not look at this session again.
@@ -108,10 +109,21 @@ impl Core {
     pub(crate) fn close_phase(&self, phase: &mut Phase) -> (Closing, Result<()>) {
         let seen =
             self.shared.lock().as_ref().map(|s| Seen { birth: s.state.birth, position: s.state.position });
-        let Phase::Open(writer) = phase else { return (Closing::default(), Ok(())) };
         if self.env.is_forked() {
             return (Closing::default(), Ok(()));
         }
+        let writer = match phase {
+            Phase::Open(writer) => writer,
+            Phase::Poisoned(writer, cause) => {
+                // Nothing more is written or synced; what is on disk decides at the next opening.
+                let (lock, error) = (writer.lock.take(), self.poisoned(cause));
+                self.shared.lock().take();
+                *phase = Phase::Closed(None);
+                self.env.closed(self);
+                return (Closing { locks: lock.into_iter().collect(), dirty: false }, Err(error));
+            }
+            Phase::Closed(_) | Phase::Removed => return (Closing::default(), Ok(())),
+        };
         let mut result = Ok(());
         let mut dirty = false;
         let mut seen = seen;
@@ -129,7 +141,11 @@ impl Core {
                     }
                 }
             }
-            Err(fault) => result = Err(fault.error.session(&self.id)),
+            Err(fault) => {
+                // How far our own close came is not known: what is found next is no sign of another writer.
+                seen = None;
+                result = Err(fault.error.session(&self.id));
+            }
         }
         let lock = writer.lock.take();
         self.shared.lock().take();
@@ -153,8 +169,10 @@ impl Core {
 
     /// The last handle is gone: the session is closed when it was not used for a while.
     pub(crate) fn linger(self: &Arc<Core>) {
-        if !self.timers.linger.swap(true, Ordering::AcqRel) {
-            let due = Instant::now() + self.env.settings.linger;
+        // A time beyond all times means never.
+        if let Some(due) = Instant::now().checked_add(self.env.settings.linger)
+            && !self.timers.linger.swap(true, Ordering::AcqRel)
+        {
             self.env.io.at(due, Job::Linger(self.clone(), self.used.load(Ordering::Relaxed)));
         }
     }

@@ -28,3 +28,4 @@ pub(crate) use pending::Control;
 pub use read::Messages;
 pub use reader::Reader;
 pub use ticket::Ticket;
+pub(crate) use writer::UNBORN;

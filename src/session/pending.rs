@@ -92,6 +92,8 @@ impl queue::Batch for Pending {
         self.bytes.clear();
         // One huge message must not keep its memory for the life of the session.
         self.bytes.shrink_to(1 << 20);
+        self.messages.shrink_to(4096);
+        self.ops.shrink_to(4096);
     }
 }
 

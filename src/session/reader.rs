@@ -20,7 +20,7 @@ use crate::ids::SessionId;
 use crate::log::Message;
 use crate::log::parse_segment_name;
 use crate::log::scan::{Ending, Tail};
-use crate::log::view::View;
+use crate::log::view::{Head, View};
 use crate::recovery::Report;
 use crate::state::{Extent, State};
 use crate::store::{Env, Lease};
@@ -132,8 +132,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::load`].
     pub fn tail_bytes(&self, bytes: u64) -> Result<Messages> {
-        let (view, _, next) = self.fresh_view(|s| s.live.clone())?;
-        tail_within(&view, next, bytes, |head| head.bytes)
+        self.tail_within(bytes, |head| head.bytes)
     }
 
     /// As many of the last live messages as have at most `tokens` estimated tokens together.
@@ -141,8 +140,19 @@ impl Reader {
     /// # Errors
     /// As [`Reader::load`].
     pub fn tail_tokens(&self, tokens: u64) -> Result<Messages> {
-        let (view, _, next) = self.fresh_view(|s| s.live.clone())?;
-        tail_within(&view, next, tokens, |head| head.tokens)
+        self.tail_within(tokens, |head| head.tokens)
+    }
+
+    fn tail_within(&self, budget: u64, cost: impl Fn(&Head) -> u64) -> Result<Messages> {
+        let mut rounds = 0;
+        loop {
+            let (view, _, next) = self.fresh_view(|s| s.live.clone())?;
+            match tail_within(&view, next, budget, &cost) {
+                // A segment was released on the way back: the next look finds what took its place.
+                Err(e) if e.kind() == ErrorKind::NotFound && rounds < 16 => rounds += 1,
+                other => return other,
+            }
+        }
     }
 
     /// The live messages with sequences in `range`, in order.

@@ -8,6 +8,9 @@ use crate::format::{CRITICAL, EntryMeta, RecordKind, frame_len};
 use crate::log::writer::{After, NewRecord};
 use crate::state::{Contradiction, MessageFacts, Op, State};
 
+/// So many records (and bytes of bodies) keep their room from commit to commit.
+const KEPT: usize = 4096;
+
 /// Reused from commit to commit, so that nothing is allocated in steady state.
 #[derive(Default)]
 pub(crate) struct Staged {
@@ -29,6 +32,9 @@ impl Staged {
     pub(crate) fn begin(&mut self, state: &State, time: u64) {
         self.records.clear();
         self.bodies.clear();
+        // One huge batch must not keep its memory for the life of the session.
+        self.records.shrink_to(KEPT);
+        self.bodies.shrink_to(KEPT);
         self.bytes = 0;
         self.time = time;
         self.after = Some(After::of(state));

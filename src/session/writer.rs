@@ -61,8 +61,14 @@ pub(crate) struct Writer {
     pub(crate) essential: u64,
     /// The commit under way.
     pub(crate) staged: Staged,
+    /// The staged commit is in the log, and not in the state yet.
+    written: bool,
 }
 
+/// How often a directory is made anew because a sweep took it away.
+const ATTEMPTS: usize = 8;
+/// How the temporary name of a session begins that is being made.
+pub(crate) const UNBORN: &str = "new-";
 /// How much of the live tail is copied into a new segment at most, in bytes.
 const MAX_CARRY: u64 = 1 << 20;
 /// Segments that went long ago need not be remembered: their files went with them.
@@ -91,6 +97,7 @@ impl Writer {
             announced: false,
             essential,
             staged: Staged::default(),
+            written: false,
         };
         (writer, shared)
     }
@@ -101,25 +108,24 @@ impl Writer {
         let sessions = &env.layout.sessions;
         let path = sessions.path().join(id.shard()).join(id.dir_name());
         let io = |e| Error::io("create a session", &path, e).session(id);
-        let shard = match sessions.open_dir(&id.shard()) {
-            Ok(shard) => shard,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                match sessions.create_dir(&id.shard()) {
-                    Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(e)),
-                    _ => {}
+        let shard = env.shards.open_or_create(&**sessions, &id.shard()).map_err(io)?;
+        let mut attempts = 0;
+        let (temp, (dir, lock, mut log, state)) = loop {
+            let temp = shard.create_temp_dir(UNBORN).map_err(io)?;
+            let built = build(env, id, &shard, &temp);
+            match built {
+                Ok(Some(built)) => break (temp, built),
+                Ok(None) if attempts < ATTEMPTS => attempts += 1,
+                Ok(None) => {
+                    return Err(Error::new(ErrorKind::Conflict, "create a session")
+                        .session(id)
+                        .path(&path)
+                        .hint("its temporary directory is cleared away again and again"));
                 }
-                sessions.open_dir(&id.shard()).map_err(io)?
-            }
-            Err(e) => return Err(io(e)),
-        };
-        env.settle_shard(id)?;
-        let temp = shard.create_temp_dir("new-").map_err(io)?;
-        let built = build(env, id, &shard, &temp);
-        let (dir, lock, log, state) = match built {
-            Ok(built) => built,
-            Err(e) => {
-                discard(&*shard, &temp);
-                return Err(e.session(id));
+                Err(e) => {
+                    discard(&*shard, &temp);
+                    return Err(e.session(id));
+                }
             }
         };
         let incarnation = Incarnation { number: 1, nonce: env.random_u64()? };
@@ -137,6 +143,7 @@ impl Writer {
         // From here on the session may exist. A failed sync leaves that open; the disk will tell.
         shard.sync().map_err(|e| io(e).unknown())?;
         let dir = shard.open_dir(&id.dir_name()).map_err(io).unwrap_or(dir);
+        log.moved_to(dir.path());
         let shared = Shared::of_writer(env, dir.clone(), &log, state, Arc::default(), Report::default());
         let essential = log.position;
         let plan = Plan {
@@ -157,6 +164,7 @@ impl Writer {
             announced: false,
             essential,
             staged: Staged::default(),
+            written: false,
         };
         Ok((writer, shared))
     }
@@ -206,8 +214,10 @@ impl Writer {
                 .hint(why.map_or_else(|| "its state is not certain".to_owned(), ToString::to_string))
                 .into());
         }
-        self.incarnation =
-            Incarnation { number: tail.state.incarnation.number + 1, nonce: env.random_u64()? };
+        // Above the last one that got a record into the log, and above one that got no further than the catalog.
+        let seen = env.catalog.witness(id, &tail.state.birth)?.map_or(0, |w| w.incarnation.number);
+        let number = tail.state.incarnation.number.max(seen) + 1;
+        self.incarnation = Incarnation { number, nonce: env.random_u64()? };
         if self.plan.end == EndVerdict::Append {
             return Ok(SegmentWriter::resume(&*self.dir, tail)?);
         }
@@ -215,7 +225,7 @@ impl Writer {
         // cache alone, and gone after the next power cut.
         let sure = tail.trusted;
         let info =
-            SegmentInfo { end: sure.position, end_offset: sure.offset, end_len: sure.len, ..tail_info(tail) };
+            SegmentInfo { end: sure.position, end_offset: sure.offset, end_len: sure.len, ..tail.info() };
         let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate;
         let carry = if replace { tail.low } else { sure.position };
         let prev = Previous { info, end_crc: sure.crc, release: replace };
@@ -231,7 +241,7 @@ impl Writer {
     /// Starts the next segment in good order: because this one is full, or to truncate.
     pub(crate) fn next_segment(
         &mut self,
-        env: &Env,
+        env: &Arc<Env>,
         shared: &Mutex<Option<Shared>>,
         truncate: bool,
     ) -> Result<(), Fault> {
@@ -252,11 +262,16 @@ impl Writer {
 
     /// Writes and syncs the close record, and the mark that says that it was synced. True if there was anything
     /// to close.
-    pub(crate) fn close_log(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<bool, Fault> {
+    pub(crate) fn close_log(
+        &mut self,
+        env: &Arc<Env>,
+        shared: &Mutex<Option<Shared>>,
+    ) -> Result<bool, Fault> {
         if self.log.is_none() || !self.marked {
             return Ok(false);
         }
-        let owes = shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base && !s.frozen);
+        let owes =
+            shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base && !s.state.frozen);
         if owes
             && let Err(fault) = self.next_segment(env, shared, true)
             && fault.poison
@@ -272,8 +287,14 @@ impl Writer {
         Ok(true)
     }
 
+    /// This writer's term, once it has begun.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
     /// Begins a commit: on top of the state as it is, with the announcement if it is still due.
     pub(crate) fn stage(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+        self.written = false;
         match shared.lock().as_ref() {
             Some(s) => self.staged.begin(&s.state, s.state.clock(env.now())),
             None => return Err(closed().into()),
@@ -287,7 +308,7 @@ impl Writer {
     /// True if the staged commit does not fit into the segment any more (a segment takes one commit at least).
     pub(crate) fn is_full(&self, segment_size: u64) -> bool {
         let need = self.staged.frame_len() + RESERVE;
-        self.log.as_ref().is_some_and(|l| l.used && l.end + need > segment_size)
+        self.log.as_ref().is_some_and(|l| l.used && l.end - l.start + need > segment_size)
     }
 
     /// Writes the staged commit: not durable, and not in the state, before [`Writer::settle`].
@@ -298,28 +319,47 @@ impl Writer {
         log.write(self.staged.records(arena), self.staged.bytes(), after, keep_reserve)?;
         self.essential = log.position;
         self.announced = true;
+        self.written = true;
         Ok(())
     }
 
     /// Syncs, if that is wanted and anything needs it, and then folds what was written into the state that
     /// readers see.
-    pub(crate) fn settle(&mut self, shared: &Mutex<Option<Shared>>, sync: bool) -> Result<(), Fault> {
+    pub(crate) fn settle(
+        &mut self,
+        env: &Arc<Env>,
+        shared: &Mutex<Option<Shared>>,
+        sync: bool,
+    ) -> Result<(), Fault> {
+        if sync && self.is_unconfirmed() {
+            // What a dead predecessor wrote and never synced must be durable before anybody is told that it is
+            // there: beginning carries it.
+            self.begin(env, shared)?;
+        }
         let Some(log) = &mut self.log else { return Ok(()) };
         if sync && log.durable < self.essential {
             log.sync().map_err(|error| Fault { error, poison: true })?;
         }
         let mut guard = shared.lock();
         let Some(s) = guard.as_mut() else { return Err(closed().into()) };
-        let id = &s.state.id.clone();
-        self.staged.apply(&mut s.state).map_err(|c| broken(id, c.0))?;
-        s.moved(log);
+        if std::mem::take(&mut self.written) {
+            let id = &s.state.id.clone();
+            self.staged.apply(&mut s.state).map_err(|c| broken(id, c.0))?;
+        }
+        s.moved(log, self.essential);
         Ok(())
+    }
+
+    /// Nothing was written here yet, and the last writer did not close: what stands above its last mark, and the
+    /// very names of files and directories, may be in the page cache alone.
+    fn is_unconfirmed(&self) -> bool {
+        self.log.is_none() && self.plan.end != EndVerdict::Append
     }
 
     /// Writes journal records as one commit. They may use the reserve: an intent must not fail for want of room.
     pub(crate) fn write_ops(
         &mut self,
-        env: &Env,
+        env: &Arc<Env>,
         shared: &Mutex<Option<Shared>>,
         ops: Vec<Op>,
         sync: bool,
@@ -329,11 +369,11 @@ impl Writer {
             self.staged.op(op)?;
         }
         self.write_staged(&[], false)?;
-        self.settle(shared, sync)
+        self.settle(env, shared, sync)
     }
 
     /// Writes a mark: everything before it is durable. Not synced itself, and nobody waits for it.
-    pub(crate) fn write_mark(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
+    pub(crate) fn write_mark(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(log) = &mut self.log else { return Ok(()) };
         match shared.lock().as_ref() {
             Some(s) => self.staged.begin(&s.state, s.state.clock(env.now())),
@@ -342,7 +382,8 @@ impl Writer {
         self.staged.mark();
         let Some(after) = self.staged.after() else { return Ok(()) };
         log.write(self.staged.records(&[]), 0, after, false)?;
-        self.settle(shared, false)
+        self.written = true;
+        self.settle(env, shared, false)
     }
 
     /// A new segment, so that the live log holds no archived message any more.
@@ -356,7 +397,7 @@ impl Writer {
     pub(crate) fn release(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(low) = self.log.as_ref().map(|l| l.low) else { return Ok(()) };
         let segments = match shared.lock().as_ref() {
-            Some(s) if !s.frozen => s.state.unreachable(low),
+            Some(s) if !s.state.frozen => s.state.unreachable(low),
             _ => return Ok(()),
         };
         if segments.is_empty() {
@@ -365,6 +406,10 @@ impl Writer {
         self.begin(env, shared)?;
         self.write_ops(env, shared, vec![Op::Released { segments: segments.clone() }], true)?;
         if let Some(s) = shared.lock().as_mut() {
+            // What is being read goes on to be read.
+            for gone in s.sealed.iter().filter(|src| segments.contains(&src.info.number)) {
+                gone.keep(&*self.dir, owner(env, s.state.birth));
+            }
             let kept = s.sealed.iter().filter(|src| !segments.contains(&src.info.number)).cloned().collect();
             s.sealed = Arc::new(kept);
         }
@@ -394,15 +439,15 @@ fn start_segment(
     truncate: bool,
     incarnation: Incarnation,
 ) -> Result<SegmentWriter, Fault> {
-    let (view, mut state, frozen) = {
+    let (view, mut state) = {
         let guard = shared.lock();
         let Some(s) = guard.as_ref() else { return Err(closed().into()) };
-        (s.view(s.state.live.clone()), s.state.clone(), s.frozen)
+        (s.view(s.state.live.clone()), s.state.clone())
     };
     let owes = state.truncated < state.base;
     let first_live = state.live.first().map_or(state.position, |e| e.from);
     let carry_live = (owes || truncate)
-        && !frozen
+        && !state.frozen
         && state.live_sums.bytes <= MAX_CARRY.min(env.settings.segment_size / 4);
     let from = if carry_live { required_from.min(first_live) } else { required_from };
     if prev.release {
@@ -412,7 +457,7 @@ fn start_segment(
     } else {
         state.segments.push(prev.info);
     }
-    if owes && !frozen {
+    if owes && !state.frozen {
         state.truncated = state.base;
         state.dead_bytes = 0;
     }
@@ -431,14 +476,26 @@ fn start_segment(
         created: env.now(),
     };
     let mut birth = Birth::new(header, &state)?;
-    let carried = view.frames(from, |frame, positions| birth.carry(frame, positions));
+    let room = birth.len() + MAX_CARRY as usize;
+    let carried = view.frames(from, |frame, positions| {
+        birth.carry(frame, positions);
+        // Between the live messages may lie more than they are themselves.
+        if from < required_from && birth.len() > room {
+            return Err(Error::new(ErrorKind::TooLarge, "carry the live tail"));
+        }
+        Ok(())
+    });
     if let Err(e) = carried {
         if from == required_from {
             return Err(e.into());
         }
-        // The live tail cannot be read whole: it stays where it is, and nothing is rewritten around damage.
+        // The live tail is too much, or cannot be read whole: it stays where it is, and nothing is rewritten
+        // around damage.
         birth = Birth::new(birth.into_header(), &state)?;
-        view.frames(required_from, |frame, positions| birth.carry(frame, positions))?;
+        view.frames(required_from, |frame, positions| {
+            birth.carry(frame, positions);
+            Ok(())
+        })?;
     }
     let log = birth.publish(dir, true).map_err(|(error, poison)| Fault { error, poison })?;
     let mut guard = shared.lock();
@@ -448,23 +505,19 @@ fn start_segment(
             sealed.push(Source::sealed(prev.info));
         }
         let report = std::mem::take(&mut s.report);
-        let frozen = s.frozen;
         *s = Shared::of_writer(env, s.dir.clone(), &log, state, Arc::new(sealed), report);
-        s.frozen = frozen;
     }
     Ok(log)
 }
 
-/// The content of a new session's directory, under its temporary name.
-fn build(
-    env: &Arc<Env>,
-    id: &SessionId,
-    shard: &Arc<dyn Dir>,
-    temp: &str,
-) -> Result<(Arc<dyn Dir>, SessionLock, SegmentWriter, State)> {
+type Built = (Arc<dyn Dir>, SessionLock, SegmentWriter, State);
+
+/// The content of a new session's directory, under its temporary name. `None` if a
+/// sweep in another process took it for a dead one's meanwhile.
+fn build(env: &Arc<Env>, id: &SessionId, shard: &Arc<dyn Dir>, temp: &str) -> Result<Option<Built>> {
     let io = |e| Error::io("create a session", shard.path().join(temp), e);
     let dir = shard.open_dir(temp).map_err(io)?;
-    let lock = create_lock(env, id, &*dir)?;
+    let Some(lock) = create_lock(env, id, &*dir)? else { return Ok(None) };
     let mut birth = [0; 16];
     env.fs.random(&mut birth).map_err(io)?;
     let now = env.now();
@@ -484,7 +537,7 @@ fn build(
         created: now,
     };
     let log = Birth::new(header, &state)?.publish(&*dir, true).map_err(|(e, _)| e)?;
-    Ok((dir, lock, log, state))
+    Ok(Some((dir, lock, log, state)))
 }
 
 /// Removes a half-made session: nobody knows its name.
@@ -508,20 +561,6 @@ fn open_mark(state: &State, incarnation: Incarnation, info: &SegmentInfo, time: 
     }
 }
 
-pub(crate) fn tail_info(tail: &Tail) -> SegmentInfo {
-    let h = &tail.segment.header;
-    SegmentInfo {
-        number: h.number,
-        salt: h.salt,
-        low: tail.low,
-        first: h.first_position,
-        end: tail.state.position,
-        end_offset: tail.offset,
-        end_len: tail.last_len,
-        low_seq: tail.low_seq,
-    }
-}
-
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "write to a session")
 }
@@ -539,7 +578,7 @@ pub(crate) fn owner(env: &Env, birth: BirthId) -> Owner {
 
 /// A view for a session whose tail was read.
 pub(crate) fn view_of_tail(env: &Env, dir: Arc<dyn Dir>, tail: &Tail) -> View {
-    let info = tail_info(tail);
+    let info = tail.info();
     View {
         dir,
         owner: owner(env, tail.state.birth),

@@ -86,6 +86,8 @@ pub(crate) struct State {
     /// Numbers of segments that went on purpose.
     pub(crate) released: Vec<u64>,
     pub(crate) keys: Keys,
+    /// The log holds records of a kind that may be ignored: nothing of it is rewritten or removed.
+    pub(crate) frozen: bool,
     /// A key record whose messages are still to come (always in the same commit).
     #[serde(skip)]
     pub(crate) pending_key: Option<(u128, u128, u32)>,
@@ -136,6 +138,7 @@ impl State {
             segments: Vec::new(),
             released: Vec::new(),
             keys: Keys::default(),
+            frozen: false,
             pending_key: None,
         }
     }

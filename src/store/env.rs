@@ -1,6 +1,6 @@
 //! What the sessions of one open store share.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -10,12 +10,14 @@ use parking_lot::Mutex;
 use super::io_thread::{Event, IoThread, Job};
 use super::layout::Layout;
 use super::options::Settings;
+use super::registry::{Gone, PATIENCE};
+use super::shards::{Anchor, Shards};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::Open;
 use crate::fs::{Fs, sync_anew};
 use crate::ids::SessionId;
 use crate::log::catalog::Catalog;
-use crate::session::{Closing, Core};
+use crate::session::{Closing, Core, Phase};
 
 /// An open store, behind all its handles. It lives as long as the last session or background job that knows
 /// it; what callers hold is a [`Lease`].
@@ -25,15 +27,15 @@ pub(crate) struct Env {
     pub(crate) settings: Settings,
     pub(crate) catalog: Catalog,
     pub(crate) io: IoThread,
+    pub(crate) shards: Shards,
     process: u32,
     closed: AtomicBool,
     clock: AtomicU64,
     open_count: AtomicUsize,
     maintained: AtomicBool,
-    /// The `STORE` file and the directories beside it are there for good.
-    settled: AtomicBool,
-    /// The directories below `sessions/` of which that is known too.
-    shards: Mutex<HashSet<String>>,
+    anchor: Anchor,
+    /// Set when it is closed and every lock is free.
+    pub(crate) gone: Arc<Gone>,
     sessions: Mutex<HashMap<SessionId, Arc<Core>>>,
 }
 
@@ -49,13 +51,14 @@ impl Env {
         Arc::new(Env {
             process: fs.process(),
             catalog,
+            shards: Shards::default(),
             io: IoThread::new(settings.events.clone()),
             closed: AtomicBool::new(false),
             clock: AtomicU64::new(0),
             open_count: AtomicUsize::new(0),
             maintained: AtomicBool::new(false),
-            settled: AtomicBool::new(layout.made),
-            shards: Mutex::default(),
+            anchor: Anchor::default(),
+            gone: Arc::default(),
             sessions: Mutex::new(HashMap::new()),
             fs,
             layout,
@@ -119,45 +122,31 @@ impl Env {
     /// Makes the store itself durable, before anything is acknowledged in it: who made it may have been killed
     /// between giving the `STORE` file its name and syncing it, and then this process saw it in the cache alone.
     pub(crate) fn settle(&self) -> Result<()> {
-        if self.settled.load(Ordering::Acquire) {
-            return Ok(());
-        }
         let root = &self.layout.root;
-        sync_anew(&**root, "STORE-").map_err(|e| Error::io("sync a directory", root.path(), e))?;
-        self.settled.store(true, Ordering::Release);
-        Ok(())
+        let held = self.anchor.hold(&*self.fs, &**root, self.layout.made);
+        held.map_err(|e| Error::io("sync a store's directory", root.path(), e))
     }
 
-    /// Makes durable the directories in which a session's own directory stands, whose last writer may have died,
-    /// or failed, before they were.
+    /// Makes durable the directories in which a session's own directory stands.
     pub(crate) fn sync_parents(&self, id: &SessionId) -> Result<()> {
         let sessions = &self.layout.sessions;
         let io = |e| Error::io("sync a directory", sessions.path().join(id.shard()), e).session(id);
         sessions.open_dir(&id.shard()).and_then(|shard| sync_anew(&*shard, "sync-")).map_err(io)?;
-        self.settle_shard(id)
-    }
-
-    /// Makes durable the name of the directory in which a session's own directory stands, once for each: whoever
-    /// made it (perhaps this process, when it failed) may not have come to that.
-    pub(crate) fn settle_shard(&self, id: &SessionId) -> Result<()> {
-        let shard = id.shard();
-        if self.shards.lock().contains(&shard) {
-            return Ok(());
-        }
-        let sessions = &self.layout.sessions;
-        sync_anew(&**sessions, "sync-")
-            .map_err(|e| Error::io("sync a directory", sessions.path(), e).session(id))?;
-        self.shards.lock().insert(shard);
-        Ok(())
+        sync_anew(&**sessions, "sync-").map_err(io)
     }
 
     /// The session's place in this process, made if it is not there, and counted as used: whoever claims it
     /// unclaims it.
-    pub(crate) fn claim(self: &Arc<Env>, id: &SessionId) -> Arc<Core> {
+    ///
+    /// # Errors
+    /// `Closed`, `Forked`.
+    pub(crate) fn claim(self: &Arc<Env>, id: &SessionId) -> Result<Arc<Core>> {
         let mut sessions = self.sessions.lock();
+        // Under the lock: `close` takes all sessions out under it, and sees no others.
+        self.check()?;
         let core = sessions.entry(id.clone()).or_insert_with(|| Core::new(self, id.clone()));
         core.handles.fetch_add(1, Ordering::AcqRel);
-        core.clone()
+        Ok(core.clone())
     }
 
     /// One user less. A session without users is closed after a while, or forgotten if it is not open.
@@ -165,11 +154,7 @@ impl Env {
         if core.handles.fetch_sub(1, Ordering::AcqRel) > 1 || self.is_forked() {
             return;
         }
-        if core.open.load(Ordering::Acquire) {
-            core.linger();
-        } else {
-            self.forget(core);
-        }
+        self.forget(core);
     }
 
     /// Marks a session as open in the catalog: durable when it returns.
@@ -214,13 +199,26 @@ impl Env {
         }
     }
 
-    /// Forgets a session that nobody has a handle on and that is not open.
+    /// Forgets a session that nobody has a handle on, if it holds no lock; otherwise it is looked at again
+    /// after a while. One that is being closed at this moment still holds its lock: a second place for it in
+    /// this process would find it taken.
     pub(crate) fn forget(&self, core: &Arc<Core>) {
         let mut sessions = self.sessions.lock();
-        if core.handles.load(Ordering::Acquire) == 0
-            && sessions.get(&core.id).is_some_and(|c| Arc::ptr_eq(c, core))
+        if core.handles.load(Ordering::Acquire) > 0
+            || !sessions.get(&core.id).is_some_and(|c| Arc::ptr_eq(c, core))
         {
+            return;
+        }
+        let idle = match core.phase.try_lock() {
+            // What was handed over and is still to be done will open it again. Nobody leads while this is held.
+            Some(phase) => matches!(*phase, Phase::Closed(_) | Phase::Removed) && core.queue.is_idle(),
+            None => false,
+        };
+        if idle {
             sessions.remove(&core.id);
+        } else {
+            drop(sessions);
+            core.linger();
         }
     }
 
@@ -240,9 +238,21 @@ impl Env {
         self.sessions.lock().values().cloned().collect()
     }
 
-    /// Syncs and closes all sessions, ends the background work, releases every lock. Once.
+    /// Waits until a close that has begun is through: only then are all locks free.
+    pub(crate) fn wait_closed(&self) {
+        if !self.is_forked() {
+            self.gone.wait(PATIENCE);
+        }
+    }
+
+    /// Syncs and closes all sessions, ends the background work, releases every lock. Once; whoever comes second
+    /// waits for the first.
     pub(crate) fn close(&self) -> Result<()> {
-        if self.is_forked() || self.is_closed() {
+        if self.is_forked() {
+            return Ok(());
+        }
+        if self.is_closed() {
+            self.wait_closed();
             return Ok(());
         }
         // What was handed over before this call is still done.
@@ -250,9 +260,14 @@ impl Env {
             core.drain();
         }
         if self.closed.swap(true, Ordering::AcqRel) {
+            self.wait_closed();
             return Ok(());
         }
-        self.io.stop();
+        let _gone = SetOnDrop(&self.gone);
+        for core in self.io.stop() {
+            // Also of sessions that are not listed any more, because they were removed.
+            core.drain();
+        }
         let mut closing = Closing::default();
         let mut result = Ok(());
         let cores: Vec<Arc<Core>> = self.sessions.lock().drain().map(|(_, c)| c).collect();
@@ -269,6 +284,14 @@ impl Env {
         let synced = self.catalog.close();
         closing.finish();
         result.and(synced)
+    }
+}
+
+struct SetOnDrop<'a>(&'a Gone);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.set();
     }
 }
 

@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::env::Env;
 use super::options::EventCallback;
+use super::sweep::sweep;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SessionId;
 use crate::session::Core;
@@ -52,7 +53,7 @@ pub(crate) enum Job {
     Truncate(Arc<Core>),
     /// Close the session if nobody has a handle and it was not used since.
     Linger(Arc<Core>, u64),
-    /// Tidy the catalog.
+    /// Tidy the catalog, and clear away what crashes left.
     Maintain(Arc<Env>),
 }
 
@@ -148,20 +149,26 @@ impl IoThread {
         self.desk.report(event);
     }
 
-    /// Ends the thread and waits for it. Jobs that have not begun are dropped: closing does what they would.
-    pub(crate) fn stop(&self) {
-        let thread = {
+    /// Ends the thread and waits for it. Gives the sessions whose commits it was still to lead; what else it was
+    /// to do, closing does.
+    pub(crate) fn stop(&self) -> Vec<Arc<Core>> {
+        let (thread, undone) = {
             let mut todo = self.desk.todo.lock();
             todo.stop = true;
-            todo.ready.clear();
+            let lead = |job| match job {
+                Job::Lead(core) => Some(core),
+                _ => None,
+            };
+            let undone = todo.ready.drain(..).filter_map(lead).collect();
             todo.timed.clear();
             self.desk.wake.notify_one();
-            todo.thread.take()
+            (todo.thread.take(), undone)
         };
         // The last handle may be dropped by a job of this very thread.
         if let Some(thread) = thread.filter(|t| t.thread().id() != std::thread::current().id()) {
             let _ = thread.join();
         }
+        undone
     }
 }
 
@@ -239,6 +246,7 @@ fn step(desk: &Desk, job: Job) {
             if let Err(e) = env.catalog.maintain() {
                 desk.report(Event::new("tidy the catalog", None, e));
             }
+            sweep(&env);
         }
     }
 }

@@ -130,7 +130,9 @@ fn read_store(root: &dyn Dir) -> Result<Stored> {
 fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<StoreFile> {
     let io = |e| Error::io("create a store", root.path(), e);
     for entry in root.list().map_err(io)? {
+        // Another process may create the same store: whose file gets the name is decided when it is written.
         let ours = DIRS.contains(&entry.name.as_str()) && entry.kind == Kind::Dir
+            || entry.name == STORE
             || entry.name.starts_with(STORE) && entry.name.ends_with(".tmp");
         if !ours {
             return Err(Error::new(ErrorKind::InvalidInput, "create a store").path(root.path()).hint(
@@ -144,9 +146,20 @@ fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<Stor
     for name in DIRS {
         open_or_create(root, name, false)?;
     }
+    let id = id_of(fs, root)?;
+    write_store(fs, root, id, wish)
+}
+
+/// The id for a new STORE file: that of the segments that are there (a power cut can take the file's name and
+/// leave them), or a new one.
+fn id_of(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>) -> Result<StoreId> {
+    let sessions = open_or_create(root, "sessions", false)?;
+    if let Some(id) = first_store_id(&*sessions) {
+        return Ok(id);
+    }
     let mut id = [0; 16];
-    fs.random(&mut id).map_err(io)?;
-    write_store(fs, root, StoreId(id), wish)
+    fs.random(&mut id).map_err(|e| Error::io("create a store", root.path(), e))?;
+    Ok(StoreId(id))
 }
 
 /// Writes the STORE file of a store that has lost its content: the id stands in every segment.
@@ -156,15 +169,7 @@ fn restore(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<Sto
     let mut tag = [0; 8];
     fs.random(&mut tag).map_err(io)?;
     let aside = format!("STORE-{:016x}", u64::from_le_bytes(tag));
-    let sessions = open_or_create(root, "sessions", false)?;
-    let id = match first_store_id(&*sessions) {
-        Some(id) => id,
-        None => {
-            let mut id = [0; 16];
-            fs.random(&mut id).map_err(io)?;
-            StoreId(id)
-        }
-    };
+    let id = id_of(fs, root)?;
     match root.rename(STORE, &*quarantine, &aside) {
         Ok(()) => {}
         // Another process restores it as well: its file, or ours, will be the one.

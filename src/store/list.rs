@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::env::Env;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::fs::Kind;
 use crate::log::catalog::{Finding, Known};
 use crate::session::{Core, OpenState, Reader, SessionInfo};
@@ -132,7 +132,6 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
                 }
                 // It went while the listing was made.
                 Ok(None) => continue,
-                Err(e) if e.kind() == ErrorKind::Io => return Err(e),
                 Err(e) => {
                     let shard =
                         dir_name.rsplit_once('~').and_then(|(_, hash)| hash.get(..2)).unwrap_or_default();

@@ -7,9 +7,11 @@ mod list;
 mod options;
 mod registry;
 mod remove;
+mod shards;
 mod stats;
 #[expect(clippy::module_inception, reason = "the folder is the store with its parts, the file its handle")]
 mod store;
+mod sweep;
 
 pub(crate) use env::{Env, Lease};
 pub use io_thread::Event;

@@ -6,25 +6,39 @@ use std::sync::Arc;
 use super::env::Env;
 use crate::error::{Error, Result};
 use crate::format::catalog::CatalogEntry;
-use crate::fs::Dir;
+use crate::fs::{Dir, sync_anew};
 use crate::ids::{BirthId, Incarnation, SessionId};
 use crate::session::{Core, Phase, load_tail, locate, lock};
 
 /// Removes the session from the disk; `false` if it was not there.
 pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
-    let core = env.claim(id);
-    let removed = remove_claimed(env, &core, id);
-    env.unclaim(&core);
-    removed
+    loop {
+        let core = env.claim(id)?;
+        let removed = remove_claimed(env, &core, id);
+        env.unclaim(&core);
+        if let Some(removed) = removed.transpose() {
+            return removed;
+        }
+    }
 }
 
-fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bool> {
+/// `None` if another thread removed it first: whatever is there under this id now has another place.
+fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Option<bool>> {
     env.settle()?;
     // A commit under way ends first; ops behind it meet a removed session.
     let mut phase = core.phase.lock();
+    if matches!(*phase, Phase::Removed) {
+        return Ok(None);
+    }
     let mut known = core.with_shared(|s| (s.state.birth, s.state.incarnation));
     let held = match std::mem::replace(&mut *phase, Phase::Removed) {
-        Phase::Open(mut writer) | Phase::Poisoned(mut writer, _) => writer.lock.take(),
+        Phase::Open(mut writer) | Phase::Poisoned(mut writer, _) => {
+            // A writer that has begun may stand in the catalog and not in the log yet.
+            if let Some((_, last)) = &mut known {
+                *last = writer.incarnation().max(*last);
+            }
+            writer.lock.take()
+        }
         Phase::Closed(_) | Phase::Removed => None,
     };
     core.shared.lock().take();
@@ -34,9 +48,11 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bo
     }
     let mut held = held;
     let result = loop {
-        let Some(dir) = locate(env, id)? else {
+        let dir = match locate(env, id) {
+            Ok(Some(dir)) => dir,
             // An earlier attempt may have failed between the rename and the syncs behind it.
-            break settle(env, id).map(|()| false);
+            Ok(None) => break settle(env, id).map(|()| false),
+            Err(e) => break Err(e),
         };
         let guard = match held.take() {
             Some(guard) => guard,
@@ -48,12 +64,18 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bo
         };
         if known.is_none() {
             // A session that cannot be read can be removed all the same.
-            known =
-                load_tail(env, Some(id), &*dir).ok().map(|l| (l.tail.state.birth, l.tail.state.incarnation));
+            known = load_tail(env, Some(id), &*dir).ok().map(|l| {
+                let (birth, last) = (l.tail.state.birth, l.tail.state.incarnation);
+                let witness = env.catalog.witness(id, &birth).ok().flatten();
+                (birth, witness.map_or(last, |w| w.incarnation.max(last)))
+            });
         }
         let gone = throw_away(env, id, known);
         drop(guard);
-        break gone.map(|()| true);
+        break gone.map(|name| {
+            discard(env, &name);
+            true
+        });
     };
     if result.is_err() {
         // The session may still be there: the next op looks.
@@ -61,15 +83,11 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<bo
     } else {
         env.evict(core);
     }
-    drop(phase);
-    if matches!(result, Ok(true)) {
-        empty_trash(env);
-    }
-    result
+    result.map(Some)
 }
 
-/// The commit point and its syncs. The caller holds the session's lock.
-fn throw_away(env: &Env, id: &SessionId, known: Option<(BirthId, Incarnation)>) -> Result<()> {
+/// The commit point and its syncs; gives the name in the trash. The caller holds the session's lock.
+fn throw_away(env: &Env, id: &SessionId, known: Option<(BirthId, Incarnation)>) -> Result<String> {
     let io = |e| Error::io("remove a session", env.layout.sessions.path().join(id.shard()), e).session(id);
     let shard = env.layout.sessions.open_dir(&id.shard()).map_err(io)?;
     if let Some((birth, incarnation)) = known {
@@ -81,7 +99,8 @@ fn throw_away(env: &Env, id: &SessionId, known: Option<(BirthId, Incarnation)>) 
     let name = format!("{}~{:016x}", id.dir_name(), env.random_u64()?);
     shard.rename(&id.dir_name(), &*env.layout.trash, &name).map_err(|e| io(e).unknown())?;
     // The target first: between the two syncs a crash may leave it in both places, never in none.
-    env.layout.trash.sync().and_then(|()| shard.sync()).map_err(|e| io(e).unknown())
+    env.layout.trash.sync().and_then(|()| shard.sync()).map_err(|e| io(e).unknown())?;
+    Ok(name)
 }
 
 /// Makes durable that the session is not there: an earlier sync may have failed, and a failed sync must not be
@@ -93,23 +112,34 @@ fn settle(env: &Env, id: &SessionId) -> Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(io(e)),
     };
-    for dir in [&env.layout.trash, &shard] {
-        let (name, _) = dir.create_temp("sync-").map_err(io)?;
-        dir.remove_file(&name).and_then(|()| dir.sync()).map_err(io)?;
-    }
-    Ok(())
+    sync_anew(&*env.layout.trash, "sync-").and_then(|()| sync_anew(&*shard, "sync-")).map_err(io)
 }
 
-/// Unlinks what lies in the trash. What cannot be removed now waits for the next removal.
-fn empty_trash(env: &Env) {
+/// Unlinks what earlier removals left in the trash. Their renames are made durable first: if one were undone by a
+/// power cut after its files are gone, a session would be back without its content.
+pub(crate) fn empty_trash(env: &Env) {
     let trash = &env.layout.trash;
+    let sessions = &env.layout.sessions;
     for entry in trash.list().unwrap_or_default() {
-        if let Ok(dir) = trash.open_dir(&entry.name)
-            && !still_named(env, &entry.name, &*dir)
-        {
-            empty(&*dir);
-            let _ = trash.remove_dir(&entry.name);
+        // `<slug>~<hash>~<random>`: the shard is the beginning of the hash.
+        let shard = entry.name.split('~').nth(1).and_then(|hash| hash.get(..2)).unwrap_or_default();
+        let durable = trash.sync().and_then(|()| match sessions.open_dir(shard) {
+            Ok(shard) => shard.sync(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        });
+        let there = trash.open_dir(&entry.name).is_ok_and(|dir| still_named(env, &entry.name, &*dir));
+        if durable.is_ok() && !there {
+            discard(env, &entry.name);
         }
+    }
+}
+
+/// Unlinks one entry of the trash. What cannot be removed now waits for the next process.
+fn discard(env: &Env, name: &str) {
+    if let Ok(dir) = env.layout.trash.open_dir(name) {
+        empty(&*dir);
+        let _ = env.layout.trash.remove_dir(name);
     }
 }
 
@@ -126,7 +156,7 @@ fn still_named(env: &Env, name: &str, dir: &dyn Dir) -> bool {
     }
 }
 
-fn empty(dir: &dyn Dir) {
+pub(crate) fn empty(dir: &dyn Dir) {
     for entry in dir.list().unwrap_or_default() {
         let _ = dir.remove_file(&entry.name);
     }

@@ -13,7 +13,7 @@ use super::{registry, remove};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Fs;
 use crate::ids::{SessionId, StoreId};
-use crate::session::{Control, Reader, Session};
+use crate::session::{Control, Core, Reader, Session};
 
 /// A store: one directory with any number of sessions. Any number of processes may have it open at once.
 ///
@@ -93,9 +93,7 @@ impl Store {
     /// `InvalidId`; `Locked` at once if another process is its writer; `Corrupt` if no state can be read;
     /// `Unsupported` for a newer format; `ReadOnly`, `Closed`, `Forked`, `Io`.
     pub fn session(&self, id: impl AsRef<str>) -> Result<Session> {
-        let session = self.claim(id)?;
-        session.core().open_now()?;
-        Ok(session)
+        self.claim_and(id, |core| core.open_now().map(drop)).map(|(session, ())| session)
     }
 
     /// The session `id`, which must be there.
@@ -103,8 +101,8 @@ impl Store {
     /// # Errors
     /// `NotFound`; otherwise as [`Store::session`].
     pub fn open_session(&self, id: impl AsRef<str>) -> Result<Session> {
-        let session = self.claim(id)?;
-        if session.core().open_now()? {
+        let (session, there) = self.claim_and(id, Core::open_now)?;
+        if there {
             return Ok(session);
         }
         Err(Error::new(ErrorKind::NotFound, "open a session")
@@ -117,10 +115,9 @@ impl Store {
     /// # Errors
     /// `AlreadyExists`; otherwise as [`Store::session`].
     pub fn create_session(&self, id: impl AsRef<str>) -> Result<Session> {
-        let session = self.claim(id)?;
         self.lease.env.check_writable()?;
-        session.core().control(Control::Create { strict: true })?;
-        Ok(session)
+        let create = |core: &Arc<Core>| core.control(Control::Create { strict: true });
+        self.claim_and(id, create).map(|(session, _)| session)
     }
 
     /// Reads the session `id` without becoming its writer: takes no lock, and works while another process
@@ -192,9 +189,21 @@ impl Store {
         self.lease.env.close()
     }
 
-    fn claim(&self, id: impl AsRef<str>) -> Result<Session> {
+    /// A handle on the session, and what `work` says of it. One that another thread removes between the two
+    /// steps is out of this process's list then: the next claim is of the session that comes after it.
+    fn claim_and<T>(
+        &self,
+        id: impl AsRef<str>,
+        work: impl Fn(&Arc<Core>) -> Result<T>,
+    ) -> Result<(Session, T)> {
         let id = SessionId::new(id)?;
         self.lease.env.check()?;
-        Ok(Session::claim(&self.lease, &id))
+        loop {
+            let session = Session::claim(&self.lease, &id)?;
+            match work(session.core()) {
+                Err(e) if e.kind() == ErrorKind::NotFound && session.core().is_removed() => {}
+                other => return other.map(|done| (session, done)),
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::driver::{Effort, FAULTS, Tally, explore, faults_everywhere, full_disk, random_script, scripts};
+use crate::driver::{Effort, FAULTS, Tally, explore, faults_everywhere, random_script, scripts};
 
 /// How long to go on with random scripts beyond what is always done, in seconds.
 fn seconds() -> u64 {
@@ -50,19 +50,6 @@ fn an_error_at_every_operation_is_told_truly() {
         }
     }
     verdict("errors", &tally, start);
-}
-
-#[test]
-fn a_full_disk_loses_nothing_and_works_again_with_room() {
-    let start = Instant::now();
-    let tally = Tally::new(None);
-    for (i, (_, trace)) in scripts(3).into_iter().enumerate() {
-        for at in 0..trace.steps.len() {
-            let room = [1, 700, 3000, 9000][(i + at) % 4];
-            full_disk(&trace, at, room, 1 + at % 4, &tally);
-        }
-    }
-    verdict("full disks", &tally, start);
 }
 
 #[test]

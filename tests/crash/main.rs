@@ -5,5 +5,4 @@
 
 mod driver;
 mod exhaustive;
-mod lies;
 mod regressions;

@@ -11,4 +11,5 @@ mod catalog;
 mod damage;
 mod errors;
 mod heal;
+mod unconfirmed;
 mod writers;

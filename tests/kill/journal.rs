@@ -7,7 +7,7 @@ use crate::load::{THREADS, log_path};
 
 /// What a thread was about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Messages { count: u64, patch: bool, keyed: bool },
     Archive,
     Patch,
@@ -18,7 +18,7 @@ pub enum Kind {
 
 /// What it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// Nothing: it was killed before.
     None,
     Messages {
@@ -34,21 +34,21 @@ pub enum Answer {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Submitted {
-    pub op: u64,
-    pub session: u64,
-    pub kind: Kind,
-    pub answer: Answer,
+pub(crate) struct Submitted {
+    pub(crate) op: u64,
+    pub(crate) session: u64,
+    pub(crate) kind: Kind,
+    pub(crate) answer: Answer,
 }
 
 /// All ops of a round, thread by thread, in the order of their threads.
-pub struct Journal {
-    pub threads: Vec<Vec<Submitted>>,
-    pub failures: Vec<String>,
+pub(crate) struct Journal {
+    pub(crate) threads: Vec<Vec<Submitted>>,
+    pub(crate) failures: Vec<String>,
 }
 
 impl Journal {
-    pub fn read(dir: &Path, round: u64) -> Journal {
+    pub(crate) fn read(dir: &Path, round: u64) -> Journal {
         let mut failures = Vec::new();
         let mut threads = Vec::new();
         for thread in 0..=THREADS {
@@ -61,7 +61,7 @@ impl Journal {
         Journal { threads, failures }
     }
 
-    pub fn of_session(&self, session: u64) -> Vec<Vec<Submitted>> {
+    pub(crate) fn of_session(&self, session: u64) -> Vec<Vec<Submitted>> {
         let mine = |t: &Vec<Submitted>| t.iter().filter(|s| s.session == session).copied().collect();
         self.threads.iter().map(mine).collect()
     }

@@ -16,15 +16,15 @@ use sessionlog::{AppendOptions, Batch, Durability, ErrorKind, Keep, NewMessage, 
 
 use crate::support::{Rng, payload};
 
-pub const THREADS: u64 = 8;
-pub const SESSIONS: u64 = 8;
-pub const LONGEST: u64 = 20_000;
+pub(crate) const THREADS: u64 = 8;
+pub(crate) const SESSIONS: u64 = 8;
+pub(crate) const LONGEST: u64 = 20_000;
 
-pub fn session_id(session: u64) -> String {
+pub(crate) fn session_id(session: u64) -> String {
     format!("agent:{session}/kill")
 }
 
-pub fn options(durability: Durability) -> Options {
+pub(crate) fn options(durability: Durability) -> Options {
     Options::new()
         .create(true)
         .durability(durability)
@@ -34,25 +34,25 @@ pub fn options(durability: Durability) -> Options {
         .linger(Duration::from_millis(5))
 }
 
-pub fn log_path(dir: &Path, round: u64, thread: u64) -> PathBuf {
+pub(crate) fn log_path(dir: &Path, round: u64, thread: u64) -> PathBuf {
     dir.join(format!("log-{round}-{thread}"))
 }
 
 /// What the thread has to repeat under the same key, because it was never told the outcome.
-pub fn retry_path(dir: &Path, thread: u64) -> PathBuf {
+pub(crate) fn retry_path(dir: &Path, thread: u64) -> PathBuf {
     dir.join(format!("retry-{thread}"))
 }
 
 /// Op ids are unique over all rounds and threads.
-pub fn op_id(round: u64, thread: u64, counter: u64) -> u64 {
+pub(crate) fn op_id(round: u64, thread: u64, counter: u64) -> u64 {
     round << 32 | thread << 24 | counter
 }
 
-pub fn thread_of(op: u64) -> u64 {
+pub(crate) fn thread_of(op: u64) -> u64 {
     op >> 24 & 0xff
 }
 
-pub fn run(dir: &Path, round: u64, seed: u64, durability: Durability) {
+pub(crate) fn run(dir: &Path, round: u64, seed: u64, durability: Durability) {
     let events = Arc::new(File::create(log_path(dir, round, THREADS)).unwrap());
     let store = options(durability)
         .on_event(move |event| {

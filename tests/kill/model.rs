@@ -12,8 +12,8 @@ use crate::load::{LONGEST, thread_of};
 use crate::support::read_payload;
 
 /// The two ways to look at a session.
-pub enum Look {
-    Reader(Reader),
+pub(crate) enum Look {
+    Reader(Box<Reader>),
     Writer(Session),
 }
 
@@ -60,7 +60,7 @@ struct Known {
 
 /// A session as it was after the last kill.
 #[derive(Debug, Clone, Default)]
-pub struct Model {
+pub(crate) struct Model {
     session: u64,
     /// Op and index of every message there ever was; `None` where a removed archive hides it.
     messages: Vec<Option<(u64, u32)>>,
@@ -70,24 +70,19 @@ pub struct Model {
     attributes: HashMap<u64, u64>,
 }
 
-/// What was looked at, for totals and for comparing with the listing.
-pub struct Seen {
-    pub info: SessionInfo,
-    pub messages: u64,
-}
-
 impl Model {
-    pub fn new(session: u64) -> Model {
+    pub(crate) fn new(session: u64) -> Model {
         Model { session, ..Model::default() }
     }
 
     /// True if nothing of this session was ever acknowledged or seen.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.archives.is_empty() && self.attributes.is_empty()
     }
 
-    /// Compares the session with what it must be, and takes over what is there. `full`: old archives too.
-    pub fn check(&mut self, look: &Look, threads: &[Vec<Submitted>], full: bool) -> Seen {
+    /// Compares the session with what it must be, takes over what is there, and returns what the listing must
+    /// say of it. `full`: old archives too.
+    pub(crate) fn check(&mut self, look: &Look, threads: &[Vec<Submitted>], full: bool) -> SessionInfo {
         let info = look.info();
         let report = look.report();
         assert!(!report.has_damage(), "session {}: {report:?}", self.session);
@@ -108,10 +103,9 @@ impl Model {
                 self.collect(look.archived(*number), known.seqs.clone(), &mut found);
             }
         }
-        let messages = found.len() as u64;
         let all_seen = self.check_messages(&found, threads, info.live.end);
         self.check_attributes(&look.attributes(), threads, all_seen);
-        Seen { info, messages }
+        info
     }
 
     /// Reads messages that must be exactly those of `seqs`; returns their bytes.
@@ -298,7 +292,7 @@ impl Model {
     }
 
     /// The messages that were submitted under a key and never answered.
-    pub fn retries(threads: &[Vec<Submitted>]) -> impl Iterator<Item = &Submitted> {
+    pub(crate) fn retries(threads: &[Vec<Submitted>]) -> impl Iterator<Item = &Submitted> {
         threads
             .iter()
             .flatten()

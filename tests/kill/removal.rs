@@ -14,7 +14,7 @@ fn id(i: u64) -> String {
 }
 
 /// Creates and removes in turns, life after life, until it is killed. The log is continued by each child.
-pub fn run(dir: &Path, round: u64) {
+pub(crate) fn run(dir: &Path, round: u64) {
     let mut log =
         OpenOptions::new().append(true).create(true).open(dir.join(format!("log-{round}"))).unwrap();
     let mut say = |line: String| log.write_all(line.as_bytes()).unwrap();
@@ -39,7 +39,7 @@ pub fn run(dir: &Path, round: u64) {
 }
 
 /// The last acknowledged word about each session holds, or the one that was submitted behind it.
-pub fn check(dir: &Path, round: u64, seed: u64) {
+pub(crate) fn check(dir: &Path, round: u64, seed: u64) {
     let text = std::fs::read_to_string(dir.join(format!("log-{round}"))).unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     // For each session: whether it may be there, whether it may be absent, its content if it is known.

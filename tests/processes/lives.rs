@@ -10,14 +10,14 @@ use crate::support::{Board, Kid, Place, Watchdog, text};
 const LIVES: u64 = 30;
 
 /// One life: writes to three sessions. Every third life ends in good order; the others wait to be killed.
-pub fn live(dir: &Path, life: u64) {
+pub(crate) fn live(dir: &Path, life: u64) {
     let store = Store::open(dir.join("store")).unwrap();
     for session in [0, life % 5 + 1, 100 + life] {
         let s = store.session(format!("session {session}")).unwrap();
         s.append(&format!("life {life}")).unwrap();
         s.patch_attributes(&serde_json::json!({ "life": life })).unwrap();
     }
-    if life % 3 == 0 {
+    if life.is_multiple_of(3) {
         return store.close().unwrap();
     }
     Board::open(&dir.join("board")).set(0, life + 1);
@@ -65,9 +65,14 @@ fn catalog_files_of_dead_processes_do_not_pile_up_and_the_listing_stays_right() 
 
 const GROWING: u64 = 60;
 
+/// Several segments for each life.
+fn small_segments(dir: &Path) -> Store {
+    Store::options().create(true).segment_size(16 << 10).open(dir.join("store")).unwrap()
+}
+
 /// Removes and re-creates a session again and again; every message names its life.
-pub fn recreate(dir: &Path) {
-    let store = Store::open(dir.join("store")).unwrap();
+pub(crate) fn recreate(dir: &Path) {
+    let store = small_segments(dir);
     let board = Board::open(&dir.join("board"));
     for life in 1.. {
         if board.get(1) > 0 {
@@ -77,7 +82,7 @@ pub fn recreate(dir: &Path) {
         let session = store.create_session("phoenix").unwrap();
         for i in 0..GROWING {
             let options = sessionlog::AppendOptions::new().durability(sessionlog::Durability::Buffered);
-            session.append_with(&format!("{life} {i}"), &options).unwrap();
+            session.append_with(&format!("{life} {i} {}", ".".repeat(700)), &options).unwrap();
         }
         board.set(0, life);
     }
@@ -91,7 +96,7 @@ fn a_reader_of_a_session_that_is_created_anew_sees_one_life_or_the_other_but_no_
     let board = Board::create(&place.file("board"), 8);
     let mut kid = Kid::start("recreate", &[text(place.dir.path())]);
     board.wait(0, 1);
-    let store = Store::open(place.store()).unwrap();
+    let store = small_segments(place.dir.path());
     let (mut seen, mut reads, mut absent, mut cut) = (std::collections::BTreeSet::new(), 0u64, 0u64, 0u64);
     let mut newest = 0;
     let start = Instant::now();
@@ -128,8 +133,8 @@ fn a_reader_of_a_session_that_is_created_anew_sees_one_life_or_the_other_but_no_
                 }
             };
             let text = String::from_utf8(message.payload().to_vec()).unwrap();
-            let (l, index) = text.split_once(' ').unwrap();
-            let (l, index): (u64, u64) = (l.parse().unwrap(), index.parse().unwrap());
+            let mut numbers = text.split(' ').map_while(|n| n.parse::<u64>().ok());
+            let (l, index) = (numbers.next().unwrap(), numbers.next().unwrap());
             assert_eq!((index, message.seq()), (i as u64, i as u64), "{text}");
             assert_eq!(*life.get_or_insert(l), l, "two lives in one reading");
         }
@@ -152,7 +157,7 @@ fn a_reader_of_a_session_that_is_created_anew_sees_one_life_or_the_other_but_no_
 }
 
 /// Appends to one session, and says how far it is.
-pub fn grow(dir: &Path) {
+pub(crate) fn grow(dir: &Path) {
     let store = Store::open(dir.join("store")).unwrap();
     let board = Board::open(&dir.join("board"));
     let session = store.session("grows").unwrap();

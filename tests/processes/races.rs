@@ -11,7 +11,7 @@ const PROCESSES: u64 = 4;
 const IDS: u64 = 25;
 
 /// Opens a session, says so, and holds it until it is killed.
-pub fn hold(dir: &Path, id: &str) {
+pub(crate) fn hold(dir: &Path, id: &str) {
     let store = Store::open(dir.join("store")).unwrap();
     let session = store.session(id).unwrap();
     session.append("held").unwrap();
@@ -107,6 +107,8 @@ fn race(board: &Board, process: u64, mut run: impl FnMut(u64) -> bool) {
         board.set(slot(race, process), if won { WON } else { LOST });
         board.set(1 + process, race + 1);
     }
+    // Nobody gives up what it holds before all are through.
+    board.wait(0, IDS + 1);
 }
 
 /// Starts the processes, the races one after another, and counts the winners.
@@ -121,11 +123,12 @@ fn hold_races(role: &str) -> Place {
         let winners = (0..PROCESSES).filter(|p| board.get(slot(race, *p)) == WON).count();
         assert_eq!(winners, 1, "race {race}");
     }
+    board.set(0, IDS + 1);
     assert!(kids.iter_mut().all(Kid::succeeds));
     place
 }
 
-pub fn create(dir: &Path, process: u64) {
+pub(crate) fn create(dir: &Path, process: u64) {
     let store = Store::open(dir.join("store")).unwrap();
     let board = Board::open(&dir.join("board"));
     let mut held = Vec::new();
@@ -158,7 +161,7 @@ fn of_four_processes_that_create_a_session_exactly_one_wins() {
 }
 
 /// The first append creates the session: who loses is told that it is locked, and nothing of it is there.
-pub fn append(dir: &Path, process: u64) {
+pub(crate) fn append(dir: &Path, process: u64) {
     let store = Store::open(dir.join("store")).unwrap();
     let board = Board::open(&dir.join("board"));
     let mut held = Vec::new();
@@ -203,7 +206,7 @@ fn of_four_processes_that_append_first_exactly_one_becomes_the_writer() {
     store.close().unwrap();
 }
 
-pub fn open_store(dir: &Path, process: u64) {
+pub(crate) fn open_store(dir: &Path, process: u64) {
     let board = Board::open(&dir.join("board"));
     for race in 0..IDS {
         while board.get(0) <= race {

@@ -17,18 +17,26 @@ use sessionlog::Message;
 const ROLE: &str = "SESSIONLOG_TEST_ROLE";
 
 /// What a child is to do, and with which arguments; `None` in a run that nobody's test started.
-pub fn role() -> Option<(String, Vec<String>)> {
+pub(crate) fn role() -> Option<(String, Vec<String>)> {
     let text = std::env::var(ROLE).ok()?;
     let mut words = text.split('\u{1f}').map(str::to_owned);
+    let parent = std::os::unix::process::parent_id();
+    std::thread::spawn(move || {
+        // A child whose test is gone (it hung, or was interrupted) goes, too.
+        while std::os::unix::process::parent_id() == parent {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        std::process::abort();
+    });
     Some((words.next()?, words.collect()))
 }
 
 /// A child of this test; killed when it is dropped, so that a test that fails leaves nothing behind.
-pub struct Kid(pub Child);
+pub(crate) struct Kid(pub(crate) Child);
 
 impl Kid {
     /// Starts this test binary anew, in the hidden test `child_process`.
-    pub fn start(role: &str, arguments: &[&str]) -> Kid {
+    pub(crate) fn start(role: &str, arguments: &[&str]) -> Kid {
         let mut words = vec![role];
         words.extend(arguments);
         let child = Command::new(std::env::current_exe().unwrap())
@@ -41,18 +49,18 @@ impl Kid {
         Kid(child)
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 
     /// SIGKILL, and waits until the process is gone.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 
     /// True if it ended without a panic.
-    pub fn succeeds(&mut self) -> bool {
+    pub(crate) fn succeeds(&mut self) -> bool {
         self.0.wait().unwrap().success()
     }
 }
@@ -65,10 +73,10 @@ impl Drop for Kid {
 
 /// A small generator of numbers (splitmix64): the same seed gives the same run of decisions.
 #[derive(Clone)]
-pub struct Rng(pub u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -77,13 +85,13 @@ impl Rng {
     }
 
     /// A number below `n`.
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 }
 
 /// The seed of this run: from the environment, or the clock.
-pub fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     number("SESSIONLOG_SEED").unwrap_or_else(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         since.as_nanos() as u64
@@ -91,13 +99,13 @@ pub fn seed() -> u64 {
 }
 
 /// A number from the environment.
-pub fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 /// The payload of item `index` of op `op` in session `session`: names all three, has a length that follows
 /// from them, and is filled with bytes that follow from them.
-pub fn payload(session: u64, op: u64, index: u32, longest: u64) -> Vec<u8> {
+pub(crate) fn payload(session: u64, op: u64, index: u32, longest: u64) -> Vec<u8> {
     let mut rng = Rng(session.wrapping_mul(0x1_0001) ^ op.rotate_left(20) ^ u64::from(index) << 50);
     // Most are short; one in forty is long, so that commits stretch over many pages.
     let extra =
@@ -115,7 +123,7 @@ pub fn payload(session: u64, op: u64, index: u32, longest: u64) -> Vec<u8> {
 }
 
 /// What a payload says it is, checked to the last byte: op and index.
-pub fn read_payload(session: u64, message: &Message, longest: u64) -> (u64, u32) {
+pub(crate) fn read_payload(session: u64, message: &Message, longest: u64) -> (u64, u32) {
     let bytes = message.payload();
     assert!(bytes.len() >= 20, "message {} of session {session} has {} bytes", message.seq(), bytes.len());
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -130,31 +138,31 @@ pub fn read_payload(session: u64, message: &Message, longest: u64) -> (u64, u32)
 }
 
 /// Numbers that several processes see, each with one writer.
-pub struct Board(File);
+pub(crate) struct Board(File);
 
 impl Board {
-    pub fn create(path: &Path, slots: u64) -> Board {
+    pub(crate) fn create(path: &Path, slots: u64) -> Board {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path).unwrap();
         file.set_len(slots * 8).unwrap();
         Board(file)
     }
 
-    pub fn open(path: &Path) -> Board {
+    pub(crate) fn open(path: &Path) -> Board {
         Board(OpenOptions::new().read(true).write(true).open(path).unwrap())
     }
 
-    pub fn set(&self, slot: u64, value: u64) {
+    pub(crate) fn set(&self, slot: u64, value: u64) {
         self.0.write_all_at(&value.to_le_bytes(), slot * 8).unwrap();
     }
 
-    pub fn get(&self, slot: u64) -> u64 {
+    pub(crate) fn get(&self, slot: u64) -> u64 {
         let mut bytes = [0; 8];
         self.0.read_exact_at(&mut bytes, slot * 8).unwrap();
         u64::from_le_bytes(bytes)
     }
 
     /// Waits until a slot has at least this value.
-    pub fn wait(&self, slot: u64, value: u64) {
+    pub(crate) fn wait(&self, slot: u64, value: u64) {
         let start = Instant::now();
         while self.get(slot) < value {
             assert!(start.elapsed() < Duration::from_secs(60), "waited for slot {slot} to become {value}");
@@ -164,10 +172,10 @@ impl Board {
 }
 
 /// Ends the process with a message if it is not dropped in time: a hang must fail, not wait.
-pub struct Watchdog(Arc<AtomicBool>);
+pub(crate) struct Watchdog(Arc<AtomicBool>);
 
 impl Watchdog {
-    pub fn new(what: &'static str, limit: Duration) -> Watchdog {
+    pub(crate) fn new(what: &'static str, limit: Duration) -> Watchdog {
         let done = Arc::new(AtomicBool::new(false));
         let seen = done.clone();
         std::thread::spawn(move || {
@@ -194,31 +202,31 @@ impl Drop for Watchdog {
 }
 
 /// A place for a store and what lies beside it.
-pub struct Place {
-    pub dir: tempfile::TempDir,
+pub(crate) struct Place {
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Place {
-    pub fn new() -> Place {
+    pub(crate) fn new() -> Place {
         Place { dir: tempfile::tempdir().unwrap() }
     }
 
-    pub fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         self.dir.path().join("store")
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Keeps the directory for a look at it.
-    pub fn keep(&mut self) -> PathBuf {
+    pub(crate) fn keep(&mut self) -> PathBuf {
         self.dir.disable_cleanup(true);
         self.dir.path().to_path_buf()
     }
 }
 
 /// A path as an argument of a child.
-pub fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

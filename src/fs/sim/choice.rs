@@ -73,7 +73,7 @@ impl Chooser {
 
     /// True if this crash may show old bytes of other files.
     pub(super) fn shows_old(&mut self) -> bool {
-        matches!(self.choice, Choice::Seed(_)) && self.draw() % 4 == 0
+        matches!(self.choice, Choice::Seed(_)) && self.draw().is_multiple_of(4)
     }
 
     pub(super) fn set_old(&mut self, old: Vec<Arc<Vec<u8>>>) {
@@ -100,7 +100,7 @@ impl Chooser {
     /// What becomes of the next item, the content of a write.
     pub(super) fn content(&mut self) -> Content {
         let kept = self.item();
-        if matches!(self.choice, Choice::Seed(_)) && self.draw() % 3 == 0 {
+        if matches!(self.choice, Choice::Seed(_)) && self.draw().is_multiple_of(3) {
             return Content::Torn(self.draw());
         }
         if kept { Content::Whole } else { Content::Gone }

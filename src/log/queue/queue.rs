@@ -185,6 +185,12 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
         !inner.led && !inner.collecting.is_empty()
     }
 
+    /// True if nothing is pending and nobody leads.
+    pub(crate) fn is_idle(&self) -> bool {
+        let inner = self.inner.lock();
+        !inner.led && inner.collecting.is_empty()
+    }
+
     fn push_to(&self, inner: &mut Inner<B, R>, add: impl FnOnce(&mut B)) -> Ticket<R> {
         let slot = self.free.lock().pop().unwrap_or_else(|| Arc::new(Slot::new()));
         inner.collecting.add(add, Some(Arc::clone(&slot)));

@@ -1,12 +1,16 @@
 //! The driver of the crash proof, shared by `tests/crash` and `examples/torture.rs`: it runs scripts on the
 //! simulated disk, cuts the power at every operation, and holds what comes back against a plain model.
 
-#![allow(dead_code, unreachable_pub, reason = "each program that includes it uses its part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "each program that includes it uses its part of it"
+)]
 
 mod check;
 mod explore;
 mod faults;
-mod lies;
 mod model;
 mod rng;
 mod scripts;
@@ -16,7 +20,6 @@ mod world;
 
 pub use explore::{Effort, Tally, explore, explore_all};
 pub use faults::{FAULTS, faults_everywhere, full_disk};
-pub use lies::{Lied, lie_about_each, lie_about_kinds};
 pub use rng::Rng;
 pub use scripts::{random_script, scripts};
 pub use trace::{Failure, Trace};

@@ -1,0 +1,68 @@
+//! The directories between the store and its sessions: which of their names are durable.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::fs::{Dir, Fs, Kind, sync_anew};
+
+/// What this process knows of the names in `sessions/`.
+///
+/// A shard that is found may have been made by a process that died before its sync: it counts only when a sync of
+/// this process covered it.
+#[derive(Debug, Default)]
+pub(crate) struct Shards(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    durable: HashSet<String>,
+    /// A sync failed: a repeat proves nothing until there is a new entry to be synced.
+    failed: bool,
+}
+
+impl Shards {
+    /// Opens the shard, made if it is not there; its name is durable when this returns.
+    pub(crate) fn open_or_create(&self, sessions: &dyn Dir, name: &str) -> io::Result<Arc<dyn Dir>> {
+        let mut known = self.0.lock();
+        match sessions.open_dir(name) {
+            Ok(shard) if known.durable.contains(name) => return Ok(shard),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match sessions.create_dir(name) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                _ => {}
+            },
+            Err(e) => return Err(e),
+        }
+        let here = sessions.list()?;
+        if std::mem::replace(&mut known.failed, true) {
+            sync_anew(sessions, "sync-")?;
+        } else {
+            sessions.sync()?;
+        }
+        known.failed = false;
+        known.durable.extend(here.into_iter().filter(|e| e.kind == Kind::Dir).map(|e| e.name));
+        sessions.open_dir(name)
+    }
+}
+
+/// Makes the store's own name and those of its parts durable, once before the first write: whoever made them may
+/// have died before its sync.
+#[derive(Debug, Default)]
+pub(crate) struct Anchor(Mutex<bool>);
+
+impl Anchor {
+    pub(crate) fn hold(&self, fs: &dyn Fs, root: &dyn Dir, made: bool) -> io::Result<()> {
+        let mut held = self.0.lock();
+        if !*held {
+            if !made {
+                // This also syncs the directory in which the store's own stands.
+                fs.create_root(root.path())?;
+                sync_anew(root, "STORE-")?;
+            }
+            *held = true;
+        }
+        Ok(())
+    }
+}

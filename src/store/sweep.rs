@@ -1,0 +1,38 @@
+//! Clearing away what crashes left: half-made sessions, and removed ones whose files were not unlinked yet.
+
+use std::sync::Arc;
+
+use super::env::Env;
+use super::remove::{empty, empty_trash};
+use crate::fs::{Access, Dir};
+use crate::log::LOCK_FILE;
+use crate::session::UNBORN;
+
+/// Done once by each process that writes. What cannot be removed now waits for the next one.
+pub(crate) fn sweep(env: &Env) {
+    empty_trash(env);
+    let sessions = &env.layout.sessions;
+    for shard in sessions.list().unwrap_or_default() {
+        let Ok(shard) = sessions.open_dir(&shard.name) else { continue };
+        for entry in shard.list().unwrap_or_default() {
+            if entry.name.starts_with(UNBORN) && entry.name.ends_with(".tmp") {
+                abandon(&shard, &entry.name);
+            }
+        }
+    }
+}
+
+/// Removes a half-made session if its maker is dead: he held its lock before anything else was in it.
+fn abandon(shard: &Arc<dyn Dir>, name: &str) {
+    let Ok(dir) = shard.open_dir(name) else { return };
+    let Ok(lock) = dir.open(LOCK_FILE, Access::Write) else { return };
+    if !lock.try_lock().unwrap_or(false) {
+        return;
+    }
+    // A session gets its own name under this very lock. If it has it by now, it is alive.
+    let unborn = shard.stat(name).is_ok_and(|stat| dir.ident().is_ok_and(|ident| ident == stat.ident));
+    if unborn {
+        empty(&*dir);
+        let _ = shard.remove_dir(name);
+    }
+}

@@ -1,0 +1,260 @@
+//! Archives: what is kept, what they hold, how they go.
+
+use serde_json::{Value, json};
+use sessionlog::fs::SimFs;
+use sessionlog::{ErrorKind, Keep, NewMessage, Options, Store};
+
+use crate::common::{
+    Place, SIM, fill, kind, live, numbered, segments, session_dirs, sim_options, sim_segments, sim_session,
+    texts,
+};
+
+/// Turns of three messages each, the first of which starts the turn.
+fn turns(store: &Store, count: u64) -> sessionlog::Session {
+    let session = store.session("s").unwrap();
+    for i in 0..count * 3 {
+        let text = format!("m{i}");
+        let message = NewMessage::from(&text).tokens(10);
+        session.append(if i % 3 == 0 { message.turn_start() } else { message }).unwrap();
+    }
+    session
+}
+
+#[test]
+fn what_stays_live_is_told_by_messages_turns_tokens_or_bytes() {
+    let cases = [
+        (Keep::Nothing, 30),
+        (Keep::Messages(0), 30),
+        (Keep::Messages(7), 23),
+        (Keep::Messages(30), 0),
+        (Keep::Messages(u64::MAX), 0),
+        (Keep::Turns(0), 30),
+        (Keep::Turns(1), 27),
+        (Keep::Turns(4), 18),
+        (Keep::Turns(10), 0),
+        (Keep::Turns(11), 0),
+        (Keep::Tokens(0), 30),
+        (Keep::Tokens(9), 30),
+        (Keep::Tokens(45), 26),
+        (Keep::Tokens(300), 0),
+        (Keep::Tokens(u64::MAX), 0),
+        (Keep::Bytes(2), 30),
+        (Keep::Bytes(9), 27),
+        (Keep::Bytes(u64::MAX), 0),
+    ];
+    for (keep, upto) in cases {
+        let fs = SimFs::new(1);
+        let store = sim_options(fs).open(SIM).unwrap();
+        let session = turns(&store, 10);
+        let done = session.archive(keep).unwrap();
+        assert_eq!((done.archived, done.live), (0..upto, upto..30), "{keep:?}");
+        assert_eq!(done.archive, (upto > 0).then_some(1), "{keep:?}");
+        assert_eq!(live(&session), numbered(upto..30), "{keep:?}");
+        assert_eq!(session.archives().unwrap().len(), usize::from(upto > 0), "{keep:?}");
+        // Again: nothing more to do.
+        let again = session.archive(keep).unwrap();
+        assert_eq!((again.archive, again.live), (None, upto..30), "{keep:?}");
+    }
+}
+
+#[test]
+fn archives_are_listed_and_read_like_the_live_range_and_keep_their_attributes() {
+    let place = Place::new();
+    let open = || Options::new().create(true).segment_size(16 << 10).open(place.path()).unwrap();
+    let store = open();
+    let session = turns(&store, 20);
+    let attributes = json!({"status": "pending", "refs": {"blob": "abc"}, "theirs": [1, 2]});
+    session.archive_with(Keep::Messages(40), &attributes).unwrap();
+    session.commit(Keep::Messages(10)).unwrap();
+    session.patch_archive(1, &json!({"status": "ready", "summary": "s", "refs": {"blob": null}})).unwrap();
+    let check = |session: &sessionlog::Session| {
+        let archives = session.archives().unwrap();
+        let facts: Vec<_> = archives.iter().map(|a| (a.number, a.seqs.clone(), a.tokens)).collect();
+        assert_eq!(facts, [(1, 0..20, 200), (2, 20..50, 300)]);
+        assert_eq!(archives[0].bytes, numbered(0..20).iter().map(|t| t.len() as u64).sum::<u64>());
+        let want = json!({"status": "ready", "summary": "s", "refs": {}, "theirs": [1, 2]});
+        assert_eq!(Value::Object(archives[0].attributes.clone()), want);
+        assert!(archives[1].attributes.is_empty());
+        assert!(archives[0].modified_micros >= archives[0].created_micros);
+        assert_eq!(texts(session.archived(1).unwrap()), numbered(0..20));
+        assert_eq!(texts(session.archived(2).unwrap()), numbered(20..50));
+        let first = session.archived(2).unwrap().next().unwrap().unwrap();
+        assert_eq!((first.seq(), first.tokens(), first.is_turn_start()), (20, Some(10), false));
+        assert_eq!(kind(session.archived(3)), Some(ErrorKind::NotFound));
+        assert_eq!(kind(session.archived(0)), Some(ErrorKind::NotFound));
+    };
+    check(&session);
+    session.truncate().unwrap();
+    check(&session);
+    drop(session);
+    store.close().unwrap();
+    drop(store);
+    let store = open();
+    check(&store.open_session("s").unwrap());
+    let reader = store.reader("s").unwrap();
+    assert_eq!(reader.archives().unwrap().len(), 2);
+    assert_eq!(texts(reader.archived(2).unwrap()), numbered(20..50));
+    assert_eq!(kind(reader.archived(9)), Some(ErrorKind::NotFound));
+}
+
+#[test]
+fn removing_an_archive_gives_its_segments_back_and_no_number_is_used_again() {
+    let place = Place::new();
+    let open = || Options::new().create(true).segment_size(64 << 10).open(place.path()).unwrap();
+    let store = open();
+    let session = store.session("s").unwrap();
+    let text = |i: u64| format!("{i}:{}", "x".repeat(3000));
+    for round in 0..4 {
+        for i in round * 100..(round + 1) * 100 {
+            session.append(&text(i)).unwrap();
+        }
+        session.archive(Keep::Nothing).unwrap();
+        session.truncate().unwrap();
+    }
+    let size = |store: &Store| store.stats().unwrap().bytes;
+    let full = size(&store);
+    assert!(full > 1_200_000, "{full}");
+    session.remove_archive(2).unwrap();
+    assert_eq!(kind(session.remove_archive(2)), Some(ErrorKind::NotFound));
+    assert_eq!(kind(session.archived(2)), Some(ErrorKind::NotFound));
+    assert_eq!(kind(session.patch_archive(2, &json!({}))), Some(ErrorKind::NotFound));
+    let less = size(&store);
+    assert!(less < full - 200_000, "{full} to {less}");
+    for number in [1, 3, 4] {
+        let all = texts(session.archived(number).unwrap());
+        assert_eq!(
+            all,
+            (number - 1..number).flat_map(|r| r * 100..(r + 1) * 100).map(text).collect::<Vec<_>>()
+        );
+    }
+    for number in [1, 3, 4] {
+        session.remove_archive(number).unwrap();
+    }
+    session.truncate().unwrap();
+    assert!(size(&store) < 200_000, "{}", size(&store));
+    assert!(segments(&session_dirs(&place.path())[0]).len() <= 2);
+    fill(&session, 0);
+    assert_eq!(session.append("next").unwrap().seq(), 400);
+    assert_eq!(session.archive(Keep::Nothing).unwrap().archive, Some(5));
+    drop(session);
+    store.close().unwrap();
+    drop(store);
+    let store = open();
+    let session = store.open_session("s").unwrap();
+    assert!(!session.report().unwrap().has_damage(), "{:?}", session.report());
+    assert_eq!(texts(session.archived(5).unwrap()), ["next"]);
+    assert_eq!(session.info().unwrap().total_messages, 401);
+}
+
+#[test]
+fn a_crash_at_any_moment_of_a_removal_of_an_archive_leaves_it_or_takes_it() {
+    let fs = SimFs::new(2);
+    let spy = crate::common::Spy::new(fs.clone());
+    let store = sim_options(spy.clone()).segment_size(16 << 10).truncate_after(u64::MAX).open(SIM).unwrap();
+    let session = store.session("s").unwrap();
+    let text = |i: u64| format!("{i}:{}", "x".repeat(1000));
+    for i in 0..40 {
+        session.append(&text(i)).unwrap();
+        if i == 19 {
+            session.archive(Keep::Nothing).unwrap();
+        }
+    }
+    session.archive(Keep::Messages(2)).unwrap();
+    spy.quiet();
+    let copies: std::sync::Arc<std::sync::Mutex<Vec<SimFs>>> = Default::default();
+    let (taken, disk) = (copies.clone(), fs.clone());
+    spy.hook(move |_| {
+        taken.lock().unwrap().push(disk.crash_copy());
+        crate::common::Action::Go
+    });
+    session.remove_archive(1).unwrap();
+    session.truncate().unwrap();
+    spy.calm();
+    let copies = std::mem::take(&mut *copies.lock().unwrap());
+    let mut seen = Vec::new();
+    for (i, copy) in copies.iter().enumerate() {
+        let session = sim_options(copy.clone()).open(SIM).unwrap().open_session("s").unwrap();
+        let report = session.report().unwrap();
+        assert!(!report.has_damage(), "crash {i}: {report:?}");
+        let numbers: Vec<u64> = session.archives().unwrap().iter().map(|a| a.number).collect();
+        assert!(numbers == [1, 2] || numbers == [2], "crash {i}: {numbers:?}");
+        if numbers.len() == 2 {
+            assert_eq!(
+                texts(session.archived(1).unwrap()),
+                (0..20).map(text).collect::<Vec<_>>(),
+                "crash {i}"
+            );
+        }
+        assert_eq!(texts(session.archived(2).unwrap()), (20..38).map(text).collect::<Vec<_>>(), "crash {i}");
+        assert_eq!(live(&session), (38..40).map(text).collect::<Vec<_>>(), "crash {i}");
+        session.append("on").unwrap();
+        seen.push(numbers.len());
+    }
+    assert!(seen[0] == 2 && seen[seen.len() - 1] == 1 && seen.iter().rev().is_sorted(), "{seen:?}");
+}
+
+#[test]
+fn truncate_makes_the_live_log_small_and_is_harmless_to_repeat() {
+    let fs = SimFs::new(3);
+    let store = sim_options(fs.clone()).truncate_after(u64::MAX).open(SIM).unwrap();
+    let session = store.session("s").unwrap();
+    fill(&session, 100);
+    session.truncate().unwrap();
+    let dir = sim_session(&fs);
+    assert_eq!(sim_segments(&*dir).len(), 1, "nothing was owed");
+    session.archive(Keep::Messages(3)).unwrap();
+    session.truncate().unwrap();
+    let after = sim_segments(&*dir);
+    assert_eq!(after, ["00000001.log", "00000002.log"]);
+    for _ in 0..3 {
+        session.truncate().unwrap();
+    }
+    assert_eq!(sim_segments(&*dir), after);
+    assert_eq!(live(&session), numbered(97..100));
+    assert_eq!(session.append("m100").unwrap().seq(), 100);
+    assert_eq!(session.range(97..).unwrap().count(), 4);
+}
+
+#[test]
+fn an_iterator_shows_the_moment_of_its_call_whatever_happens_to_the_session() {
+    let place = Place::new();
+    let store = Options::new().create(true).segment_size(16 << 10).open(place.path()).unwrap();
+    let session = store.session("s").unwrap();
+    for i in 0..100 {
+        session.append(&format!("m{i}:{}", "x".repeat(500))).unwrap();
+    }
+    let mut before = session.load().unwrap();
+    let first = before.next().unwrap().unwrap();
+    session.archive(Keep::Nothing).unwrap();
+    fill_more(&session);
+    session.truncate().unwrap();
+    let mut archived = session.archived(1).unwrap();
+    archived.next().unwrap().unwrap();
+    let rest: Vec<_> = before.map(|m| m.unwrap().seq()).collect();
+    assert_eq!(rest, (1..100).collect::<Vec<_>>());
+    assert_eq!(archived.filter(|m| m.is_ok()).count(), 99);
+    // A message outlives its session.
+    store.remove_session("s").unwrap();
+    assert!(first.payload().starts_with(b"m0:"));
+}
+
+fn fill_more(session: &sessionlog::Session) {
+    for _ in 0..50 {
+        session.append(&"y".repeat(500)).unwrap();
+    }
+}
+
+#[test]
+fn archive_attributes_have_their_limits() {
+    let place = Place::new();
+    let session = place.open().session("s").unwrap();
+    fill(&session, 3);
+    let large = "x".repeat(sessionlog::limits::MAX_ATTRIBUTES);
+    assert_eq!(kind(session.archive_with(Keep::Nothing, &json!({"a": large}))), Some(ErrorKind::TooLarge));
+    assert_eq!(kind(session.archive_with(Keep::Nothing, &json!(3))), Some(ErrorKind::InvalidInput));
+    assert_eq!(live(&session).len(), 3);
+    session.archive(Keep::Nothing).unwrap();
+    let half = "x".repeat(sessionlog::limits::MAX_ATTRIBUTES / 2);
+    session.patch_archive(1, &json!({"a": half})).unwrap();
+    assert_eq!(kind(session.patch_archive(1, &json!({"b": half}))), Some(ErrorKind::TooLarge));
+}

@@ -1,0 +1,283 @@
+//! Handles, parking, lingering, removal, readers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sessionlog::fs::SimFs;
+use sessionlog::{ErrorKind, Keep, Options, Store};
+
+use crate::common::{
+    Action, Op, Place, SIM, Spy, eventually, fill, kind, live, numbered, sim_options, sim_store, texts,
+};
+
+#[test]
+fn fifty_sessions_work_with_four_places() {
+    let place = Place::new();
+    let store = Options::new().create(true).max_open_sessions(4).open(place.path()).unwrap();
+    let sessions: Vec<_> = (0..50).map(|i| store.session(format!("s{i}")).unwrap()).collect();
+    for round in 0..3 {
+        for (i, session) in sessions.iter().enumerate() {
+            assert_eq!(session.append(&format!("m{round}")).unwrap().seq(), round);
+            if i % 7 == 0 {
+                session.archive(Keep::Messages(1)).unwrap();
+            }
+            assert!(store.stats().unwrap().open_sessions <= 4);
+        }
+    }
+    for (i, session) in sessions.iter().enumerate() {
+        // Reading does not need a place.
+        let base = if i % 7 == 0 { 2 } else { 0 };
+        assert_eq!(live(session), numbered(base..3));
+        assert!(session.report().unwrap().is_clean(), "{:?}", session.report());
+    }
+    drop(sessions);
+    store.close().unwrap();
+    drop(store);
+    let store = place.open();
+    assert_eq!(store.sessions().unwrap().sessions.iter().map(|s| s.total_messages).sum::<u64>(), 150);
+}
+
+#[test]
+fn threads_on_more_sessions_than_places_do_not_block_each_other() {
+    let fs = SimFs::new(1);
+    let store = sim_options(fs).max_open_sessions(2).open(SIM).unwrap();
+    crate::common::within(Duration::from_secs(60), "parking under load", move || {
+        std::thread::scope(|scope| {
+            for t in 0..8 {
+                let store = &store;
+                scope.spawn(move || {
+                    for i in 0..40 {
+                        let session = store.session(format!("s{}", (t + i) % 6)).unwrap();
+                        session.append("x").unwrap();
+                    }
+                });
+            }
+        });
+        let total: u64 = store.sessions().unwrap().into_iter().map(|s| s.total_messages).sum();
+        assert_eq!(total, 320);
+    });
+}
+
+#[test]
+fn a_session_gives_up_its_lock_some_time_after_its_last_handle_went() {
+    let fs = SimFs::new(2);
+    let store = sim_options(fs.clone()).linger(Duration::from_millis(100)).open(SIM).unwrap();
+    let other = sim_store(&fs.process_new());
+    let session = store.session("s").unwrap();
+    fill(&session, 2);
+    let clone = session.clone();
+    drop(session);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(kind(other.session("s")), Some(ErrorKind::Locked), "a handle is still there");
+    drop(clone);
+    assert_eq!(kind(other.session("s")), Some(ErrorKind::Locked), "it lingers");
+    eventually("the lock is given up", || other.session("s").is_ok());
+    let session = other.session("s").unwrap();
+    assert!(session.report().unwrap().is_clean());
+    assert_eq!(live(&session), numbered(0..2));
+    drop(session);
+    other.close().unwrap();
+    // Fetching a handle for each message is fine.
+    for i in 2..40 {
+        assert_eq!(store.session("s").unwrap().append("x").unwrap().seq(), i);
+    }
+}
+
+#[test]
+fn close_gives_up_the_lock_at_once_and_the_next_op_takes_it_again() {
+    let fs = SimFs::new(3);
+    let (ours, theirs) = (sim_store(&fs), sim_store(&fs.process_new()));
+    let session = ours.session("s").unwrap();
+    fill(&session, 2);
+    let still = session.clone();
+    session.close().unwrap();
+    assert_eq!(ours.stats().unwrap().open_sessions, 0);
+    let mine = theirs.session("s").unwrap();
+    fill(&mine, 1);
+    assert_eq!(live(&still), numbered(0..3), "reading needs no lock");
+    assert_eq!(kind(still.append("x")), Some(ErrorKind::Locked));
+    mine.close().unwrap();
+    // The handle that was there all the time has not seen what they wrote.
+    assert_eq!(kind(still.append("x")), Some(ErrorKind::Conflict));
+    fill(&still, 1);
+    assert_eq!(live(&still), numbered(0..4));
+}
+
+#[test]
+fn a_session_that_is_opened_anew_by_its_name_is_no_conflict() {
+    // Who closes a session and opens it again looks at it anyway: what others wrote meanwhile is simply there.
+    let fs = SimFs::new(4);
+    let (ours, theirs) = (sim_store(&fs), sim_store(&fs.process_new()));
+    let session = ours.session("s").unwrap();
+    fill(&session, 2);
+    session.close().unwrap();
+    let session = theirs.session("s").unwrap();
+    fill(&session, 2);
+    session.close().unwrap();
+    let session = ours.open_session("s").unwrap();
+    assert_eq!(live(&session), numbered(0..4));
+    fill(&session, 1);
+}
+
+#[test]
+fn a_close_that_fails_makes_no_conflict_of_our_own_work() {
+    let fs = SimFs::new(5);
+    let spy = Spy::new(fs);
+    let store = sim_options(spy.clone()).open(SIM).unwrap();
+    let session = store.session("s").unwrap();
+    fill(&session, 2);
+    let still = session.clone();
+    spy.once(0, Action::EIO, |c| c.is(Op::Sync, ".log"));
+    assert_eq!(kind(session.close()), Some(ErrorKind::Poisoned));
+    spy.calm();
+    fill(&still, 2);
+    assert_eq!(live(&still), numbered(0..4));
+}
+
+#[test]
+fn a_removed_session_is_gone_for_good_and_its_name_is_free() {
+    let fs = SimFs::new(6);
+    let store = sim_store(&fs);
+    let session = store.session("s").unwrap();
+    fill(&session, 3);
+    let birth = session.info().unwrap().birth;
+    let reader = store.reader("s").unwrap();
+    assert!(store.remove_session("s").unwrap());
+    assert!(!store.remove_session("s").unwrap());
+    assert_eq!(kind(session.append("x")), Some(ErrorKind::NotFound));
+    assert_eq!(session.load().unwrap().count(), 0);
+    assert_eq!(kind(reader.info()), Some(ErrorKind::NotFound));
+    assert!(store.sessions().unwrap().sessions.is_empty());
+    for fs in [fs.crash_copy(), fs.process_new()] {
+        let store = sim_store(&fs);
+        assert!(store.sessions().unwrap().sessions.is_empty());
+        assert_eq!(kind(store.open_session("s")), Some(ErrorKind::NotFound));
+    }
+    let again = store.session("s").unwrap();
+    assert_eq!(again.append("new life").unwrap().seq(), 0);
+    assert_ne!(again.info().unwrap().birth, birth);
+    assert_eq!(kind(session.append("x")), Some(ErrorKind::NotFound), "the old handle is the old session's");
+    assert_eq!(live(&again), ["new life"]);
+    assert_eq!(store.sessions().unwrap().sessions[0].message_count, 1);
+    store.close().unwrap();
+    let listing = sim_store(&fs.crash()).sessions().unwrap();
+    assert_eq!(listing.sessions[0].message_count, 1);
+}
+
+#[test]
+fn a_removal_that_fails_can_be_repeated_and_never_comes_back() {
+    // At each step of the removal one call fails; repeated until it is said to be done, it survives a power cut.
+    for nth in 0.. {
+        let fs = SimFs::new(7);
+        let spy = Spy::new(fs.clone());
+        let store = sim_options(spy.clone()).open(SIM).unwrap();
+        fill(&store.session("s").unwrap(), 3);
+        fill(&store.session("kept").unwrap(), 2);
+        spy.quiet();
+        spy.once(nth, Action::EIO, |c| {
+            !matches!(c.op, Op::Read | Op::Map) && !c.path.to_string_lossy().contains("/catalog")
+        });
+        let first = store.remove_session("s");
+        let struck = spy.hits() > 0;
+        spy.calm();
+        if first.is_err() {
+            store.remove_session("s").unwrap();
+        }
+        let after = sim_store(&fs.crash());
+        let ids: Vec<_> = after.sessions().unwrap().into_iter().map(|s| s.id.to_string()).collect();
+        assert_eq!(ids, ["kept"], "call {nth}: {first:?}");
+        assert_eq!(kind(after.open_session("s")), Some(ErrorKind::NotFound), "call {nth}");
+        if !struck {
+            assert!(nth > 4, "{nth}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_session_that_another_process_writes_to_is_not_removed() {
+    let fs = SimFs::new(8);
+    let (ours, theirs) = (sim_store(&fs), sim_store(&fs.process_new()));
+    let session = theirs.session("s").unwrap();
+    fill(&session, 2);
+    assert_eq!(kind(ours.remove_session("s")), Some(ErrorKind::Locked));
+    fill(&session, 1);
+    assert_eq!(live(&session), numbered(0..3));
+    session.close().unwrap();
+    assert!(ours.remove_session("s").unwrap());
+    assert_eq!(kind(theirs.open_session("s")), Some(ErrorKind::NotFound));
+}
+
+#[test]
+fn a_reader_in_another_process_sees_what_is_acknowledged_and_never_half_a_commit() {
+    let fs = SimFs::new(9);
+    let store = sim_options(fs.clone()).segment_size(16 << 10).truncate_after(8 << 10).open(SIM).unwrap();
+    let session = store.session("s").unwrap();
+    fill(&session, 1);
+    let other = sim_store(&fs.process_new());
+    let reader = other.reader("s").unwrap();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (done, written) = (stop.clone(), session.clone());
+    let writer = std::thread::spawn(move || {
+        let mut i = 1u64;
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            let texts: Vec<String> = (i..i + 5).map(|i| format!("m{i}")).collect();
+            written.append_batch(&texts.iter().collect()).unwrap();
+            i += 5;
+            if i % 50 == 1 {
+                written.archive(Keep::Messages(10)).unwrap();
+            }
+        }
+        i
+    });
+    let mut last = 0;
+    let start = std::time::Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        let sure = session.info().unwrap().total_messages;
+        let info = reader.info().unwrap();
+        assert!(info.total_messages >= sure, "acknowledged and not seen");
+        assert!(info.total_messages >= last, "went back");
+        assert_eq!(info.total_messages % 5, 1, "half a commit");
+        last = info.total_messages;
+        let seen: Vec<_> = reader.load().unwrap().map(|m| m.unwrap()).collect();
+        for m in &seen {
+            assert_eq!(m.payload(), format!("m{}", m.seq()).as_bytes());
+        }
+        assert!(seen.windows(2).all(|w| w[1].seq() == w[0].seq() + 1));
+        for a in reader.archives().unwrap().iter().rev().take(2) {
+            let all = texts(reader.archived(a.number).unwrap());
+            assert_eq!(all, numbered(a.seqs.clone()));
+        }
+        assert!(!reader.report().has_damage(), "{:?}", reader.report());
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let total = writer.join().unwrap();
+    assert_eq!(reader.info().unwrap().total_messages, total);
+}
+
+#[test]
+fn sessions_made_while_other_processes_clear_up_are_never_taken_for_leftovers() {
+    let fs = SimFs::new(10);
+    let _first = sim_store(&fs);
+    std::thread::scope(|scope| {
+        for t in 0..6 {
+            let fs = &fs;
+            scope.spawn(move || {
+                for i in 0..25 {
+                    let store: Store = sim_store(&fs.process_new());
+                    let session = store.session(format!("{t}-{i}")).unwrap();
+                    fill(&session, 1);
+                    if i % 3 == 0 {
+                        assert!(store.remove_session(format!("{t}-{i}")).unwrap());
+                    }
+                    drop(session);
+                    store.close().unwrap();
+                }
+            });
+        }
+    });
+    let listing = sim_store(&fs.process_new()).sessions().unwrap();
+    assert!(listing.unreadable.is_empty());
+    assert_eq!(listing.sessions.len(), 6 * 16);
+    assert!(listing.sessions.iter().all(|s| s.message_count == 1));
+}

@@ -1,0 +1,111 @@
+//! Listing sessions, and counting what a store holds.
+
+use serde_json::json;
+use sessionlog::fs::SimFs;
+use sessionlog::{Keep, ListOptions, NewMessage, OpenState, SortBy};
+
+use crate::common::{Place, fill, session_dirs, sim_store};
+
+#[test]
+fn a_listing_tells_what_the_sessions_tell() {
+    let place = Place::new();
+    let store = place.open();
+    let session = store.session("chat").unwrap();
+    for i in 0..10 {
+        let text = format!("message {i}");
+        session.append(NewMessage::from(&text).tokens(7)).unwrap();
+    }
+    session.archive(Keep::Messages(4)).unwrap();
+    session.patch_attributes(&json!({"user": "ada"})).unwrap();
+    let told = session.info().unwrap();
+    assert_eq!(
+        (told.message_count, told.live.clone(), told.total_messages, told.archives),
+        (4, 6..10, 10, 1)
+    );
+    assert_eq!((told.live_bytes, told.total_bytes, told.live_tokens, told.total_tokens), (36, 90, 28, 70));
+    assert!(told.lineage.is_none());
+    let listed = store.sessions().unwrap().sessions.remove(0);
+    assert_eq!(listed, told);
+    assert_eq!(listed.open, OpenState::OpenHere);
+    drop(session);
+    store.close().unwrap();
+    drop(store);
+    let mut closed = place.open().sessions().unwrap().sessions.remove(0);
+    assert_eq!(closed.open, OpenState::Closed);
+    // The end in good order is a change of its own; all else is as it was.
+    closed.open = OpenState::OpenHere;
+    closed.modified_micros = told.modified_micros;
+    assert_eq!(closed, told);
+}
+
+#[test]
+fn pages_filters_and_orders_fit_together() {
+    let fs = SimFs::new(1);
+    let store = sim_store(&fs);
+    for i in 0..30 {
+        let session = store.session(format!("s{i:02}")).unwrap();
+        fill(&session, 1);
+        session.patch_attributes(&json!({"user": if i % 3 == 0 { "ada" } else { "bob" }, "n": i})).unwrap();
+    }
+    // The order of activity is not that of the ids.
+    for i in [5, 3, 9] {
+        store.session(format!("s{i:02}")).unwrap().append("again").unwrap();
+    }
+    store.close().unwrap();
+    let store = sim_store(&fs);
+    fill(&store.session("s21").unwrap(), 1);
+    let ids = |options: &ListOptions| -> (usize, Vec<String>) {
+        let listing = store.sessions_with(options).unwrap();
+        (listing.total, listing.into_iter().map(|s| s.id.to_string()).collect())
+    };
+    let (total, all) = ids(&ListOptions::new());
+    assert_eq!(total, 30);
+    assert!(all.is_sorted() && all.len() == 30);
+    let new = ListOptions::new;
+    assert_eq!(ids(&new().offset(28)), (30, vec!["s28".into(), "s29".into()]));
+    assert_eq!(ids(&new().offset(99)), (30, vec![]));
+    assert_eq!(ids(&new().limit(0)), (30, vec![]));
+    assert_eq!(
+        ids(&new().attribute("user", "ada").offset(1).limit(2)),
+        (10, vec!["s03".into(), "s06".into()])
+    );
+    assert_eq!(ids(&new().attribute("user", "ada").attribute("n", 4)), (0, vec![]));
+    assert_eq!(ids(&new().attribute("n", 4)), (1, vec!["s04".into()]));
+    assert_eq!(ids(&new().attribute("none", json!(null))), (0, vec![]));
+    let (_, latest) = ids(&new().sort_by(SortBy::LastActivity).limit(5));
+    assert_eq!(latest, ["s21", "s09", "s03", "s05", "s29"]);
+    let mut paged = Vec::new();
+    for page in 0..8 {
+        paged.extend(ids(&new().sort_by(SortBy::LastActivity).offset(page * 4).limit(4)).1);
+    }
+    assert_eq!(paged, ids(&new().sort_by(SortBy::LastActivity)).1);
+}
+
+#[test]
+fn stats_count_what_is_there() {
+    let place = Place::new();
+    let store = place.open();
+    let empty = store.stats().unwrap();
+    assert_eq!((empty.sessions, empty.segments, empty.bytes, empty.open_sessions), (0, 0, 0, 0));
+    assert!(empty.available_bytes > 0);
+    for i in 0..5 {
+        let session = store.session(format!("s{i}")).unwrap();
+        session.append(vec![b'x'; 10_000]).unwrap();
+        if i == 0 {
+            session.archive(Keep::Nothing).unwrap();
+            session.truncate().unwrap();
+        }
+    }
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.sessions, stats.segments, stats.open_sessions), (5, 6, 5));
+    let files: u64 = session_dirs(&place.path())
+        .iter()
+        .flat_map(|d| std::fs::read_dir(d).unwrap())
+        .map(|e| e.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(stats.bytes.abs_diff(files) < 1 << 20 && stats.bytes >= 50_000, "{stats:?}, {files}");
+    assert!(stats.allocated_bytes >= 50_000 && stats.catalog_bytes > 0, "{stats:?}");
+    store.remove_session("s0").unwrap();
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.sessions, stats.segments, stats.open_sessions), (4, 4, 4));
+}

@@ -1,0 +1,12 @@
+//! What the public interface promises, beyond the failures that have tests of their own.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod append;
+mod archive;
+mod files;
+mod handles;
+mod listing;
+mod options;
+mod tickets;

@@ -1,0 +1,241 @@
+//! How often the disk is asked: counted at the door to it.
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::{Action, Op, Place, SIM, Spy, fill, live, numbered, sim_options};
+use sessionlog::fs::SimFs;
+use sessionlog::{AppendOptions, Batch, Durability, Keep, Options, Session, Store};
+
+/// A session that is open and warm: created, announced, with room allocated ahead, the background at rest.
+fn steady(spy: &Spy, options: Options, path: &Path) -> (Store, Session) {
+    let store = options.fs(Arc::new(spy.clone())).open(path).unwrap();
+    let session = store.session("s").unwrap();
+    let room: Batch<'_> = (0..10).map(|_| vec![b'x'; 2000]).collect();
+    session.append_batch(&room).unwrap();
+    spy.quiet();
+    (store, session)
+}
+
+fn sim() -> (Spy, Options) {
+    (Spy::new(SimFs::new(1)), Options::new().create(true).truncate_after(u64::MAX))
+}
+
+#[test]
+fn a_durable_append_is_one_write_and_one_sync() {
+    let (spy, options) = sim();
+    let (_store, session) = steady(&spy, options, Path::new(SIM));
+    for _ in 0..20 {
+        let (_, c) = spy.during(|| session.append("hello").unwrap());
+        assert_eq!((c.syncs, c.dir_syncs, c.reads, c.opens, c.creates), (1, 0, 0, 0, 0), "{c:?}");
+        assert!(c.writes <= 2, "{c:?}");
+    }
+    // The same on the real disk.
+    let (place, spy) = (Place::new(), Spy::disk());
+    let (_store, session) = steady(&spy, Options::new().create(true), &place.path());
+    let (_, c) = spy.during(|| fill(&session, 20));
+    assert_eq!(c.all_syncs(), 20, "{c:?}");
+}
+
+#[test]
+fn a_batch_of_a_thousand_is_one_sync() {
+    let (spy, options) = sim();
+    let (_store, session) = steady(&spy, options, Path::new(SIM));
+    let texts: Vec<String> = (0..1000).map(|i| format!("message {i}")).collect();
+    let (done, c) = spy.during(|| {
+        let batch: Batch<'_> = texts.iter().collect();
+        session.append_batch(&batch.attributes(serde_json::json!({"title": "t"}))).unwrap()
+    });
+    assert_eq!(done.seqs.end - done.seqs.start, 1000);
+    assert_eq!(c.all_syncs(), 1, "{c:?}");
+}
+
+#[test]
+fn the_acknowledgement_of_an_archive_of_ten_thousand_messages_is_one_sync() {
+    let (spy, options) = sim();
+    let (_store, session) = steady(&spy, options, Path::new(SIM));
+    let texts: Vec<String> = (0..10_000).map(|i| format!("message {i}")).collect();
+    session.append_batch(&texts.iter().collect()).unwrap();
+    spy.quiet();
+    let (done, c) = spy.during(|| session.archive(Keep::Messages(20)).unwrap());
+    assert_eq!(done.archived.end - done.archived.start, 9990);
+    assert_eq!(c.all_syncs(), 1, "{c:?}");
+    assert!(c.bytes_written < 1024, "the intent does not hold the messages: {c:?}");
+    // The way back to the cut reads what is kept, not what goes.
+    assert!(c.bytes_read < 2 << 20, "{c:?}");
+    let (_, c) = spy.during(|| session.archive(Keep::Nothing).unwrap());
+    assert_eq!((c.all_syncs(), c.bytes_read), (1, 0), "{c:?}");
+}
+
+#[test]
+fn a_change_of_attributes_is_one_sync() {
+    let (spy, options) = sim();
+    let (_store, session) = steady(&spy, options, Path::new(SIM));
+    let (_, c) = spy.during(|| session.patch_attributes(&serde_json::json!({"a": 1})).unwrap());
+    assert_eq!(c.all_syncs(), 1, "{c:?}");
+    session.archive(Keep::Messages(1)).unwrap();
+    let (_, c) = spy.during(|| session.patch_archive(1, &serde_json::json!({"a": 1})).unwrap());
+    assert_eq!(c.all_syncs(), 1, "{c:?}");
+}
+
+/// Sixteen threads with so many appends each; returns messages and syncs.
+fn crowd(sleep: Duration, each: u64) -> (u64, u64) {
+    let (spy, options) = sim();
+    let (_store, session) = steady(&spy, options, Path::new(SIM));
+    let before = session.info().unwrap().total_messages;
+    spy.hook(move |c| {
+        if c.op == Op::Sync {
+            std::thread::sleep(sleep);
+        }
+        Action::Go
+    });
+    let (_, c) = spy.during(|| {
+        std::thread::scope(|scope| {
+            for t in 0..16 {
+                let session = &session;
+                scope.spawn(move || {
+                    for i in 0..each {
+                        session.append(&format!("{t}:{i}")).unwrap();
+                    }
+                });
+            }
+        });
+    });
+    let messages = session.info().unwrap().total_messages - before;
+    assert_eq!(messages, 16 * each);
+    (messages, c.all_syncs())
+}
+
+#[test]
+fn sixteen_threads_on_one_session_need_far_fewer_syncs_than_messages() {
+    let (messages, syncs) = crowd(Duration::from_millis(1), 50);
+    assert!(syncs * 4 <= messages, "{syncs} syncs for {messages} messages");
+}
+
+#[test]
+fn each_thread_finds_its_messages_in_its_order_after_sharing_commits() {
+    let (spy, options) = sim();
+    let (_store, session) = steady(&spy, options, Path::new(SIM));
+    let start = session.info().unwrap().live.end;
+    std::thread::scope(|scope| {
+        for t in 0..8 {
+            let session = &session;
+            scope.spawn(move || {
+                for i in 0..100 {
+                    let seq = session.append(&format!("{t}:{i}")).unwrap().seq();
+                    let got = session.get(seq).unwrap().unwrap();
+                    assert_eq!(got.payload(), format!("{t}:{i}").as_bytes());
+                }
+            });
+        }
+    });
+    let all = common::texts(session.range(start..).unwrap());
+    assert_eq!(all.len(), 800);
+    for t in 0..8 {
+        let mine: Vec<_> = all.iter().filter(|m| m.starts_with(&format!("{t}:"))).collect();
+        assert_eq!(mine, (0..100).map(|i| format!("{t}:{i}")).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_buffered_append_is_no_sync_and_the_interval_brings_one_for_all() {
+    let (spy, options) = sim();
+    let options = options.sync_interval(Duration::from_millis(400));
+    let (_store, session) = steady(&spy, options, Path::new(SIM));
+    let buffered = AppendOptions::new().durability(Durability::Buffered);
+    let (_, c) = spy.during(|| {
+        for _ in 0..50 {
+            session.append_with("hello", &buffered).unwrap();
+        }
+    });
+    assert_eq!(c.all_syncs(), 0, "{c:?}");
+    let (_, c) = spy.during(|| std::thread::sleep(Duration::from_millis(900)));
+    assert_eq!(c.all_syncs(), 1, "one sync for fifty messages: {c:?}");
+    // A durable append behind buffered ones covers them.
+    session.append_with("a", &buffered).unwrap();
+    let (_, c) = spy.during(|| session.append("b").unwrap());
+    assert_eq!(c.all_syncs(), 1, "{c:?}");
+    let (_, c) = spy.during(|| session.sync().unwrap());
+    assert_eq!(c.all_syncs(), 0, "nothing was left to sync: {c:?}");
+}
+
+#[test]
+fn an_idle_store_does_not_touch_the_disk() {
+    let (spy, options) = sim();
+    let (store, session) = steady(&spy, options, Path::new(SIM));
+    fill(&session, 0);
+    let (_, c) = spy.during(|| std::thread::sleep(Duration::from_millis(500)));
+    assert_eq!(c, common::Counts::default());
+    // An idle moment after a write brings a mark at most, without a sync of its own.
+    session.append("x").unwrap();
+    let (_, c) = spy.during(|| std::thread::sleep(Duration::from_millis(500)));
+    assert!(c.all_syncs() == 0 && c.writes <= 1, "{c:?}");
+    drop(store);
+}
+
+#[test]
+fn a_read_is_no_write() {
+    let (spy, options) = sim();
+    let (store, session) = steady(&spy, options, Path::new(SIM));
+    session.archive(Keep::Messages(3)).unwrap();
+    spy.quiet();
+    let (_, c) = spy.during(|| {
+        assert_eq!(session.load().unwrap().count(), 3);
+        session.archived(1).unwrap().count();
+        session.tail_tokens(100).unwrap().count();
+        session.info().unwrap();
+        store.sessions().unwrap();
+        store.reader("s").unwrap().load().unwrap().count();
+        store.stats().unwrap();
+    });
+    assert_eq!(c.changes(), 0, "{c:?}");
+}
+
+#[test]
+fn closing_many_sessions_shares_the_sync_of_the_catalog() {
+    let spy = Spy::new(SimFs::new(2));
+    let store = sim_options(spy.clone()).open(SIM).unwrap();
+    let sessions: Vec<_> = (0..20).map(|i| store.session(format!("s{i}")).unwrap()).collect();
+    sessions.iter().for_each(|s| fill(s, 2));
+    spy.quiet();
+    let (_, c) = spy.during(|| store.close().unwrap());
+    // One sync for each log, and a few for the catalog.
+    assert!(c.all_syncs() <= 20 + 4, "{c:?}");
+}
+
+#[test]
+fn first_writes_at_the_same_time_share_the_sync_of_the_catalog() {
+    let spy = Spy::new(SimFs::new(3));
+    let store = sim_options(spy.clone()).open(SIM).unwrap();
+    for i in 0..16 {
+        fill(&store.session(format!("s{i}")).unwrap(), 1);
+    }
+    store.close().unwrap();
+    let store = sim_options(spy.clone()).open(SIM).unwrap();
+    let sessions: Vec<_> = (0..16).map(|i| store.open_session(format!("s{i}")).unwrap()).collect();
+    spy.quiet();
+    let catalog = Arc::new(AtomicU64::new(0));
+    let seen = catalog.clone();
+    spy.hook(move |c| {
+        if c.op == Op::Sync {
+            std::thread::sleep(Duration::from_millis(2));
+            if c.path.to_string_lossy().contains("/catalog/") {
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Action::Go
+    });
+    std::thread::scope(|scope| {
+        for s in &sessions {
+            scope.spawn(move || fill(s, 1));
+        }
+    });
+    spy.calm();
+    let syncs = catalog.load(Ordering::Relaxed);
+    assert!(syncs <= 10, "{syncs} syncs of the catalog for 16 sessions");
+    assert!(sessions.iter().all(|s| live(s) == numbered(0..2)));
+}

@@ -1,1 +1,0 @@
-//! Deliberate mistakes are caught.
