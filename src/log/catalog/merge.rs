@@ -190,11 +190,15 @@ pub(super) fn carry(
     unreliable: bool,
 ) -> Vec<CatalogEntry> {
     let is_chosen = |i: usize| chosen.get(i).copied().unwrap_or(false);
-    let births = |want: bool| -> HashSet<BirthId, BuildHasherDefault<Spread>> {
-        let some = sources.iter().enumerate().filter(|(i, _)| is_chosen(*i) == want);
-        some.flat_map(|(_, s)| s.items.iter().map(|item| item.birth)).collect()
-    };
-    let (inside, outside) = (births(true), births(false));
+    type Births = HashSet<BirthId, BuildHasherDefault<Spread>>;
+    let (mut inside, mut anywhere, mut twice) = (Births::default(), Births::default(), Births::default());
+    for (i, source) in sources.iter().enumerate() {
+        let births: Births = source.items.iter().map(|item| item.birth).collect();
+        if is_chosen(i) {
+            inside.extend(&births);
+        }
+        twice.extend(births.into_iter().filter(|birth| !anywhere.insert(*birth)));
+    }
     let mut kept: Vec<(Winner, CatalogEntry)> = Vec::new();
     for (birth, winner) in winners(sources) {
         let Some((source, item)) = at(sources, winner) else { continue };
@@ -203,8 +207,9 @@ pub(super) fn carry(
         let carried = match item.kind {
             EntryKind::Closed if damaged => whole().map(in_doubt),
             EntryKind::Removed if ours && !winner.doubt => {
-                // A removal only speaks against entries that are left in other files.
-                let needed = unreliable || damaged || outside.contains(&birth);
+                // A removal only speaks against entries of other files. Also of chosen ones: they go one by one,
+                // and any of them may come back after a power cut.
+                let needed = unreliable || damaged || twice.contains(&birth);
                 whole().filter(|_| needed)
             }
             _ if winner.doubt && inside.contains(&birth) => whole().map(in_doubt),
