@@ -23,8 +23,23 @@ pub(crate) fn split(body: &[u8]) -> Result<(u8, &[u8]), String> {
 }
 
 /// Decodes a value from all of `bytes` (without the version byte).
+///
+/// bincode takes memory for a string by its stated length before it looks whether the bytes are there, so the limit
+/// follows the length of the body. A byte on disk counts for at most 16 of them (a `u128` of one byte).
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    let config = bincode::config::standard().with_limit::<{ limits::MAX_SNAPSHOT }>();
+    match bytes.len() {
+        0..=0x40 => within::<T, { 1 << 10 }>(bytes),
+        0x41..=0x400 => within::<T, { 16 << 10 }>(bytes),
+        0x401..=0x4000 => within::<T, { 256 << 10 }>(bytes),
+        0x4001..=0x4_0000 => within::<T, { 4 << 20 }>(bytes),
+        0x4_0001..=0x40_0000 => within::<T, { 64 << 20 }>(bytes),
+        0x40_0001..=limits::MAX_SNAPSHOT => within::<T, { limits::MAX_SNAPSHOT * 16 }>(bytes),
+        len => Err(format!("a body of {len} bytes; the limit is {}", limits::MAX_SNAPSHOT)),
+    }
+}
+
+fn within<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T, String> {
+    let config = bincode::config::standard().with_limit::<LIMIT>();
     match bincode::serde::decode_from_slice::<T, _>(bytes, config) {
         Ok((value, used)) if used == bytes.len() => Ok(value),
         Ok((_, used)) => Err(format!("{} bytes left over behind the value", bytes.len() - used)),
@@ -55,5 +70,42 @@ mod tests {
         let bomb = [253u8, 0, 0, 0, 0, 0, 1, 0, 0];
         assert!(decode::<Vec<u8>>(&bomb).is_err());
         assert!(decode::<String>(&bomb).is_err());
+    }
+
+    /// A fuzzer found this one: 11 bytes of a catalog entry made the decoder take (and clear) 62 MiB for an id that
+    /// was not there, because the limit was the same for bodies of all lengths.
+    #[test]
+    fn a_short_body_cannot_ask_for_as_much_as_a_long_one() {
+        // Stated lengths: 1,000 in a byte string of 3; 63 MiB.
+        let modest = [251u8, 232, 3];
+        let greedy = [252u8, 0, 0, 0xf0, 3];
+        assert!(decode::<String>(&modest).unwrap_err().contains("UnexpectedEnd"));
+        let what = decode::<String>(&greedy).unwrap_err();
+        assert!(what.contains("LimitExceeded"), "{what}");
+    }
+
+    /// The decoder counts eight bytes for a number that takes one on disk. With 64 MiB for all, a snapshot of 9 MiB
+    /// could be written, and never be read again.
+    #[test]
+    fn what_may_be_written_may_be_read() {
+        let many = vec![7u64; 9 << 20];
+        let mut out = Vec::new();
+        encode(1, &many, &mut out).unwrap();
+        assert!(out.len() < limits::MAX_SNAPSHOT);
+        assert_eq!(decode::<Vec<u64>>(&out[1..]).unwrap().len(), many.len());
+    }
+
+    #[test]
+    fn the_limit_never_stands_in_the_way_of_what_is_there() {
+        for len in [1usize, 3, 4, 60, 63, 64, 65, 1_000, 1_023, 1_024, 16_000, 16_384, 20_000, 262_145] {
+            let small = vec![1u128; len];
+            let text = "x".repeat(len);
+            let mut out = Vec::new();
+            encode(1, &small, &mut out).unwrap();
+            assert_eq!(decode::<Vec<u128>>(&out[1..]).unwrap(), small, "{len}");
+            out.clear();
+            encode(1, &text, &mut out).unwrap();
+            assert_eq!(decode::<String>(&out[1..]).unwrap(), text, "{len}");
+        }
     }
 }

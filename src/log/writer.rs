@@ -403,7 +403,10 @@ impl SegmentWriter {
         let bytes = self.builder.bytes();
         let Err(e) = write_all_at(&*self.file, bytes, self.end) else { return Ok(()) };
         let error = Error::io("write to a segment", &self.segment.path, e);
-        match write_zeros(&*self.file, self.end, self.end + bytes.len() as u64) {
+        // The zeros must be durable too: of two writes to one place that nobody synced, a power cut may leave the
+        // first.
+        let zeros = write_zeros(&*self.file, self.end, self.end + bytes.len() as u64);
+        match zeros.and_then(|()| self.file.sync()) {
             Ok(()) => Err(WriteFault::TakenBack(error)),
             Err(_) => Err(WriteFault::Broken(error.unknown())),
         }

@@ -235,8 +235,8 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
         {
             // The mark behind the close was never synced; the summary was written after the close was.
             tail.ending = Ending::Clean;
-        } else if w.segment == number
-            && w.incarnation == tail.state.incarnation
+        } else if (w.segment, w.salt) == (tail.segment.header.number, tail.segment.header.salt)
+            && w.incarnation.number >= tail.state.incarnation.number
             && let Some(position) = w.position
             && position > tail.state.position
         {

@@ -138,7 +138,9 @@ impl Writer {
             discard(&*shard, &temp);
             let _ =
                 env.catalog.record(CatalogEntry::Removed { id: id.clone(), birth: state.birth, incarnation });
-            return Err(io(e));
+            // Unless somebody else has the name, an error does not say that nothing happened.
+            let taken = e.kind() == std::io::ErrorKind::AlreadyExists;
+            return Err(if taken { io(e) } else { io(e).unknown() });
         }
         // From here on the session may exist. A failed sync leaves that open; the disk will tell.
         shard.sync().map_err(|e| io(e).unknown())?;

@@ -242,7 +242,10 @@ impl SimFs {
         }
         state.control.passed(thread);
         let effect = state.enter(&mut call)?;
-        let done = work(&mut state, effect)?;
+        let done = work(&mut state, effect);
+        // What was opened and is not handed out is closed, which takes the state again.
+        drop(state);
+        let done = done?;
         match effect {
             Effect::After(fault) | Effect::Half(fault) | Effect::Drop(fault) => Err(fault.error()),
             Effect::Done | Effect::Short(_) | Effect::Lie => Ok(done),
