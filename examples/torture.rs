@@ -6,6 +6,9 @@
 //! cargo run --release --features sim --example torture -- --replay '<trace>'
 //! ```
 //!
+//! `--random` leaves out the scripts; `--lies` skips every single sync of every script, one at a time, and says
+//! which of these mistakes nobody noticed.
+//!
 //! First the scripts that try everything once, then random ones until the time is over. A failure is printed with
 //! the trace that leads to it; `--replay` does it again. Ends with `N crash states, M failures`, and with exit
 //! code 1 if there was a failure.
@@ -28,6 +31,7 @@ struct Args {
     until: Option<Instant>,
     replay: Option<Trace>,
     random: bool,
+    lies: bool,
 }
 
 fn args() -> Result<Args, String> {
@@ -41,6 +45,7 @@ fn args() -> Result<Args, String> {
             "--seconds" => out.until = Some(Instant::now() + Duration::from_secs(number(value()?)?)),
             "--seed" => out.seed = number(value()?)?,
             "--forever" => out.until = None,
+            "--lies" => out.lies = true,
             "--random" => out.random = true,
             "--replay" => out.replay = Some(value()?.parse()?),
             _ => return Err(format!("{arg:?} is unknown; see the head of examples/torture.rs")),
@@ -70,6 +75,9 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         };
+    }
+    if args.lies {
+        return lies(args.seed);
     }
     let mut tally = Tally::new(args.until);
     tally.most = 10;
@@ -102,6 +110,23 @@ fn main() -> ExitCode {
     );
     println!("{} crash states, {failures} failures", tally.states());
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Every sync of every script, skipped.
+fn lies(seed: u64) -> ExitCode {
+    let mut all: Vec<Lied> = Vec::new();
+    for (name, trace) in scripts(seed) {
+        println!("script: {name}");
+        match lie_about_each(&trace) {
+            Ok(lies) => all.extend(lies),
+            Err(what) => println!("FAILURE: {what}"),
+        }
+        for lie in all.iter().filter(|lie| lie.noticed.is_none() && lie.script == trace.steps) {
+            println!("  not noticed in {} states: {} ({})", lie.states, lie.kind, lie.label);
+        }
+    }
+    println!("{}", table(&all));
+    ExitCode::SUCCESS
 }
 
 fn run(seed: u64, random: bool, tally: &Tally) {
@@ -137,7 +162,7 @@ fn run(seed: u64, random: bool, tally: &Tally) {
             }
             _ => {
                 let at = rng.below(script.steps.len() as u64) as usize;
-                full_disk(&script, at, rng.below(20_000), rng.below(8) as usize, tally);
+                full_disk(&script, at, rng.below(20_000), rng.below(8) as usize, 60, tally);
             }
         }
     }

@@ -42,7 +42,10 @@ pub struct Effort {
 }
 
 impl Effort {
-    pub const USUAL: Effort = Effort { bits: 6, seeds: 5, every: 12, kills: 2, second: 2, third: 0 };
+    /// What `cargo test` does.
+    pub const USUAL: Effort = Effort { bits: 5, seeds: 3, every: 24, kills: 6, second: 1, third: 0 };
+    /// What takes minutes.
+    pub const FULL: Effort = Effort { bits: 8, seeds: 8, every: 12, kills: 2, second: 2, third: 50 };
 }
 
 /// What was tried, and what was found.
@@ -58,6 +61,8 @@ pub struct Tally {
     pub until: Option<Instant>,
     /// After so many failures no more is tried.
     pub most: usize,
+    /// After so many states neither.
+    pub enough: u64,
     stop: AtomicBool,
 }
 
@@ -70,6 +75,7 @@ impl Tally {
             failures: Mutex::new(Vec::new()),
             until,
             most: 5,
+            enough: u64::MAX,
             stop: AtomicBool::new(false),
         }
     }
@@ -87,7 +93,9 @@ impl Tally {
     }
 
     pub fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.until.is_some_and(|until| Instant::now() >= until)
+        self.stop.load(Ordering::Relaxed)
+            || self.states() >= self.enough
+            || self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     pub fn fail(&self, trace: Trace, what: String) {
@@ -154,7 +162,7 @@ fn recover(
 }
 
 /// Everything that happens at one moment.
-fn hows(point: &Snapshot, number: usize, effort: &Effort, rng: &mut Rng) -> Vec<How> {
+fn hows(point: &Snapshot, effort: &Effort, rng: &mut Rng) -> Vec<How> {
     let mut all = vec![How::Look, How::Kill];
     let pending = point.pending_count() as u32;
     if pending <= effort.bits {
@@ -167,7 +175,6 @@ fn hows(point: &Snapshot, number: usize, effort: &Effort, rng: &mut Rng) -> Vec<
         all.extend([How::Cut(Choice::Nothing), How::Cut(Choice::Everything)]);
         all.extend((0..(1u64 << effort.bits) / 2).map(|_| How::Cut(Choice::Mask(rng.next() >> 8))));
     }
-    let _ = number;
     all.extend((0..effort.seeds).map(|_| How::Cut(Choice::Seed(rng.next() >> 24))));
     all
 }
@@ -176,7 +183,7 @@ fn hows(point: &Snapshot, number: usize, effort: &Effort, rng: &mut Rng) -> Vec<
 fn try_moment(world: &World, number: usize, trace: &Trace, effort: &Effort, tally: &Tally, rng: &mut Rng) {
     let point = &world.points[number];
     let knows = world.known_at(point);
-    for how in hows(point, number, effort, rng) {
+    for how in hows(point, effort, rng) {
         if tally.is_over() {
             return;
         }

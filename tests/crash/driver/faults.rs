@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sessionlog::fs::{Choice, Fault};
 
-use super::explore::{Effort, Tally, explore_points, guarded, run_script, threads};
+use super::explore::{Tally, guarded, run_script, threads, try_one};
 use super::rng::Rng;
 use super::step::Step;
 use super::trace::Trace;
@@ -63,12 +63,12 @@ fn one(trace: &Trace, crashes: usize, tally: &Tally) {
             0 => Choice::Nothing,
             _ => Choice::Seed(rng.next() >> 24),
         };
-        super::explore::try_one(&world, first + near.min(behind - 1), how, trace, tally);
+        try_one(&world, first + near.min(behind - 1), how, trace, tally);
     }
 }
 
 /// The disk is full from step `at` on with so many bytes left, and has room again `later` steps on.
-pub fn full_disk(trace: &Trace, at: usize, room: u64, later: usize, tally: &Tally) {
+pub fn full_disk(trace: &Trace, at: usize, room: u64, later: usize, crashes: usize, tally: &Tally) {
     let mut steps = trace.steps.clone();
     let step = |arg| Step { verb: 'R', session: 0, arg };
     steps.insert(at.min(steps.len()), step(room.max(1)));
@@ -76,11 +76,16 @@ pub fn full_disk(trace: &Trace, at: usize, room: u64, later: usize, tally: &Tall
     // Errors are allowed from the beginning; this one never comes.
     let trace = Trace { steps, fault: Some((u64::MAX, Fault::NoSpace)), ..trace.clone() };
     tally.errors.fetch_add(1, Ordering::Relaxed);
-    match guarded(|| run_script(&trace, true)) {
-        Ok(world) => {
-            let effort = Effort { bits: 0, seeds: 1, every: 0, kills: 0, second: 0, third: 0 };
-            explore_points(&world, 0, &trace, &effort, tally);
+    let world = match guarded(|| run_script(&trace, true)) {
+        Ok(world) => world,
+        Err(what) => return tally.fail(trace, what),
+    };
+    let mut rng = Rng::new(trace.seed ^ at as u64);
+    for _ in 0..crashes {
+        if tally.is_over() {
+            return;
         }
-        Err(what) => tally.fail(trace, what),
+        let number = rng.below(world.points.len() as u64) as usize;
+        try_one(&world, number, Choice::Seed(rng.next() >> 24), &trace, tally);
     }
 }

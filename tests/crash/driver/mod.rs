@@ -11,6 +11,7 @@
 mod check;
 mod explore;
 mod faults;
+mod lies;
 mod model;
 mod rng;
 mod scripts;
@@ -20,6 +21,7 @@ mod world;
 
 pub use explore::{Effort, Tally, explore, explore_all};
 pub use faults::{FAULTS, faults_everywhere, full_disk};
+pub use lies::{Lied, lie_about_each, lie_about_kinds, table};
 pub use rng::Rng;
 pub use scripts::{random_script, scripts};
 pub use trace::{Failure, Trace};
