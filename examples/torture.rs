@@ -23,7 +23,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use driver::{
-    Effort, FAULTS, Rng, Tally, Trace, explore, faults_everywhere, full_disk, random_script, scripts,
+    Effort, FAULTS, Lied, Rng, Tally, Trace, explore, faults_everywhere, full_disk, lie_about_each,
+    random_script, scripts, table,
 };
 
 struct Args {
@@ -35,8 +36,8 @@ struct Args {
 }
 
 fn args() -> Result<Args, String> {
-    let mut out =
-        Args { seed: 1, until: Some(Instant::now() + Duration::from_secs(30)), replay: None, random: false };
+    let until = Some(Instant::now() + Duration::from_secs(30));
+    let mut out = Args { seed: 1, until, replay: None, random: false, lies: false };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));

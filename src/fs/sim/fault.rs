@@ -156,12 +156,15 @@ impl fmt::Debug for Rule {
     }
 }
 
+/// So many operations that failed are remembered.
+const MAX_HITS: usize = 64;
+
 /// The faults that are on order.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     rules: Vec<Rule>,
-    /// How many operations failed by it.
-    pub(super) hits: u64,
+    /// The operations that failed by it, in words.
+    pub(super) hits: Vec<String>,
 }
 
 impl Plan {
@@ -189,7 +192,9 @@ impl Plan {
         }
         let Some(fault) = fault else { return Ok(Effect::Done) };
         self.rules.retain(|rule| rule.times > 0);
-        self.hits += 1;
+        if self.hits.len() < MAX_HITS {
+            self.hits.push(call.to_string());
+        }
         let sync = matches!(call.op, SimOp::Sync | SimOp::SyncDir);
         match fault {
             Fault::IoAfter => Ok(Effect::After(fault)),

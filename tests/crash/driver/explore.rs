@@ -135,8 +135,22 @@ pub fn run_script(trace: &Trace, record: bool) -> Result<World, String> {
         world.faulty = true;
         world.fs.fail(number, fault);
     }
-    world.run(&trace.steps)?;
-    world.finish(true)
+    let fs = world.fs.clone();
+    let done = world.run(&trace.steps).and_then(|()| world.finish(true));
+    let Some(call) = fs.struck().into_iter().next() else { return done };
+    let mut world = done.map_err(|e| with_call(&e, &call))?;
+    world.struck = Some(call);
+    Ok(world)
+}
+
+fn with_call(what: &str, call: &str) -> String {
+    format!("{what} [after {call} failed]")
+}
+
+/// A failure at a moment of a run.
+fn told(world: &World, number: usize, what: &str) -> String {
+    let what = format!("{what} [at {}]", world.points[number].label());
+    world.struck.as_ref().map_or(what.clone(), |call| with_call(&what, call))
 }
 
 /// The machine after the crash, recovered and gone on with.
@@ -152,6 +166,8 @@ fn recover(
         How::Cut(choice) => (point.crash(choice), Past::PowerCut),
         How::Kill => (point.kill_all(), Past::Killed),
     };
+    // Somebody made room meanwhile.
+    fs.set_room(None);
     let mut world = World::begin(fs, conf, knows, past, record)?;
     let salt = match how {
         How::Cut(Choice::Mask(x) | Choice::Seed(x)) => x as usize,
@@ -195,7 +211,7 @@ fn try_moment(world: &World, number: usize, trace: &Trace, effort: &Effort, tall
         counter.fetch_add(1, Ordering::Relaxed);
         let trace = trace.with(number, how);
         match done {
-            Err(what) => tally.fail(trace, format!("{what} [at {}]", point.label())),
+            Err(what) => tally.fail(trace, told(world, number, &what)),
             Ok(Some(next)) if deep => {
                 // Crash again, while recovering and going on.
                 let less = Effort { bits: 0, every: effort.third, third: 0, ..*effort };
@@ -227,7 +243,7 @@ fn try_again(world: &World, number: usize, trace: &Trace, effort: &Effort, tally
         tally.states.fetch_add(1, Ordering::Relaxed);
         let trace = trace.with(number, how);
         match done {
-            Err(what) => tally.fail(trace, format!("{what} [at {}]", point.label())),
+            Err(what) => tally.fail(trace, told(world, number, &what)),
             Ok(Some(next)) if deep => {
                 let last = Effort { every: 0, second: 1, ..*effort };
                 for third in 0..next.points.len() {
@@ -246,7 +262,7 @@ pub fn try_one(world: &World, number: usize, choice: Choice, trace: &Trace, tall
     let done = guarded(|| recover(trace.conf, point, world.known_at(point), (number, how), false));
     tally.states.fetch_add(1, Ordering::Relaxed);
     if let Err(what) = done {
-        tally.fail(trace.with(number, how), format!("{what} [at {}]", point.label()));
+        tally.fail(trace.with(number, how), told(world, number, &what));
     }
 }
 
@@ -298,8 +314,9 @@ pub fn replay(trace: &Trace) -> Result<(), String> {
             .get(*number)
             .ok_or_else(|| format!("there are {} moments, and no moment {number}", world.points.len()))?;
         let knows = world.known_at(point).to_vec();
-        let here = |what: String| format!("{what} [at {}]", point.label());
-        match guarded(|| recover(trace.conf, point, &knows, (*number, *how), true)).map_err(here)? {
+        let here = |what: String| told(&world, *number, &what);
+        let next = guarded(|| recover(trace.conf, point, &knows, (*number, *how), true)).map_err(here)?;
+        match next {
             Some(next) => world = next,
             None => return Ok(()),
         }

@@ -65,6 +65,8 @@ pub struct World {
     record: bool,
     /// Faults are on order, so errors are no failure.
     pub faulty: bool,
+    /// The operation that failed on order.
+    pub struck: Option<String>,
     count: u64,
 }
 
@@ -85,6 +87,7 @@ impl World {
             points: Vec::new(),
             record,
             faulty: false,
+            struck: None,
             count: knows.iter().map(|k| k.states.len() as u64).sum::<u64>() * 1000,
         };
         world.watch();
