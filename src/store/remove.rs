@@ -90,16 +90,16 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
 fn throw_away(env: &Env, id: &SessionId, known: Option<(BirthId, Incarnation)>) -> Result<String> {
     let io = |e| Error::io("remove a session", env.layout.sessions.path().join(id.shard()), e).session(id);
     let shard = env.layout.sessions.open_dir(&id.shard()).map_err(io)?;
-    if let Some((birth, incarnation)) = known {
-        // Durable first: after the rename a listing must not take this life's summary for another's. A catalog
-        // that cannot say it only costs a look at the session, so its failure stops nothing.
-        let removed = CatalogEntry::Removed { id: id.clone(), birth, incarnation };
-        let _ = env.catalog.record(removed).and_then(|()| env.catalog.sync());
-    }
     let name = format!("{}~{:016x}", id.dir_name(), env.random_u64()?);
     shard.rename(&id.dir_name(), &*env.layout.trash, &name).map_err(|e| io(e).unknown())?;
     // The target first: between the two syncs a crash may leave it in both places, never in none.
     env.layout.trash.sync().and_then(|()| shard.sync()).map_err(|e| io(e).unknown())?;
+    if let Some((birth, incarnation)) = known {
+        // Only now that it is gone for good: a power cut before that may bring the session back, and then the
+        // catalog must not have forgotten its open mark. One that cannot say it only costs a look at a session
+        // that is made anew under this id.
+        let _ = env.catalog.record(CatalogEntry::Removed { id: id.clone(), birth, incarnation });
+    }
     Ok(name)
 }
 

@@ -116,9 +116,8 @@ pub(crate) enum CatalogEntry {
     Open(Open),
     /// It was closed cleanly, and this is what it is like.
     Closed(Summary),
-    /// This life of it was removed. To be durable *before* the rename that removes it: a crash between the
-    /// two only makes the listing read the session, while the other order could show a summary of this life
-    /// for another one that is restored later.
+    /// This life of it was removed. Written *after* the rename that removes it is durable: a power cut in front
+    /// of that brings the session back, and then the catalog must still know its open mark.
     Removed {
         /// The session.
         id: SessionId,
