@@ -26,17 +26,18 @@ impl Shards {
     /// Opens the shard, made if it is not there; its name is durable when this returns.
     pub(crate) fn open_or_create(&self, sessions: &dyn Dir, name: &str) -> io::Result<Arc<dyn Dir>> {
         let mut known = self.0.lock();
-        match sessions.open_dir(name) {
+        let made = match sessions.open_dir(name) {
             Ok(shard) if known.durable.contains(name) => return Ok(shard),
-            Ok(_) => {}
+            Ok(_) => false,
             Err(e) if e.kind() == io::ErrorKind::NotFound => match sessions.create_dir(name) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-                _ => {}
+                done => done.is_ok(),
             },
             Err(e) => return Err(e),
-        }
+        };
         let here = sessions.list()?;
-        if std::mem::replace(&mut known.failed, true) {
+        // Whoever made it may have met a sync that failed.
+        if std::mem::replace(&mut known.failed, true) || !made {
             sync_anew(sessions, "sync-")?;
         } else {
             sessions.sync()?;

@@ -1,8 +1,9 @@
 //! What the suite found once, each with its story.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use sessionlog::fs::{Choice, SimFs};
+use sessionlog::fs::{Choice, Fault, SimFs, SimOp};
 use sessionlog::{Options, Store};
 
 fn open(fs: &SimFs) -> Store {
@@ -72,5 +73,42 @@ fn a_directory_that_a_killed_process_left_unsynced_is_synced_before_a_session_is
         let store = open(&fs.crash());
         let back = store.reader("s").map(|r| r.load().unwrap().count() as u64);
         assert_eq!(back.unwrap_or(0), seen, "{}", point.label());
+    }
+}
+
+/// The sync of the directory in which the store's own was made failed, so the opening failed. The next one found the
+/// store's directory, synced its parent again, was told that all is well (the pages that could not be written count
+/// as clean), made the store and acknowledged a message. The power cut took the whole store.
+#[test]
+fn a_directory_whose_parent_could_not_be_synced_is_made_anew() {
+    for fault in [Fault::DropDirty, Fault::NoSpace] {
+        let fs = SimFs::new(1);
+        fs.fail_when(0, 1, fault, |call| call.op == SimOp::SyncDir && call.dir == Path::new("/"));
+        Options::new().create(true).fs(Arc::new(fs.clone())).open("/store").unwrap_err();
+        open(&fs).session("s").unwrap().append("m0").unwrap();
+        let store = open(&fs.crash());
+        assert_eq!(store.reader("s").unwrap().load().unwrap().count(), 1, "{fault:?}");
+    }
+}
+
+/// The same one floor up: the sync of `sessions/`, in which `sessions/<xx>/` was made, failed, and the process was
+/// killed. The next process found the directory and synced `sessions/` once more; that proved nothing, and the power
+/// cut took the session that it had acknowledged.
+#[test]
+fn a_directory_of_sessions_whose_sync_failed_in_another_process_is_synced_with_a_new_entry() {
+    for fault in [Fault::DropDirty, Fault::NoSpace] {
+        let fs = SimFs::new(1);
+        let store = open(&fs);
+        fs.fail_when(0, 1, fault, |call| {
+            call.op == SimOp::SyncDir && call.dir == Path::new("/store/sessions")
+        });
+        store.session("s").unwrap().append("m0").unwrap_err();
+        assert_eq!(fs.struck().len(), 1);
+        fs.kill();
+        let fs = fs.process_new();
+        open(&fs).session("s").unwrap().append("m0").unwrap();
+        let store = open(&fs.crash());
+        let back = store.reader("s").map(|r| r.load().unwrap().count());
+        assert_eq!(back.unwrap_or(0), 1, "{fault:?}");
     }
 }
