@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::StoreFile;
-use crate::fs::{Access, Dir, Fs, Kind, Medium, read_up_to_at, write_all_at};
+use crate::fs::{Access, Dir, Fs, Kind, Medium, is_sync_leftover, read_up_to_at, write_all_at};
 use crate::ids::StoreId;
 use crate::log::first_store_id;
 use crate::log::segment::header_error;
@@ -133,7 +133,8 @@ fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<Stor
         // Another process may create the same store: whose file gets the name is decided when it is written.
         let ours = DIRS.contains(&entry.name.as_str()) && entry.kind == Kind::Dir
             || entry.name == STORE
-            || entry.name.starts_with(STORE) && entry.name.ends_with(".tmp");
+            || entry.name.starts_with(STORE) && entry.name.ends_with(".tmp")
+            || is_sync_leftover(&entry.name);
         if !ours {
             return Err(Error::new(ErrorKind::InvalidInput, "create a store").path(root.path()).hint(
                 format!(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::env::Env;
 use crate::error::{Error, Result};
 use crate::format::catalog::CatalogEntry;
-use crate::fs::{Dir, sync_anew};
+use crate::fs::{Dir, Kind, sync_anew};
 use crate::ids::{BirthId, Incarnation, SessionId};
 use crate::session::{Core, Phase, load_tail, locate, lock};
 
@@ -112,7 +112,7 @@ fn settle(env: &Env, id: &SessionId) -> Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(io(e)),
     };
-    sync_anew(&*env.layout.trash, "sync-").and_then(|()| sync_anew(&*shard, "sync-")).map_err(io)
+    sync_anew(&*env.layout.trash).and_then(|()| sync_anew(&*shard)).map_err(io)
 }
 
 /// Unlinks what earlier removals left in the trash. Their renames are made durable first: if one were undone by a
@@ -121,10 +121,14 @@ pub(crate) fn empty_trash(env: &Env) {
     let trash = &env.layout.trash;
     let sessions = &env.layout.sessions;
     for entry in trash.list().unwrap_or_default() {
+        if entry.kind != Kind::Dir {
+            continue;
+        }
         // `<slug>~<hash>~<random>`: the shard is the beginning of the hash.
         let shard = entry.name.split('~').nth(1).and_then(|hash| hash.get(..2)).unwrap_or_default();
-        let durable = trash.sync().and_then(|()| match sessions.open_dir(shard) {
-            Ok(shard) => shard.sync(),
+        // The sync of whoever renamed it may have failed.
+        let durable = sync_anew(&**trash).and_then(|()| match sessions.open_dir(shard) {
+            Ok(shard) => sync_anew(&*shard),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e),
         });

@@ -38,7 +38,7 @@ impl Shards {
         let here = sessions.list()?;
         // Whoever made it may have met a sync that failed.
         if std::mem::replace(&mut known.failed, true) || !made {
-            sync_anew(sessions, "sync-")?;
+            sync_anew(sessions)?;
         } else {
             sessions.sync()?;
         }
@@ -60,7 +60,7 @@ impl Anchor {
             if !made {
                 // This also syncs the directory in which the store's own stands.
                 fs.create_root(root.path())?;
-                sync_anew(root, "STORE-")?;
+                sync_anew(root)?;
             }
             *held = true;
         }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use sessionlog::fs::{Choice, Fault, SimFs, SimOp};
+use sessionlog::fs::{Choice, Fault, Fs, SimFs, SimOp};
 use sessionlog::{Options, Store};
 
 fn open(fs: &SimFs) -> Store {
@@ -110,5 +111,41 @@ fn a_directory_of_sessions_whose_sync_failed_in_another_process_is_synced_with_a
         let store = open(&fs.crash());
         let back = store.reader("s").map(|r| r.load().unwrap().count());
         assert_eq!(back.unwrap_or(0), 1, "{fault:?}");
+    }
+}
+
+/// A removal failed as `sessions/<xx>/` could not be synced, and the process was killed. The next one found the
+/// session in the trash, synced both directories once more and unlinked its files. The sync had proved nothing: after
+/// a power cut the session was back under its name, without its files.
+#[test]
+fn the_trash_is_emptied_only_after_a_sync_that_proves_something() {
+    let fs = SimFs::new(1);
+    let store = open(&fs);
+    for id in ["half removed", "other"] {
+        store.session(id).unwrap().append("m0").unwrap();
+        store.session(id).unwrap().close().unwrap();
+    }
+    fs.fail_when(1, 1, Fault::DropDirty, |call| {
+        call.op == SimOp::SyncDir && call.dir != Path::new("/store/catalog")
+    });
+    store.remove_session("half removed").unwrap_err();
+    assert!(fs.struck()[0].contains("SyncDir /store/sessions/"), "{:?}", fs.struck());
+    fs.kill();
+    let fs = fs.process_new();
+    let store = open(&fs);
+    // It clears up at leisure, once it has written.
+    store.session("other").unwrap().append("m1").unwrap();
+    let trash = fs.open_root(Path::new("/store/trash")).unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    while !trash.list().unwrap().is_empty() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let names = |fs: &SimFs| fs.open_root(Path::new("/store/trash")).unwrap().list().unwrap().len();
+    assert_eq!(names(&fs), 0);
+    // The unlinked files may be gone, the rest is as the syncs left it.
+    for seed in 0..100 {
+        let store = open(&fs.crash_copy_with(Choice::Seed(seed)));
+        let listing = store.sessions().unwrap();
+        assert_eq!((listing.sessions.len(), listing.unreadable.len()), (1, 0), "{seed}");
     }
 }
