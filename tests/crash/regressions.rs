@@ -149,3 +149,37 @@ fn the_trash_is_emptied_only_after_a_sync_that_proves_something() {
         assert_eq!((listing.sessions.len(), listing.unreadable.len()), (1, 0), "{seed}");
     }
 }
+
+/// The catalog file of a dead process was locked and read for adoption; then all files were read once more, to see
+/// which entries hold, and this time the disk said EIO. The file counted as adopted, though none of its entries had
+/// been carried over, and was removed. Its open mark was gone: listings believed an older summary from now on, and
+/// did not show a message that was acknowledged.
+#[test]
+fn a_catalog_file_that_cannot_be_read_again_is_not_adopted() {
+    let fs = SimFs::new(1);
+    open(&fs).session("s").unwrap().append("m0").unwrap();
+    let dying = fs.process_new();
+    open(&dying).session("s").unwrap().append("m1").unwrap();
+    dying.kill();
+    let before = dying.snapshot();
+    let mut hit = 0;
+    for skip in 0..60 {
+        let fs = before.kill_all();
+        fs.fail_when(skip, 1, Fault::Io, |call| {
+            call.dir.ends_with("catalog") && matches!(call.op, SimOp::Open | SimOp::Read | SimOp::Stat)
+        });
+        // The first op of a process has its background thread adopt what dead ones left.
+        fs.drive();
+        let store = Options::new().create(true).fs(Arc::new(fs.clone())).open("/store");
+        if let Ok(store) = &store {
+            let _ = store.session("other").and_then(|session| session.append("m0").map(drop));
+        }
+        fs.let_others();
+        drop(store);
+        hit += fs.struck().len();
+        let listing = open(&fs.process_new()).sessions().unwrap();
+        let info = listing.sessions.iter().find(|info| info.id.as_str() == "s").unwrap();
+        assert_eq!(info.message_count, 2, "{:?}", fs.struck());
+    }
+    assert!(hit > 20, "{hit}");
+}
