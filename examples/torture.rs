@@ -23,8 +23,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use driver::{
-    Effort, FAULTS, Lied, Rng, Tally, Trace, explore, faults_everywhere, full_disk, lie_about_each,
-    random_script, scripts, table,
+    Effort, Eyes, FAULTS, MISTAKES, Rng, Tally, Trace, explore, faults_everywhere, faults_in_recovery,
+    full_disk, lie_about_each, mistake, random_script, scripts, table,
 };
 
 struct Args {
@@ -115,18 +115,30 @@ fn main() -> ExitCode {
 
 /// Every sync of every script, skipped.
 fn lies(seed: u64) -> ExitCode {
-    let mut all: Vec<Lied> = Vec::new();
-    for (name, trace) in scripts(seed) {
-        println!("script: {name}");
-        match lie_about_each(&trace) {
-            Ok(lies) => all.extend(lies),
-            Err(what) => println!("FAILURE: {what}"),
+    let eyes = Eyes { states: 4000, every: 3, lies: 40, all: true, until: None };
+    let traces: Vec<Trace> = scripts(seed).into_iter().map(|(_, trace)| trace).collect();
+    let mut unseen = 0;
+    for (name, fault, kinds) in MISTAKES {
+        let lied = mistake(&traces, fault, kinds, &eyes);
+        unseen += u32::from(lied.noticed.is_empty());
+        print!("{}", table([(name.to_owned(), &lied)]));
+    }
+    let all = match lie_about_each(&traces, &eyes) {
+        Ok(all) => all,
+        Err(what) => {
+            println!("FAILURE: {what}");
+            return ExitCode::FAILURE;
         }
-        for lie in all.iter().filter(|lie| lie.noticed.is_none() && lie.script == trace.steps) {
-            println!("  not noticed in {} states: {} ({})", lie.states, lie.kind, lie.label);
+    };
+    print!("{}", table(all.iter().map(|(site, lied)| (format!("{}, {}", site.call, site.kind), lied))));
+    for (site, lied) in all.iter().filter(|(_, lied)| lied.noticed.is_empty()) {
+        unseen += 1;
+        println!("never noticed: {}, {}", site.call, site.kind);
+        for lie in lied.unnoticed.iter().take(3) {
+            println!("    {lie}");
         }
     }
-    println!("{}", table(&all));
+    println!("{} places and {} mistakes, {unseen} never noticed", all.len(), MISTAKES.len());
     ExitCode::SUCCESS
 }
 
@@ -155,12 +167,13 @@ fn run(seed: u64, random: bool, tally: &Tally) {
             second: 1 + rng.below(2),
             third: if rng.chance(30) { 40 } else { 0 },
         };
-        match round % 4 {
+        match round % 5 {
             0 | 1 => explore(&script, &effort, tally),
             2 => {
                 let fault = FAULTS[rng.below(FAULTS.len() as u64) as usize];
                 faults_everywhere(&script, fault, 6, (rng.below(4), 4), tally);
             }
+            3 => faults_in_recovery(&script, (rng.below(8), 8), 6, tally),
             _ => {
                 let at = rng.below(script.steps.len() as u64) as usize;
                 full_disk(&script, at, rng.below(20_000), rng.below(8) as usize, 60, tally);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::driver::{Effort, FAULTS, Tally, explore, faults_everywhere, full_disk, random_script, scripts};
 
 /// One at a time: each uses all cores.
-static TURN: Mutex<()> = Mutex::new(());
+pub(crate) static TURN: Mutex<()> = Mutex::new(());
 
 /// How long each of them may go on beyond what it always does, in seconds; then everything is tried.
 fn seconds() -> u64 {

@@ -53,7 +53,7 @@ impl Fs for PortableFs {
         for made in missing.iter().rev() {
             if let Some(Err(e)) = made.parent().map(sync_dir) {
                 // The next attempt must not find it: its sync might say success without a reason.
-                let _ = missing.iter().try_for_each(|p| fs::remove_dir(p));
+                let _ = missing.iter().try_for_each(fs::remove_dir);
                 return Err(e);
             }
         }

@@ -95,6 +95,12 @@ pub enum Fault {
     /// A lie, and no fault that a disk should have: a sync does nothing and says success. It shows whether
     /// anybody notices. Other operations are done.
     Lie,
+    /// Another lie: a sync covers everything but the last change, as if it had been made before that one, and
+    /// says success. Other operations are done.
+    Early,
+    /// And another: a sync makes every other file durable, but not this one, and says success. That of a
+    /// directory does nothing. Other operations are done.
+    WrongFile,
 }
 
 impl Fault {
@@ -124,6 +130,10 @@ pub(super) enum Effect {
     Drop(Fault),
     /// A sync that does nothing and says success.
     Lie,
+    /// A sync that leaves out the last change.
+    Early,
+    /// A sync of all other files.
+    Wrong,
 }
 
 impl Effect {
@@ -202,7 +212,9 @@ impl Plan {
             Fault::DropDirty | Fault::NoSpace if sync => Ok(Effect::Drop(fault)),
             Fault::Short(n) => Ok(Effect::Short(n)),
             Fault::Lie if sync => Ok(Effect::Lie),
-            Fault::Lie => Ok(Effect::Done),
+            Fault::Early if sync => Ok(Effect::Early),
+            Fault::WrongFile if sync => Ok(Effect::Wrong),
+            Fault::Lie | Fault::Early | Fault::WrongFile => Ok(Effect::Done),
             _ => Err(fault.error()),
         }
     }

@@ -5,12 +5,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use sessionlog::fs::{Choice, Snapshot};
+use sessionlog::fs::{Choice, SimFs, Snapshot};
 
 use super::model::Know;
 use super::rng::Rng;
 use super::step::{Step, parse_steps};
-use super::trace::{Failure, Trace};
+use super::trace::{Failure, Faults, Hop, Trace};
 use super::world::{Conf, Past, World};
 
 /// What happens at a moment.
@@ -131,12 +131,13 @@ fn sequel(number: usize) -> Vec<Step> {
 /// Runs the script of a trace, with its fault.
 pub fn run_script(trace: &Trace, record: bool) -> Result<World, String> {
     let mut world = World::fresh(trace.seed, trace.conf, record);
-    if let Some((number, fault)) = trace.fault {
-        world.faulty = true;
-        world.fs.fail(number, fault);
-    }
+    world.order(&trace.faults);
+    play(world, &trace.steps)
+}
+
+pub fn play(mut world: World, steps: &[Step]) -> Result<World, String> {
     let fs = world.fs.clone();
-    let done = world.run(&trace.steps).and_then(|()| world.finish(true));
+    let done = world.run(steps).and_then(|()| world.finish(true));
     let Some(call) = fs.struck().into_iter().next() else { return done };
     let mut world = done.map_err(|e| with_call(&e, &call))?;
     world.struck = Some(call);
@@ -144,7 +145,7 @@ pub fn run_script(trace: &Trace, record: bool) -> Result<World, String> {
 }
 
 fn with_call(what: &str, call: &str) -> String {
-    format!("{what} [after {call} failed]")
+    format!("{what} [struck: {call}]")
 }
 
 /// A failure at a moment of a run.
@@ -158,23 +159,38 @@ fn recover(
     conf: Conf,
     point: &Snapshot,
     knows: &[Know],
-    (number, how): (usize, How),
+    hop: &Hop,
     record: bool,
 ) -> Result<Option<World>, String> {
-    let (fs, past) = match how {
-        How::Look => return World::onlook(conf, point, knows).map(|()| None),
+    match hop.how {
+        How::Look => World::onlook(conf, point, knows).map(|()| None),
+        _ => recovered(conf, point, knows, hop, record, |_| ()).map(Some),
+    }
+}
+
+/// The same; `prepare` sees the machine before anything is done on it.
+pub fn recovered(
+    conf: Conf,
+    point: &Snapshot,
+    knows: &[Know],
+    hop: &Hop,
+    record: bool,
+    prepare: impl FnOnce(&SimFs),
+) -> Result<World, String> {
+    let (fs, past) = match hop.how {
         How::Cut(choice) => (point.crash(choice), Past::PowerCut),
-        How::Kill => (point.kill_all(), Past::Killed),
+        _ => (point.kill_all(), Past::Killed),
     };
     // Somebody made room meanwhile.
     fs.set_room(None);
-    let mut world = World::begin(fs, conf, knows, past, record)?;
-    let salt = match how {
+    prepare(&fs);
+    let salt = match hop.how {
         How::Cut(Choice::Mask(x) | Choice::Seed(x)) => x as usize,
         _ => 0,
     };
-    world.run(&sequel(number.wrapping_add(salt)))?;
-    world.finish(true).map(Some)
+    let begun = World::begin(fs.clone(), conf, knows, past, record, &hop.faults);
+    let world = begun.map_err(|e| fs.struck().first().map_or(e.clone(), |call| with_call(&e, call)))?;
+    play(world, &sequel(hop.point.wrapping_add(salt)))
 }
 
 /// Everything that happens at one moment.
@@ -206,10 +222,11 @@ fn try_moment(world: &World, number: usize, trace: &Trace, effort: &Effort, tall
         // What a killed process left unsynced is lost only by a second crash.
         let one_of = if how == How::Kill { effort.kills } else { effort.every };
         let deep = how != How::Look && one_of > 0 && rng.below(one_of) == 0;
-        let done = guarded(|| recover(trace.conf, point, knows, (number, how), deep));
+        let hop = Hop { point: number, how, faults: Faults::new() };
+        let done = guarded(|| recover(trace.conf, point, knows, &hop, deep));
         let counter = if how == How::Look { &tally.looks } else { &tally.states };
         counter.fetch_add(1, Ordering::Relaxed);
-        let trace = trace.with(number, how);
+        let trace = trace.with(&hop);
         match done {
             Err(what) => tally.fail(trace, told(world, number, &what)),
             Ok(Some(next)) if deep => {
@@ -239,9 +256,10 @@ fn try_again(world: &World, number: usize, trace: &Trace, effort: &Effort, tally
             _ => How::Cut(Choice::Seed(rng.next() >> 24)),
         };
         let deep = effort.every > 0 && rng.below(effort.every) == 0;
-        let done = guarded(|| recover(trace.conf, point, knows, (number, how), deep));
+        let hop = Hop { point: number, how, faults: Faults::new() };
+        let done = guarded(|| recover(trace.conf, point, knows, &hop, deep));
         tally.states.fetch_add(1, Ordering::Relaxed);
-        let trace = trace.with(number, how);
+        let trace = trace.with(&hop);
         match done {
             Err(what) => tally.fail(trace, told(world, number, &what)),
             Ok(Some(next)) if deep => {
@@ -258,11 +276,11 @@ fn try_again(world: &World, number: usize, trace: &Trace, effort: &Effort, tally
 /// Cuts the power at one moment, and recovers.
 pub fn try_one(world: &World, number: usize, choice: Choice, trace: &Trace, tally: &Tally) {
     let point = &world.points[number];
-    let how = How::Cut(choice);
-    let done = guarded(|| recover(trace.conf, point, world.known_at(point), (number, how), false));
+    let hop = Hop { point: number, how: How::Cut(choice), faults: Faults::new() };
+    let done = guarded(|| recover(trace.conf, point, world.known_at(point), &hop, false));
     tally.states.fetch_add(1, Ordering::Relaxed);
     if let Err(what) = done {
-        tally.fail(trace.with(number, how), told(world, number, &what));
+        tally.fail(trace.with(&hop), told(world, number, &what));
     }
 }
 
@@ -273,7 +291,8 @@ pub fn explore(trace: &Trace, effort: &Effort, tally: &Tally) {
         Err(what) => return tally.fail(trace.clone(), what),
     };
     // What came before a fault is what would have been without it.
-    let first = trace.fault.map_or(0, |(number, _)| world.points.partition_point(|p| p.ops() <= number));
+    let faulty = trace.faults.iter().map(|(number, _)| *number).min();
+    let first = faulty.map_or(0, |number| world.points.partition_point(|p| p.ops() <= number));
     explore_points(&world, first, trace, effort, tally);
 }
 
@@ -308,14 +327,15 @@ pub fn explore_all(traces: &[Trace], effort: &Effort, tally: &Tally) {
 
 pub fn replay(trace: &Trace) -> Result<(), String> {
     let mut world = guarded(|| run_script(trace, true))?;
-    for (number, how) in &trace.hops {
+    for hop in &trace.hops {
+        let number = hop.point;
         let point = world
             .points
-            .get(*number)
+            .get(number)
             .ok_or_else(|| format!("there are {} moments, and no moment {number}", world.points.len()))?;
         let knows = world.known_at(point).to_vec();
-        let here = |what: String| told(&world, *number, &what);
-        let next = guarded(|| recover(trace.conf, point, &knows, (*number, *how), true)).map_err(here)?;
+        let here = |what: String| told(&world, number, &what);
+        let next = guarded(|| recover(trace.conf, point, &knows, hop, true)).map_err(here)?;
         match next {
             Some(next) => world = next,
             None => return Ok(()),

@@ -36,7 +36,7 @@ pub fn scripts(seed: u64) -> Vec<(&'static str, Trace)> {
             let conf = Conf { segment: 16 << 10, after: *after };
             let steps = parse_steps(text).unwrap_or_default();
             assert!(!steps.is_empty(), "{name}");
-            (*name, Trace { seed, conf, steps, fault: None, hops: Vec::new() })
+            (*name, Trace { seed, conf, steps, faults: Vec::new(), hops: Vec::new() })
         })
         .collect()
 }
@@ -78,5 +78,5 @@ pub fn random_script(seed: u64, length: u64) -> Trace {
         };
         steps.push(Step { verb, session, arg });
     }
-    Trace { seed, conf, steps, fault: None, hops: Vec::new() }
+    Trace { seed, conf, steps, faults: Vec::new(), hops: Vec::new() }
 }

@@ -48,33 +48,41 @@ pub enum Past {
 }
 
 pub struct World {
-    conf: Conf,
+    pub(super) conf: Conf,
     pub fs: SimFs,
-    store: Option<Store>,
+    pub(super) store: Option<Store>,
     /// The process that is not at work, if there are two.
-    other: Option<(SimFs, Option<Store>)>,
+    pub(super) other: Option<(SimFs, Option<Store>)>,
     pub knows: Vec<Know>,
     /// Sessions that could not be looked at after an error.
-    unsure: [bool; SESSIONS],
-    /// Sessions that were written since they were opened: others are not touched by a close.
-    wrote: [bool; SESSIONS],
+    pub(super) unsure: [bool; SESSIONS],
+    /// The processes that wrote the sessions since they opened them: others do not touch them by a close, and
+    /// nobody else can write them.
+    pub(super) wrote: [Option<u32>; SESSIONS],
     /// What was known, by the tags of snapshots.
     pub tags: Vec<Arc<Vec<Know>>>,
     /// Every moment before a change, and after every step.
     pub points: Vec<Snapshot>,
-    record: bool,
+    pub(super) record: bool,
     /// Faults are on order, so errors are no failure.
     pub faulty: bool,
     /// The operation that failed on order.
     pub struck: Option<String>,
-    count: u64,
+    pub(super) count: u64,
 }
 
-type Done = Result<(), String>;
+pub(super) type Done = Result<(), String>;
 
 impl World {
     /// Opens the store on this machine, and looks whether it is what `knows` allows.
-    pub fn begin(fs: SimFs, conf: Conf, knows: &[Know], past: Past, record: bool) -> Result<World, String> {
+    pub fn begin(
+        fs: SimFs,
+        conf: Conf,
+        knows: &[Know],
+        past: Past,
+        record: bool,
+        faults: &[(u64, Fault)],
+    ) -> Result<World, String> {
         let mut world = World {
             conf,
             fs,
@@ -82,7 +90,7 @@ impl World {
             other: None,
             knows: knows.to_vec(),
             unsure: [false; SESSIONS],
-            wrote: [false; SESSIONS],
+            wrote: [None; SESSIONS],
             tags: vec![Arc::new(knows.to_vec())],
             points: Vec::new(),
             record,
@@ -91,6 +99,11 @@ impl World {
             count: knows.iter().map(|k| k.states.len() as u64).sum::<u64>() * 1000,
         };
         world.watch();
+        world.order(faults);
+        if past == Past::PowerCut {
+            // What was in the page cache alone may be gone.
+            world.knows.iter_mut().for_each(|know| know.kill_from = 0);
+        }
         if past != Past::Fresh {
             world.open()?;
             world.look(past)?;
@@ -103,13 +116,23 @@ impl World {
 
     pub fn fresh(seed: u64, conf: Conf, record: bool) -> World {
         let none = vec![Know::exactly(None); SESSIONS];
-        match World::begin(SimFs::new(seed), conf, &none, Past::Fresh, record) {
+        match World::begin(SimFs::new(seed), conf, &none, Past::Fresh, record, &[]) {
             Ok(world) => world,
             Err(_) => unreachable!("a fresh world opens nothing"),
         }
     }
 
-    fn watch(&self) {
+    /// Makes operations fail that come from now on.
+    pub fn order(&mut self, faults: &[(u64, Fault)]) {
+        let base = self.fs.ops();
+        for (number, fault) in faults {
+            // A lie causes no error.
+            self.faulty |= !matches!(fault, Fault::Lie | Fault::Early | Fault::WrongFile);
+            self.fs.fail(base.saturating_add(*number), *fault);
+        }
+    }
+
+    pub(super) fn watch(&self) {
         if self.record {
             self.fs.drive();
             self.fs.record();
@@ -118,7 +141,7 @@ impl World {
     }
 
     /// What is known changed; `settled` if nothing is under way.
-    fn mark(&mut self, settled: bool) {
+    pub(super) fn mark(&mut self, settled: bool) {
         if !self.record {
             return;
         }
@@ -131,7 +154,7 @@ impl World {
         }
     }
 
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         if self.record {
             self.points.append(&mut self.fs.recorded());
             self.fs.record();
@@ -143,7 +166,7 @@ impl World {
         &self.tags[point.tag() as usize]
     }
 
-    fn open(&mut self) -> Done {
+    pub(super) fn open(&mut self) -> Done {
         match self.conf.open(&self.fs) {
             Ok(store) => self.store = Some(store),
             Err(_) if self.faulty => self.store = None,
@@ -152,7 +175,7 @@ impl World {
         Ok(())
     }
 
-    fn store(&mut self) -> Result<Option<Store>, String> {
+    pub(super) fn store(&mut self) -> Result<Option<Store>, String> {
         if self.store.is_none() {
             self.open()?;
         }
@@ -160,7 +183,7 @@ impl World {
     }
 
     /// Looks at all sessions, which must be in one of the states in which they can be.
-    fn look(&mut self, past: Past) -> Done {
+    pub(super) fn look(&mut self, past: Past) -> Done {
         let Some(store) = self.store.clone() else {
             self.unsure = [true; SESSIONS];
             return Ok(());
@@ -226,19 +249,23 @@ impl World {
 
     pub fn step(&mut self, step: Step) -> Done {
         let s = step.session % SESSIONS;
-        if self.unsure[s] && !"XKPJRS".contains(step.verb) {
+        if self.unsure[s] && !"XKkPJRSEWw".contains(step.verb) {
             self.look_at(s)?;
             if self.unsure[s] {
                 return Ok(());
             }
         }
         match step.verb {
+            _ if "aubBmCAnrtycD".contains(step.verb) && self.is_held(s) => self.refused(s)?,
             'a' | 'u' | 'b' | 'B' | 'm' | 'C' => self.write(step, s)?,
             'A' | 'n' | 'r' | 't' | 'y' | 'c' => self.control(step, s)?,
             'D' => self.remove(s)?,
             'l' => self.look_everywhere()?,
             'X' | 'K' | 'P' => self.end_process(step)?,
-            'W' => self.switch()?,
+            'W' => self.switch(true)?,
+            'w' => self.switch(false)?,
+            'k' => self.kill_one()?,
+            'E' => self.fail_later(step.arg)?,
             'J' => self.fs.set_now(self.now().saturating_sub(3_600_000_000)),
             'R' => self.fs.set_room((step.arg > 0).then_some(step.arg)),
             'S' => {
@@ -318,7 +345,7 @@ impl World {
                 if seqs.as_ref().is_some_and(|seqs| *seqs != (first..first + texts.len() as u64)) {
                     return Err(format!("it got {seqs:?}, not the {} from {first}", texts.len()));
                 }
-                self.wrote[s] = true;
+                self.wrote[s] = Some(self.process());
                 match step.verb {
                     'u' => self.knows[s].acknowledged(),
                     _ => self.knows[s].durable(),
@@ -331,7 +358,7 @@ impl World {
 
     /// An op failed that was to lead to the states from `pushed` on.
     fn failed(&mut self, s: usize, pushed: usize, e: &sessionlog::Error) -> Done {
-        self.wrote[s] = false;
+        self.wrote[s] = None;
         if !self.faulty {
             return Err(format!("an error without a cause: {e}"));
         }
@@ -354,7 +381,7 @@ impl World {
     }
 
     /// Ops on a session that is there.
-    fn control(&mut self, step: Step, s: usize) -> Done {
+    pub(super) fn control(&mut self, step: Step, s: usize) -> Done {
         let Some(life) = self.knows[s].now().clone() else { return Ok(()) };
         let Some(store) = self.store()? else { return Ok(()) };
         let before = self.knows[s].states.len();
@@ -384,7 +411,8 @@ impl World {
             }
             _ => {}
         }
-        if next != *life {
+        let changes = next != *life;
+        if changes {
             self.knows[s].states.push(Some(Arc::new(next)));
         }
         self.mark(false);
@@ -403,10 +431,15 @@ impl World {
                     't' => self.knows[s].acknowledged(),
                     // An archive of nothing writes nothing, and so syncs nothing.
                     'A' if self.knows[s].states.len() == before => {}
-                    'c' if !self.wrote[s] => {}
+                    'c' if self.wrote[s].is_none() => {}
                     _ => self.knows[s].durable(),
                 }
-                self.wrote[s] |= matches!(step.verb, 'n' | 'r') || self.knows[s].states.len() > before;
+                match step.verb {
+                    'c' => self.wrote[s] = None,
+                    'n' | 'r' => self.wrote[s] = Some(self.process()),
+                    'A' if changes => self.wrote[s] = Some(self.process()),
+                    _ => {}
+                }
                 Ok(())
             }
             Err(e) => self.failed(s, before, &e),
@@ -427,6 +460,7 @@ impl World {
                     return Err(format!("removed: {removed}, there: {there}"));
                 }
                 self.knows[s].durable();
+                self.wrote[s] = None;
                 Ok(())
             }
             Err(e) => self.failed(s, before, &e),
@@ -438,78 +472,6 @@ impl World {
             return Ok(());
         }
         self.look(Past::Killed)
-    }
-
-    fn end_process(&mut self, step: Step) -> Done {
-        let past = match step.verb {
-            'X' => {
-                let other = self.other.take();
-                let mut closed = true;
-                let stores = self.store.take().into_iter().chain(other.and_then(|(_, store)| store));
-                for store in stores {
-                    match store.close() {
-                        Ok(()) => {}
-                        Err(_) if self.faulty => closed = false,
-                        Err(e) => return Err(format!("close the store: {e}")),
-                    }
-                }
-                for (know, wrote) in self.knows.iter_mut().zip(self.wrote) {
-                    if closed && wrote {
-                        know.durable();
-                    }
-                }
-                self.mark(false);
-                self.fs = self.replace(SimFs::process_new);
-                Past::Killed
-            }
-            'K' => {
-                self.fs.kill();
-                if let Some((fs, _)) = &self.other {
-                    fs.kill();
-                }
-                self.fs = self.replace(SimFs::process_new);
-                Past::Killed
-            }
-            _ => {
-                self.collect();
-                let fs = self.fs.crash_with(Choice::Seed(step.arg));
-                self.fs = self.replace(|_| fs);
-                // What is being found out now is what the disk holds.
-                self.watch();
-                Past::PowerCut
-            }
-        };
-        self.store = None;
-        self.other = None;
-        self.unsure = [false; SESSIONS];
-        self.wrote = [false; SESSIONS];
-        self.open()?;
-        self.look(past)
-    }
-
-    /// The machine as another process sees it, when the stores of those before it are gone.
-    fn replace(&mut self, next: impl FnOnce(&SimFs) -> SimFs) -> SimFs {
-        let fs = next(&self.fs);
-        if self.record {
-            fs.drive();
-        }
-        drop(self.store.take());
-        drop(self.other.take());
-        fs
-    }
-
-    fn switch(&mut self) -> Done {
-        for s in 0..SESSIONS {
-            self.control(Step { verb: 'c', session: s, arg: 0 }, s)?;
-        }
-        let next = match self.other.take() {
-            Some(next) => next,
-            None => (self.fs.process_new(), None),
-        };
-        let fs = std::mem::replace(&mut self.fs, next.0);
-        let store = std::mem::replace(&mut self.store, next.1);
-        self.other = Some((fs, store));
-        self.store().map(drop)
     }
 
     /// Everything is as it should be: here, and after a restart in good order.
