@@ -15,6 +15,8 @@ pub mod doc;
 mod error;
 mod format;
 pub mod fs;
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
+pub mod fuzzing;
 mod ids;
 pub mod limits;
 mod log;

@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("recovery", 4),
     ("session", 5),
     ("store", 5),
+    ("fuzzing", 6),
 ];
 
 /// A file beyond this is asking for a change of the design.

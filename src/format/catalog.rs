@@ -239,6 +239,35 @@ impl Chain {
     }
 }
 
+/// Puts the right checksums over the header, the marks and the frames of a file that was changed.
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
+pub(super) fn reseal(file: &mut [u8]) {
+    fn put(file: &mut [u8], at: usize, crc: u32) {
+        if let Some(place) = file.get_mut(at..at + 4) {
+            place.copy_from_slice(&crc.to_le_bytes());
+        }
+    }
+    let Some(covered) = file.get(..HEADER_CRC) else { return };
+    let crc = crc32fast::hash(covered);
+    put(file, HEADER_CRC, crc);
+    let Ok((header, mut chain)) = Header::decode(file) else { return };
+    for place in MARKS {
+        if let Some(durable) = array(file, place) {
+            put(file, place + 8, mark_crc(header.salt, place, u64::from_le_bytes(durable)));
+        }
+    }
+    loop {
+        let at = chain.offset;
+        let Some(len) = array(file, at).map(u32::from_le_bytes).filter(|len| *len > 0) else { return };
+        let Some(body) = file.get(at + FRAME_HEAD..at + FRAME_HEAD + len as usize) else { return };
+        let crc = chain.crc_of(len, body);
+        put(file, at + 4, crc);
+        if !matches!(chain.step(file), Step::Frame(_)) {
+            return;
+        }
+    }
+}
+
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()
 }

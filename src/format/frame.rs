@@ -359,6 +359,12 @@ impl fmt::Display for FrameFault {
 
 impl std::error::Error for FrameFault {}
 
+/// The lengths of the table and of the whole frame that `bytes` seem to begin with.
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
+pub(super) fn peek_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
+    RawHeader::decode(bytes.first_chunk()?).lengths().ok()
+}
+
 #[cfg(test)]
 pub(super) fn fields() -> Vec<(usize, usize, &'static str)> {
     RawHeader::fields()

@@ -15,6 +15,8 @@ pub(crate) mod frame;
 mod header;
 mod layout;
 mod record;
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
+pub(crate) mod reseal;
 pub(crate) mod segment;
 pub(crate) mod store;
 mod sum;

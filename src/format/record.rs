@@ -234,6 +234,13 @@ impl fmt::Debug for Record<'_> {
     }
 }
 
+/// The length of the body that an entry speaks of.
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
+pub(super) fn body_len(entry: &[u8; ENTRY_LEN]) -> usize {
+    let raw = RawEntry::decode(entry);
+    usize::from(raw.extras_len) + raw.len as usize
+}
+
 #[cfg(test)]
 pub(super) fn fields() -> Vec<(usize, usize, &'static str)> {
     RawEntry::fields()

@@ -139,7 +139,7 @@ impl SegmentHeader {
 }
 
 /// Over everything but the checksum itself.
-fn checksum(header: &[u8; Raw::LEN]) -> u32 {
+pub(super) fn checksum(header: &[u8; Raw::LEN]) -> u32 {
     let [covered @ .., _, _, _, _] = header;
     crc32fast::hash(covered)
 }

@@ -101,7 +101,7 @@ impl StoreFile {
 }
 
 /// Over the fixed part without the checksum itself, then everything behind it.
-fn checksum(fixed: &[u8; Raw::LEN], behind: &[u8]) -> u32 {
+pub(super) fn checksum(fixed: &[u8; Raw::LEN], behind: &[u8]) -> u32 {
     let [covered @ .., _, _, _, _] = fixed;
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(covered);

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::SegmentHeader;
 use crate::fs::{Access, Dir, File};
 use crate::ids::SessionId;
 use crate::log::scan::{Ending, Tail};
@@ -175,6 +176,19 @@ fn damage_in(look: &Result<LoadedTail>) -> Vec<String> {
     }
 }
 
+/// A segment names its session, which must be the one whose directory it lies in: one that was moved here from
+/// another session is good by itself.
+pub(crate) fn check_name(tail: &Tail, dir_name: &str) -> Result<()> {
+    if tail.state.id.dir_name() == dir_name {
+        return Ok(());
+    }
+    Err(Error::corrupt(
+        &tail.segment.path,
+        SegmentHeader::LEN as u64,
+        format!("it belongs to session {:?}, whose directory is another one", tail.state.id),
+    ))
+}
+
 fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTail> {
     let named = |e: Error| match id {
         Some(id) => e.session(id),
@@ -216,6 +230,7 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
     if let Some(id) = id
         && tail.state.id != *id
     {
+        check_name(&tail, &id.dir_name()).map_err(named)?;
         return Err(Error::new(ErrorKind::Conflict, "open a session").session(id).path(dir.path()).hint(format!(
             "its directory belongs to session {:?}: the two ids have the same hash, so one needs another id",
             tail.state.id

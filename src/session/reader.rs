@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::archive::Archive;
-use super::files::{load_tail, locate, still_there};
+use super::files::{check_name, load_tail, locate, still_there};
 use super::handle::{bounds, tail_within};
 use super::info::{OpenState, SessionInfo};
 use super::read::Messages;
@@ -79,6 +79,7 @@ impl Reader {
                 return if there { Err(e) } else { Ok(None) };
             }
         };
+        check_name(&loaded.tail, name)?;
         let id = loaded.tail.state.id.clone();
         let seen = Seen { dir, tail: loaded.tail, report: loaded.plan.report, lost: loaded.plan.lost };
         Ok(Some(Reader { env: env.clone(), id, seen: Mutex::new(seen), lease: None }))

@@ -16,6 +16,8 @@ mod sweep;
 pub(crate) use env::{Env, Lease};
 pub use io_thread::Event;
 pub(crate) use io_thread::Job;
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
+pub(crate) use list::is_session_dir;
 pub use list::{ListOptions, Listing, SortBy};
 pub use options::Options;
 pub use stats::StoreStats;

@@ -8,6 +8,7 @@ mod common;
 
 mod bytes;
 mod catalog;
+mod cut;
 mod damage;
 mod errors;
 mod heal;

@@ -98,7 +98,7 @@ pub(super) fn name_of(salt: u64) -> String {
 }
 
 /// The salt of the file with this name; `None` if no catalog file is named like this.
-pub(super) fn salt_in(name: &str) -> Option<u64> {
+pub(crate) fn salt_in(name: &str) -> Option<u64> {
     let hex = name.strip_suffix(".cat")?;
     let digits = hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if digits { u64::from_str_radix(hex, 16).ok() } else { None }

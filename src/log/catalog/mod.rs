@@ -30,5 +30,7 @@ mod witness;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
+pub(crate) use file::salt_in;
 pub(crate) use handle::Catalog;
 pub(crate) use report::{Finding, Known};

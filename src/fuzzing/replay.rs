@@ -1,0 +1,55 @@
+//! The corpus of the fuzzers, replayed on stable: every input that ever mattered is tried by every test run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::seeds;
+
+fn corpus(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+}
+
+/// Writes the seeds that are missing, if the environment asks for it.
+fn write(target: &str, seeds: &[(String, Vec<u8>)]) {
+    if std::env::var_os("SESSIONLOG_WRITE_SEEDS").is_some() {
+        let dir = corpus(target);
+        fs::create_dir_all(&dir).unwrap();
+        for (name, bytes) in seeds {
+            fs::write(dir.join(format!("seed-{name}")), bytes).unwrap();
+        }
+    }
+}
+
+/// Runs the seeds and all files of the corpus; an input that panics is named.
+fn replay(target: &str, run: fn(&[u8]), seeds: &[(String, Vec<u8>)]) {
+    write(target, seeds);
+    let mut inputs = seeds.to_vec();
+    // A crate from the registry comes without the corpus.
+    if let Ok(entries) = fs::read_dir(corpus(target)) {
+        for path in entries.map(|e| e.unwrap().path()) {
+            inputs.push((path.display().to_string(), fs::read(&path).unwrap()));
+        }
+    }
+    inputs.sort();
+    for (name, bytes) in &inputs {
+        if let Err(panic) = std::panic::catch_unwind(|| run(bytes)) {
+            eprintln!("the input {name} of the target {target} fails");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn the_corpus_of_decode_passes() {
+    replay("decode", super::decode, &seeds::decode());
+}
+
+#[test]
+fn the_corpus_of_damage_passes() {
+    replay("damage", super::damage, &seeds::damage());
+}
+
+#[test]
+fn the_corpus_of_ops_passes() {
+    replay("ops", super::ops, &seeds::ops());
+}
