@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::fs::{Dir, Fs, Kind, sync_anew};
+use crate::fs::{Dir, Kind, sync_anew};
 
 /// What this process knows of the names in `sessions/`.
 ///
@@ -48,18 +48,16 @@ impl Shards {
     }
 }
 
-/// Makes the store's own name and those of its parts durable, once before the first write: whoever made them may
-/// have died before its sync.
+/// Makes the names of the store's parts durable, once before the first write: whoever made them may have died before
+/// its sync. (The name of its directory was durable before the `STORE` file was written.)
 #[derive(Debug, Default)]
 pub(crate) struct Anchor(Mutex<bool>);
 
 impl Anchor {
-    pub(crate) fn hold(&self, fs: &dyn Fs, root: &dyn Dir, made: bool) -> io::Result<()> {
+    pub(crate) fn hold(&self, root: &dyn Dir, made: bool) -> io::Result<()> {
         let mut held = self.0.lock();
         if !*held {
             if !made {
-                // This also syncs the directory in which the store's own stands.
-                fs.create_root(root.path())?;
                 sync_anew(root)?;
             }
             *held = true;
