@@ -4,7 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::driver::{Effort, FAULTS, Tally, explore, faults_everywhere, full_disk, random_script, scripts};
+use crate::driver::{
+    Effort, FAULTS, Tally, explore, faults_everywhere, faults_in_recovery, full_disk, random_script, scripts,
+};
 
 /// One at a time: each uses all cores.
 pub(crate) static TURN: Mutex<()> = Mutex::new(());
@@ -65,6 +67,18 @@ fn an_error_at_every_operation_is_told_truly() {
         }
     }
     verdict("errors", &tally, start);
+}
+
+#[test]
+fn an_error_in_a_recovery_harms_nothing() {
+    let _turn = TURN.lock();
+    let start = Instant::now();
+    let tally = Tally::new(limit(30));
+    let of = if seconds() > 0 { 1 } else { 40 };
+    for (i, (_, trace)) in scripts(5).into_iter().enumerate() {
+        faults_in_recovery(&trace, (i as u64 % of, of), 8, &tally);
+    }
+    verdict("errors in recoveries", &tally, start);
 }
 
 #[test]

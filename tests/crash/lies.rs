@@ -14,7 +14,7 @@ fn traces() -> Vec<Trace> {
 
 fn eyes(seconds: u64) -> Eyes {
     let until = Some(Instant::now() + Duration::from_secs(seconds));
-    Eyes { states: 1500, every: 11, lies: 12, all: false, until }
+    Eyes { states: 600, kills: 3, lies: 8, all: false, until }
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn every_sync_that_is_skipped_is_noticed() {
     let all = lie_about_each(&traces(), &eyes(120)).unwrap();
     eprintln!("{}", table(all.iter().map(|(site, lied)| (format!("{}, {}", site.call, site.kind), lied))));
     eprintln!("skipped syncs: {} sites in {:.1} s", all.len(), start.elapsed().as_secs_f64());
-    assert!(all.len() > 25, "the backtraces name too few sites");
+    assert!(all.len() > 20, "the backtraces name too few sites");
     let mut wrong = Vec::new();
     for (site, lied) in &all {
         let function = site

@@ -163,7 +163,7 @@ fn recover(
     record: bool,
 ) -> Result<Option<World>, String> {
     match hop.how {
-        How::Look => World::onlook(conf, point, knows).map(|()| None),
+        How::Look => World::onlook(conf, &point.look(), knows, true).map(|()| None),
         _ => recovered(conf, point, knows, hop, record, |_| ()).map(Some),
     }
 }
@@ -183,11 +183,15 @@ pub fn recovered(
     };
     // Somebody made room meanwhile.
     fs.set_room(None);
-    prepare(&fs);
     let salt = match hop.how {
         How::Cut(Choice::Mask(x) | Choice::Seed(x)) => x as usize,
         _ => 0,
     };
+    if past == Past::PowerCut && hop.point.wrapping_add(salt).is_multiple_of(3) {
+        // Nobody has repaired anything yet.
+        World::onlook(conf, &fs.process_new(), knows, false).map_err(|e| format!("read-only: {e}"))?;
+    }
+    prepare(&fs);
     let begun = World::begin(fs.clone(), conf, knows, past, record, &hop.faults);
     let world = begun.map_err(|e| fs.struck().first().map_or(e.clone(), |call| with_call(&e, call)))?;
     play(world, &sequel(hop.point.wrapping_add(salt)))

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use sessionlog::fs::{Choice, Fault, SimFs};
+use sessionlog::fs::{Choice, Fault, SimFs, SimOp};
 
 use super::explore::{Effort, How, Tally, explore_points, guarded, play, recovered, try_one};
-use super::sites::{Site, Watch, kind_of};
+use super::sites::{Site, Sync, Watch, kind_of, kind_of_path};
 use super::trace::{Failure, Faults, Hop, Trace};
 use super::world::World;
 
@@ -41,8 +41,8 @@ impl Lied {
 pub struct Eyes {
     /// Crash states for one lie at most.
     pub states: u64,
-    /// Lies are told to who comes next, after a kill at each so-manieth moment of a script.
-    pub every: usize,
+    /// Of each kind of moment of a script, so many at which all are killed, and those who come next are lied to.
+    pub kills: usize,
     /// So many lies about one site, until one is noticed.
     pub lies: usize,
     /// All syncs of the scripts themselves, whether others of the site were noticed or not.
@@ -74,12 +74,30 @@ fn run_last(
     })
 }
 
-/// The syncs of the last part of a trace, each with the trace that skips it.
-fn lies(base: Option<&World>, trace: &Trace) -> Result<(World, Vec<(Site, Trace)>), String> {
+/// The syncs of the last part of a trace.
+fn syncs(base: Option<&World>, trace: &Trace) -> Result<(World, Vec<Sync>), String> {
     let watch = Watch::default();
     let world = run_last(base, trace, base.is_none(), |fs| watch.on(fs))?;
-    let lie = |number| trace.failing(vec![(number, Fault::Lie)]);
-    Ok((world, watch.syncs().into_iter().map(|(number, site)| (site, lie(number))).collect()))
+    Ok((world, watch.syncs()))
+}
+
+/// The moments right before a sync: so many of each kind of sync. Who dies there left the most for the next.
+fn moments(world: &World, many: usize) -> Vec<(usize, String)> {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let all = world.points.iter().enumerate().filter_map(|(i, point)| {
+        let mut words = point.label().splitn(3, ' ').skip(1);
+        let (op, path) = (words.next()?, words.next()?);
+        let op =
+            [("Sync", SimOp::Sync), ("SyncDir", SimOp::SyncDir)].into_iter().find(|(name, _)| *name == op)?.1;
+        Some((i, path.trim_end_matches('/').to_owned(), kind_of_path(op, path)?))
+    });
+    all.filter(|(_, _, kind)| {
+        let count = seen.entry(kind.clone()).or_default();
+        *count += 1;
+        *count <= many
+    })
+    .map(|(i, path, _)| (i, path))
+    .collect()
 }
 
 /// Tells the lie (`order` gives the order for it), and crashes everywhere behind it until somebody notices.
@@ -113,45 +131,69 @@ fn notice(base: Option<&World>, lie: &Trace, eyes: &Eyes, order: impl FnOnce(&Si
     tally
 }
 
+/// A lie that can be told: in which script, and how.
+struct Lie {
+    script: usize,
+    trace: Trace,
+    /// Told to those who come after one who was killed before this very sync.
+    apt: bool,
+}
+
 /// Skips syncs of these scripts, one at a time, and of those who come next after a kill.
 pub fn lie_about_each(traces: &[Trace], eyes: &Eyes) -> Result<BTreeMap<Site, Lied>, String> {
-    let mut all: BTreeMap<Site, Lied> = BTreeMap::new();
     let mut worlds = Vec::new();
-    let mut here: BTreeMap<Site, Vec<(usize, Trace)>> = BTreeMap::new();
-    let mut behind: BTreeMap<Site, Vec<(usize, Trace)>> = BTreeMap::new();
-    for (i, trace) in traces.iter().enumerate() {
-        let (world, syncs) = lies(None, trace)?;
-        for (site, lie) in syncs {
-            here.entry(site).or_default().push((i, lie));
+    let mut lies: BTreeMap<Site, Vec<Lie>> = BTreeMap::new();
+    for (script, trace) in traces.iter().enumerate() {
+        let (world, here) = syncs(None, trace)?;
+        let lie = |trace: &Trace, sync: &Sync| trace.failing(vec![(sync.number, Fault::Lie)]);
+        for sync in here {
+            let trace = lie(trace, &sync);
+            lies.entry(sync.site).or_default().push(Lie { script, trace, apt: false });
         }
-        for point in (i % eyes.every..world.points.len()).step_by(eyes.every) {
+        for (point, path) in moments(&world, eyes.kills) {
             let hop = Hop { point, how: How::Kill, faults: Faults::new() };
-            for (site, lie) in lies(Some(&world), &trace.with(&hop))?.1 {
-                behind.entry(site).or_default().push((i, lie));
+            let behind = trace.with(&hop);
+            for sync in syncs(Some(&world), &behind)?.1 {
+                let trace = lie(&behind, &sync);
+                let apt = sync.path.trim_end_matches('/') == path;
+                lies.entry(sync.site).or_default().push(Lie { script, trace, apt });
             }
         }
         worlds.push(world);
     }
-    let sites: Vec<Site> = here.keys().chain(behind.keys()).cloned().collect();
-    for site in sites {
-        if all.contains_key(&site) {
-            continue;
-        }
-        let lied = all.entry(site.clone()).or_default();
-        for (list, every) in [(here.remove(&site), eyes.all), (behind.remove(&site), false)] {
-            let list = list.unwrap_or_default();
-            // Some of everywhere.
-            let step = if every { 1 } else { (list.len() / eyes.lies.max(1)).max(1) };
-            for (i, lie) in list.iter().step_by(step) {
-                if (!every && !lied.noticed.is_empty()) || eyes.until.is_some_and(|u| Instant::now() >= u) {
-                    break;
+    let mut all = BTreeMap::new();
+    for (site, list) in lies {
+        let mut lied = Lied::default();
+        let is_own = |lie: &&Lie| lie.trace.hops.is_empty();
+        let (own, behind): (Vec<&Lie>, Vec<&Lie>) = list.iter().partition(is_own);
+        let (apt, other): (Vec<&Lie>, Vec<&Lie>) = behind.into_iter().partition(|lie| lie.apt);
+        // Some of everywhere; one of each in turns, as any of them may be the one that is noticed.
+        let some = |list| some(list, eyes.lies);
+        let mut queues = [if eyes.all { own } else { some(own) }, some(apt), some(other)].map(Vec::into_iter);
+        loop {
+            let next: Vec<&Lie> = queues.iter_mut().filter_map(Iterator::next).collect();
+            if next.is_empty() || eyes.until.is_some_and(|until| Instant::now() >= until) {
+                break;
+            }
+            for lie in next {
+                let own = lie.trace.hops.is_empty();
+                if lied.noticed.is_empty() || eyes.all && own {
+                    let base = (!own).then(|| &worlds[lie.script]);
+                    lied.add(&lie.trace, &notice(base, &lie.trace, eyes, |_| ()));
                 }
-                let base = (!lie.hops.is_empty()).then(|| &worlds[*i]);
-                lied.add(lie, &notice(base, lie, eyes, |_| ()));
+            }
+            if !lied.noticed.is_empty() && !eyes.all {
+                break;
             }
         }
+        all.insert(site, lied);
     }
     Ok(all)
+}
+
+fn some(list: Vec<&Lie>, many: usize) -> Vec<&Lie> {
+    let step = (list.len() / many.max(1)).max(1);
+    list.into_iter().step_by(step).collect()
 }
 
 /// Mistakes that are made all the time: each has a name, a fault, and the kinds of syncs that it befalls.

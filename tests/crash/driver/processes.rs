@@ -25,6 +25,7 @@ impl World {
                 for (know, wrote) in self.knows.iter_mut().zip(self.wrote) {
                     if closed && wrote.is_some() {
                         know.durable();
+                        know.clean = true;
                     }
                 }
                 self.mark(false);
@@ -112,17 +113,16 @@ impl World {
 
     /// The next operation of some kind fails.
     pub(super) fn fail_later(&mut self, which: u64) -> Done {
-        let (op, skip, fault) = match which {
-            0 => (SimOp::Write, 0, Fault::IoAfter),
-            1 => (SimOp::Write, 0, Fault::NoSpace),
-            2 => (SimOp::Sync, 0, Fault::DropDirty),
-            3 => (SimOp::SyncDir, 0, Fault::DropDirty),
-            4 => (SimOp::SyncDir, 1, Fault::DropDirty),
-            5 => (SimOp::Rename, 0, Fault::IoAfter),
+        let (op, fault) = match which {
+            0 => (SimOp::Write, Fault::IoAfter),
+            1 => (SimOp::Write, Fault::NoSpace),
+            2 => (SimOp::Sync, Fault::DropDirty),
+            3 => (SimOp::SyncDir, Fault::DropDirty),
+            4 => (SimOp::Rename, Fault::IoAfter),
             _ => return Err("no such fault".to_owned()),
         };
         self.faulty = true;
-        self.fs.fail_when(skip, 1, fault, move |call| call.op == op && !call.dir.ends_with("catalog"));
+        self.fs.fail_when(0, 1, fault, move |call| call.op == op && !call.dir.ends_with("catalog"));
         Ok(())
     }
 

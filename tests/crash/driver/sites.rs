@@ -16,7 +16,19 @@ pub struct Site {
 
 /// Watches the syncs of a machine.
 #[derive(Clone, Default)]
-pub struct Watch(Arc<Mutex<Vec<(u64, String, Backtrace)>>>);
+pub struct Watch(Arc<Mutex<Vec<Seen>>>);
+
+/// Number, kind, path, and who asked.
+type Seen = (u64, String, String, Backtrace);
+
+/// One sync of a run.
+#[derive(Debug, Clone)]
+pub struct Sync {
+    /// How many operations came before it.
+    pub number: u64,
+    pub site: Site,
+    pub path: String,
+}
 
 impl Watch {
     /// From now on, counting operations from here.
@@ -25,17 +37,19 @@ impl Watch {
         fs.fail_when(0, u64::MAX, Fault::Lie, move |call| {
             if let Some(kind) = kind_of(call) {
                 let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
-                list.push((call.number - base, kind, Backtrace::force_capture()));
+                list.push((call.number - base, kind, path_of(call), Backtrace::force_capture()));
             }
             // It looks, and lies about nothing.
             false
         });
     }
 
-    /// The syncs so far: their numbers, and where they were asked for.
-    pub fn syncs(&self) -> Vec<(u64, Site)> {
+    /// The syncs so far.
+    pub fn syncs(&self) -> Vec<Sync> {
         let list = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        list.into_iter().map(|(number, kind, trace)| (number, Site { call: call_of(&trace), kind })).collect()
+        let sync =
+            |(number, kind, path, trace)| Sync { number, path, site: Site { call: call_of(&trace), kind } };
+        list.into_iter().map(sync).collect()
     }
 }
 
@@ -49,7 +63,12 @@ fn call_of(trace: &Backtrace) -> String {
         let Some(name) = name.strip_prefix("sessionlog::").filter(|name| !name.starts_with("fs::")) else {
             continue;
         };
-        let name: String = name.replace("::{{closure}}", "").chars().take_while(|c| *c != '>').collect();
+        let name = name.replace("::{{closure}}", "");
+        let name = match (name.find("<impl "), name.find(">::")) {
+            (Some(from), Some(to)) if from < to => format!("{}{}", &name[..from], &name[to + 3..]),
+            _ => name,
+        };
+        let name: String = name.chars().take_while(|c| *c != '>').collect();
         let at = lines.next().unwrap_or_default();
         let line = at.rsplit(':').nth(1).unwrap_or_default();
         return format!("{}:{line}", name.split(" as ").next().unwrap_or_default());
@@ -57,8 +76,16 @@ fn call_of(trace: &Backtrace) -> String {
     "unknown".to_owned()
 }
 
+fn path_of(call: &SimCall<'_>) -> String {
+    call.dir.join(call.name).to_string_lossy().into_owned()
+}
+
 /// What kind of file or directory is synced; `None` if nothing is.
 pub fn kind_of(call: &SimCall<'_>) -> Option<String> {
+    kind_of_path(call.op, &path_of(call))
+}
+
+pub fn kind_of_path(op: SimOp, path: &str) -> Option<String> {
     let name = |part: &str| {
         if part.contains(".log-") {
             "<n>.log-*.tmp"
@@ -81,9 +108,8 @@ pub fn kind_of(call: &SimCall<'_>) -> Option<String> {
         }
         .to_owned()
     };
-    let path = call.dir.join(call.name).to_string_lossy().into_owned();
     let parts: Vec<String> = path.split('/').filter(|p| !p.is_empty()).map(name).collect();
-    match call.op {
+    match op {
         SimOp::Sync => Some(format!("file /{}", parts.join("/"))),
         SimOp::SyncDir => Some(format!("directory /{}", parts.join("/"))),
         _ => None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use sessionlog::fs::{Choice, Fault, SimFs, SimOp, Snapshot};
+use sessionlog::fs::{Fault, Fs, SimFs, SimOp, Snapshot};
 use sessionlog::{
     AppendOptions, Batch, Durability, ErrorKind, Keep, Options, Outcome, Result as LogResult, Session, Store,
 };
@@ -225,7 +225,7 @@ impl World {
         let know = &mut self.knows[s];
         match find(&know.states[know.kill_from..], &seen) {
             Some(place) => {
-                know.observed(know.kill_from + place);
+                know.observed_unsure(know.kill_from + place);
                 self.unsure[s] = false;
                 Ok(())
             }
@@ -255,6 +255,9 @@ impl World {
                 return Ok(());
             }
         }
+        if "aubBmCAnrtyD".contains(step.verb) {
+            self.knows[s].clean = false;
+        }
         match step.verb {
             _ if "aubBmCAnrtycD".contains(step.verb) && self.is_held(s) => self.refused(s)?,
             'a' | 'u' | 'b' | 'B' | 'm' | 'C' => self.write(step, s)?,
@@ -281,7 +284,7 @@ impl World {
     }
 
     fn now(&self) -> u64 {
-        sessionlog::fs::Fs::now(&self.fs)
+        self.fs.now()
     }
 
     fn text(&mut self, s: usize, size: u64) -> Arc<str> {
@@ -435,7 +438,10 @@ impl World {
                     _ => self.knows[s].durable(),
                 }
                 match step.verb {
-                    'c' => self.wrote[s] = None,
+                    'c' if self.wrote[s].is_some() => {
+                        self.wrote[s] = None;
+                        self.knows[s].clean = true;
+                    }
                     'n' | 'r' => self.wrote[s] = Some(self.process()),
                     'A' if changes => self.wrote[s] = Some(self.process()),
                     _ => {}
@@ -485,19 +491,22 @@ impl World {
     }
 
     /// A reader without locks looks at the moment of a point, while the writer is in the middle of something.
-    pub fn onlook(conf: Conf, point: &Snapshot, knows: &[Know]) -> Done {
-        let fs = point.look();
-        let store = match conf.options(&fs).read_only(true).open(Path::new(ROOT)) {
+    /// `killed` as in [`observe_reading`].
+    pub fn onlook(conf: Conf, fs: &SimFs, knows: &[Know], killed: bool) -> Done {
+        let from = |know: &Know| if killed { know.kill_from } else { 0 };
+        let first = |know: &Know| know.states[from(know)..].iter().any(Option::is_none);
+        let store = match conf.options(fs).read_only(true).open(Path::new(ROOT)) {
             Ok(store) => store,
-            // The store itself is being made.
-            Err(e)
-                if e.kind() == ErrorKind::NotFound
-                    && knows.iter().all(|k| k.states[k.kill_from].is_none()) =>
-            {
+            // The store itself is being made. Once it has its file it has everything.
+            Err(e) if e.kind() == ErrorKind::NotFound && knows.iter().all(first) && !is_store(fs) => {
                 return Ok(());
             }
             Err(e) => return Err(format!("open the store for reading: {e}")),
         };
-        observe_reading(&store, knows, true).map(drop)
+        observe_reading(&store, knows, killed).map(drop)
     }
+}
+
+fn is_store(fs: &SimFs) -> bool {
+    fs.open_root(Path::new(ROOT)).is_ok_and(|root| root.stat("STORE").is_ok())
 }
