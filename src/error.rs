@@ -153,6 +153,11 @@ impl Error {
         self
     }
 
+    /// What is wrong or what to do, without kind and place.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
     /// What went wrong, in a word.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("recovery", 4),
     ("session", 5),
     ("store", 5),
+    ("doctor", 5),
     ("fuzzing", 6),
 ];
 

@@ -24,7 +24,7 @@ layout! {
         24 first_position: u64,
         32 base: u64,
         40 mark_delta: u32,
-        44 message_count: u32,
+        44 span: u32,
         48 epoch: u32,
         52 archives: u32,
         56 journal: u32,
@@ -74,7 +74,7 @@ pub(crate) struct FrameHeader {
     pub base: u64,
     /// Positions below it were durable when this frame was written. At most `first_position`.
     pub mark: u64,
-    pub message_count: u32,
+    pub span: u32,
     pub epoch: u32,
     pub archives: u32,
     pub journal: u32,
@@ -87,7 +87,7 @@ impl FrameHeader {
     /// The sequence of the next message after this frame.
     #[inline]
     pub(crate) fn next(&self) -> u64 {
-        self.base.saturating_add(u64::from(self.message_count))
+        self.base.saturating_add(u64::from(self.span))
     }
 
     /// The bytes of the header, its two checksums still zero.
@@ -105,7 +105,7 @@ impl FrameHeader {
             first_position: self.first_position,
             base: self.base,
             mark_delta,
-            message_count: self.message_count,
+            span: self.span,
             epoch: self.epoch,
             archives: self.archives,
             journal: self.journal,
@@ -151,7 +151,7 @@ impl RawHeader {
             first_position: self.first_position,
             base: self.base,
             mark,
-            message_count: self.message_count,
+            span: self.span,
             epoch: self.epoch,
             archives: self.archives,
             journal: self.journal,

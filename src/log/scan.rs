@@ -259,8 +259,8 @@ impl Tail {
         }
         self.state.position = frame.end_position();
         let s = &self.state;
-        let told = (h.base, u64::from(h.message_count), h.epoch, h.archives, h.journal);
-        if told != (s.base, s.message_count, s.epoch, s.archives_made, s.journal)
+        let told = (h.base, u64::from(h.span), h.epoch, h.archives, h.journal);
+        if told != (s.base, s.next - s.base, s.epoch, s.archives_made, s.journal)
             && !self.damage.iter().any(|d| d.hides_state)
         {
             self.damage.push(Damage {

@@ -219,10 +219,15 @@ impl View {
         let mut position = from;
         while position < end {
             let Some((info, source, high)) = self.holder(position) else { break };
+            let stop = high.min(info.end);
+            if stop <= position {
+                // A stretch that no segment holds, as a repair leaves it: go on where one begins.
+                position = high;
+                continue;
+            }
             let segment = source.segment(&*self.dir, self.owner)?;
             let start = seek(&segment, &info, position, None)?;
             let mut run = Run { segment, window: Window::new(), offset: start, limit: info.end_offset };
-            let stop = high.min(info.end);
             let path = run.segment.path.clone();
             loop {
                 let offset = run.offset;

@@ -64,7 +64,8 @@ pub(crate) enum WriteFault {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct After {
     pub(crate) base: u64,
-    pub(crate) message_count: u64,
+    /// The sequences of the live range, those of accepted holes included: with `base` it gives the next one.
+    pub(crate) span: u64,
     pub(crate) epoch: u32,
     pub(crate) archives: u32,
     pub(crate) journal: u32,
@@ -74,7 +75,7 @@ impl After {
     pub(crate) fn of(state: &State) -> After {
         After {
             base: state.base,
-            message_count: state.message_count,
+            span: state.next - state.base,
             epoch: state.epoch,
             archives: state.archives_made,
             journal: state.journal,
@@ -84,7 +85,7 @@ impl After {
     /// What a journal record changes of it.
     pub(crate) fn after_op(&mut self, op: &Op) {
         if let Op::Archive { upto, .. } = op {
-            self.message_count = (self.base + self.message_count).saturating_sub(*upto);
+            self.span = (self.base + self.span).saturating_sub(*upto);
             self.base = *upto;
             self.archives += 1;
         }
@@ -187,7 +188,7 @@ impl Birth {
             self.low_seq = Some(base);
         }
         self.low = self.low.min(first);
-        let after = After { base, message_count: n, epoch: 0, archives: 0, journal: 0 };
+        let after = After { base, span: n, epoch: 0, archives: 0, journal: 0 };
         self.frame(
             FrameKind::Carry,
             first,
@@ -288,7 +289,7 @@ fn frame_header(kind: FrameKind, last: (u32, u32), first: u64, mark: u64, after:
         first_position: first,
         base: after.base,
         mark,
-        message_count: u32::try_from(after.message_count).unwrap_or(u32::MAX),
+        span: u32::try_from(after.span).unwrap_or(u32::MAX),
         epoch: after.epoch,
         archives: after.archives,
         journal: after.journal,

@@ -92,16 +92,10 @@ impl Shared {
         self.marked = log.marked;
     }
 
-    pub(crate) fn end_offset(&self) -> u64 {
-        self.end.1
-    }
-
-    pub(crate) fn active_number(&self) -> u64 {
-        self.active.info.number
-    }
-
-    pub(crate) fn active_salt(&self) -> u64 {
-        self.active.info.salt
+    /// The active segment as it is now.
+    pub(crate) fn active_info(&self) -> crate::state::SegmentInfo {
+        let (end, end_offset, end_len) = self.end;
+        crate::state::SegmentInfo { end, end_offset, end_len, ..self.active.info }
     }
 
     /// Whether something written is not synced, and whether something synced is above the last mark.

@@ -18,10 +18,10 @@ mod writer;
 
 pub(crate) use self::core::{Core, Phase};
 pub use archive::{Archive, ArchiveOutcome, Keep};
-pub(crate) use files::{load_tail, locate, lock};
+pub(crate) use files::{LoadedTail, Whose, load_tail, locate, lock};
 pub use handle::Session;
-pub(crate) use info::summary_of;
 pub use info::{OpenState, SessionInfo};
+pub(crate) use info::{summary_of, summary_of_state};
 pub(crate) use lifecycle::Closing;
 pub use message::{AppendOptions, Appended, Batch, Durability, NewMessage};
 pub(crate) use pending::Control;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::absent::Absent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::StoreFile;
 use crate::fs::{Access, Dir, Fs, Kind, Medium, is_sync_leftover, read_up_to_at, write_all_at};
@@ -28,6 +29,7 @@ pub(crate) struct Layout {
     pub(crate) made: bool,
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct Wish<'a> {
     pub(crate) create: bool,
     pub(crate) create_new: bool,
@@ -69,6 +71,14 @@ impl Layout {
                 return Err(Error::new(ErrorKind::AlreadyExists, "create a store").path(path));
             }
             Stored::File(file) => file,
+            // Never a new store over the sessions of another: its id would not be theirs.
+            Stored::Missing if has_sessions(&*root) => {
+                return Err(Error::corrupt(
+                    path.join(STORE),
+                    0,
+                    "the file is missing, but there are sessions; doctor::repair restores it",
+                ));
+            }
             Stored::Missing if wish.create || wish.create_new => {
                 if !rooted {
                     // Whoever made the directory may have died before its name was durable.
@@ -105,6 +115,49 @@ impl Layout {
             root,
         })
     }
+
+    /// The directories of a store for who looks at it and changes nothing, whatever became of its own file and its
+    /// directories: the id is taken from the segments if it must be. With it comes what is wrong with that file.
+    ///
+    /// # Errors
+    /// `NotFound` if nothing here is a store; `Unsupported` if a newer program made it; `Io`.
+    pub(crate) fn examine(fs: &Arc<dyn Fs>, path: &Path, wish: &Wish<'_>) -> Result<(Layout, Option<Error>)> {
+        let io = |e| Error::io("look at a store", path, e);
+        let root = fs.open_root(path).map_err(io)?;
+        let network = matches!(root.medium().map_err(io)?, Medium::Network(_));
+        let own = path.join(STORE);
+        let dir = |name: &str| root.open_dir(name).unwrap_or_else(|_| Absent::at(path.join(name)));
+        let sessions = dir("sessions");
+        let found = first_store_id(&*sessions);
+        let guess = || StoreFile { id: found.unwrap_or(StoreId([0; 16])), created: 0, lock_dir: None };
+        let (file, fault) = match read_store(&*root) {
+            Ok(Stored::File(file)) => (file, None),
+            Ok(Stored::Missing) if found.is_none() => {
+                return Err(Error::new(ErrorKind::NotFound, "look at a store")
+                    .path(own)
+                    .hint("this directory is not a store"));
+            }
+            Ok(Stored::Missing) => (guess(), Some(Error::corrupt(own, 0, "the file is missing"))),
+            Ok(Stored::Empty) => (guess(), Some(Error::corrupt(own, 0, "the file is empty"))),
+            Err(e) if e.kind() == ErrorKind::Corrupt => (guess(), Some(e)),
+            Err(e) => return Err(e),
+        };
+        let wish = Wish { read_only: true, ..*wish };
+        let locks = if fault.is_some() { None } else { open_locks(fs, path, &file, &wish)? };
+        let (catalog, trash) = (dir("catalog"), dir("trash"));
+        Ok((Layout { catalog, trash, id: file.id, sessions, locks, network, root, made: false }, fault))
+    }
+
+    /// Writes the `STORE` file anew, with the id that the segments name; what was there goes to the quarantine.
+    pub(crate) fn restore(fs: &Arc<dyn Fs>, path: &Path, wish: &Wish<'_>) -> Result<()> {
+        let root = fs.open_root(path).map_err(|e| Error::io("restore a store's own file", path, e))?;
+        restore(fs, &root, wish).map(|_| ())
+    }
+}
+
+/// Whether any session's segment can be found.
+fn has_sessions(root: &dyn Dir) -> bool {
+    root.open_dir("sessions").is_ok_and(|sessions| first_store_id(&*sessions).is_some())
 }
 
 enum Stored {
@@ -234,6 +287,10 @@ fn write_store(
 fn open_or_create(root: &Arc<dyn Dir>, name: &str, read_only: bool) -> Result<Arc<dyn Dir>> {
     let io = |e| Error::io("open a store's directory", root.path().join(name), e);
     match root.open_dir(name) {
+        // A reader misses nothing in them that it could not find out otherwise.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && read_only && name != "sessions" => {
+            Ok(Absent::at(root.path().join(name)))
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound && !read_only => {
             match root.create_dir(name) {
                 Ok(()) => {}

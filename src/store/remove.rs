@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::catalog::CatalogEntry;
 use crate::fs::{Dir, Kind, sync_anew};
 use crate::ids::{BirthId, Incarnation, SessionId};
-use crate::session::{Core, Phase, load_tail, locate, lock};
+use crate::session::{Core, Phase, Whose, load_tail, locate, lock};
 
 /// Removes the session from the disk; `false` if it was not there.
 pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
@@ -64,7 +64,7 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
         };
         if known.is_none() {
             // A session that cannot be read can be removed all the same.
-            known = load_tail(env, Some(id), &*dir).ok().map(|l| {
+            known = load_tail(env, Whose::Id(id), &*dir).ok().map(|l| {
                 let (birth, last) = (l.tail.state.birth, l.tail.state.incarnation);
                 let witness = env.catalog.witness(id, &birth).ok().flatten();
                 (birth, witness.map_or(last, |w| w.incarnation.max(last)))
