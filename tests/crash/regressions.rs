@@ -191,3 +191,59 @@ fn a_catalog_file_that_cannot_be_read_again_is_not_adopted() {
     }
     assert!(hit > 20, "{hit}");
 }
+
+/// The first process made the store and was killed before the name of the `STORE` file was durable; the next one found
+/// the file in the cache and began to make a session. The power cut took the name of the file and left the directory
+/// of the session that was being made. Whoever came then was told to have the store repaired, though nothing in it
+/// had ever been acknowledged.
+#[test]
+fn a_store_whose_own_file_is_not_durable_holds_no_session_yet() {
+    let fs = SimFs::new(1);
+    fs.record();
+    drop(open(&fs));
+    let between = fs.recorded().into_iter().rfind(|p| p.label().ends_with("SyncDir /store/")).unwrap();
+    let fs = between.kill_all();
+    let store = open(&fs);
+    fs.record();
+    store.session("s").unwrap().append("m0").unwrap();
+    for point in fs.recorded() {
+        for seed in 0..20 {
+            let store = open(&point.crash(Choice::Seed(seed)));
+            store.session("s").unwrap().append("m").unwrap();
+        }
+    }
+}
+
+/// A process marked a session as open in its first catalog file, had to start a second one, and said there that it
+/// closed the session. Another process took both over and removed them; a power cut brought the first one back. It
+/// says "open", the copy says "closed", and as the order of the two was not known the session counted as not closed.
+#[test]
+fn a_catalog_file_that_comes_back_says_nothing_new() {
+    let fs = SimFs::new(1);
+    let store = open(&fs);
+    let session = store.session("s").unwrap();
+    session.append("m0").unwrap();
+    // The second sync of the catalog: that of the next session's open mark.
+    fs.fail_when(0, 1, Fault::Io, |call| call.op == SimOp::Sync && call.dir.ends_with("catalog"));
+    store.session("other").unwrap().append("m0").unwrap_err();
+    assert_eq!(fs.struck().len(), 1);
+    session.close().unwrap();
+    store.close().unwrap();
+    let catalog = |fs: &SimFs| fs.open_root(Path::new("/store/catalog")).unwrap().list().unwrap().len();
+    assert_eq!(catalog(&fs), 2);
+
+    let fs = fs.process_new();
+    fs.drive();
+    let store = open(&fs);
+    store.session("another").unwrap().append("m0").unwrap();
+    fs.let_others();
+    assert_eq!(catalog(&fs), 1);
+    let mut back = 0;
+    for mask in 0..1 << fs.pending().len().min(10) {
+        let fs = fs.crash_copy_with(Choice::Mask(mask));
+        back += usize::from(catalog(&fs) == 2);
+        let session = open(&fs).session("s").unwrap();
+        assert!(session.report().unwrap().findings.is_empty(), "{mask}: {:?}", session.report());
+    }
+    assert!(back > 0);
+}

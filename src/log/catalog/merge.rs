@@ -8,6 +8,7 @@
 //! | same writer, same instance                    | new     | one process wrote them in this order |
 //! | same writer, same content                     | old     | a copy: an adoption did not get to its end |
 //! | same writer, one says removed                 | removed | nobody writes to what was removed without a new incarnation |
+//! | same writer, one says open, one closed        | closed  | a writer closes once, and last |
 //! | same writer, other content, other instance    | doubt   | their order is not known |
 
 use std::collections::{HashMap, HashSet};
@@ -86,6 +87,9 @@ pub(super) fn compare(old: Word<'_>, new: Word<'_>, same_instance: bool) -> Verd
     match (old.kind, new.kind) {
         (EntryKind::Removed, _) => Verdict::Old,
         (_, EntryKind::Removed) => Verdict::New,
+        // Of adopted files a power cut may bring back the one and not the other.
+        (EntryKind::Closed, EntryKind::Open) => Verdict::Old,
+        (EntryKind::Open, EntryKind::Closed) => Verdict::New,
         _ => Verdict::Doubt,
     }
 }
