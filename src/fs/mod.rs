@@ -241,17 +241,20 @@ pub fn read_up_to_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result
 }
 
 /// Writes all of `buf` at `offset`.
-pub fn write_all_at(file: &dyn File, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
-    while !buf.is_empty() {
-        match file.write_at(buf, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => {
-                buf = buf.get(n..).unwrap_or_default();
-                offset += n as u64;
-            }
+pub fn write_all_at(file: &dyn File, buf: &[u8], offset: u64) -> io::Result<()> {
+    write_at_counted(file, buf, offset).1
+}
+
+/// Writes all of `buf` at `offset`, and counts the bytes that were taken before a call failed.
+pub(crate) fn write_at_counted(file: &dyn File, buf: &[u8], offset: u64) -> (usize, io::Result<()>) {
+    let mut done = 0;
+    while let Some(rest) = buf.get(done..).filter(|rest| !rest.is_empty()) {
+        match file.write_at(rest, offset + done as u64) {
+            Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
+            Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+            Err(e) => return (done, Err(e)),
         }
     }
-    Ok(())
+    (done, Ok(()))
 }

@@ -15,7 +15,7 @@ use crate::format::{
     EntryMeta, Frame, FrameBuilder, FrameHeader, FrameKind, Record, RecordKind, SegmentHeader, Successor,
     frame_len,
 };
-use crate::fs::{Access, Dir, File, write_all_at};
+use crate::fs::{Access, Dir, File, write_all_at, write_at_counted};
 use crate::state::{Op, SegmentInfo, State};
 
 /// Room that an ordinary commit leaves free in the allocated space, so that an intent, a close and the
@@ -402,11 +402,21 @@ impl SegmentWriter {
     /// Writes the built frame at the end, or takes it back.
     fn put(&mut self) -> Result<(), WriteFault> {
         let bytes = self.builder.bytes();
-        let Err(e) = write_all_at(&*self.file, bytes, self.end) else { return Ok(()) };
+        let (taken, Err(e)) = write_at_counted(&*self.file, bytes, self.end) else { return Ok(()) };
+        // Of a call that finds no room it is known that it wrote nothing.
+        let room = matches!(
+            e.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        );
         let error = Error::io("write to a segment", &self.segment.path, e);
         // The zeros must be durable too: of two writes to one place that nobody synced, a power cut may leave the
         // first.
-        let zeros = write_zeros(&*self.file, self.end, self.end + bytes.len() as u64);
+        let mut zeros = write_zeros(&*self.file, self.end, self.end + bytes.len() as u64);
+        if zeros.is_err() && room {
+            // There is none for all the zeros either: a limit of file size that came down, or a file system that never
+            // overwrites in place.
+            zeros = write_zeros(&*self.file, self.end, self.end + taken as u64);
+        }
         match zeros.and_then(|()| self.file.sync()) {
             Ok(()) => Err(WriteFault::TakenBack(error)),
             Err(_) => Err(WriteFault::Broken(error.unknown())),
