@@ -25,6 +25,8 @@ impl Writer {
     /// Creates the session: its directory is built under a temporary name and gets its own in one step. Fails
     /// with `AlreadyExists` if somebody else was faster.
     pub(crate) fn create(env: &Arc<Env>, id: &SessionId) -> Result<(Writer, Shared)> {
+        // The store first: what is in a store that lost its own file is not a new one.
+        env.settle()?;
         let sessions = &env.layout.sessions;
         let path = sessions.path().join(id.shard()).join(id.dir_name());
         let io = |e| Error::io("create a session", &path, e).session(id);

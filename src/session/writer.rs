@@ -158,8 +158,8 @@ impl Writer {
         let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate;
         let carry = if replace { tail.low } else { sure.position };
         let prev = Previous { info, end_crc: sure.crc, release: replace };
-        // What the predecessor made of the directories was perhaps never synced.
-        env.sync_parents(id)?;
+        // The predecessor may have died between giving the session its name and syncing that.
+        env.sync_name(id)?;
         let log = start_segment(env, &*self.dir, shared, prev, carry, self.plan.truncate, self.incarnation)?;
         if replace {
             self.plan.remove.push(segment_name(info.number));
