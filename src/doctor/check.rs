@@ -207,7 +207,8 @@ fn outside(env: &Env, findings: &mut Vec<Finding>) {
         if dir && entry.kind == Kind::Dir || entry.name == "STORE" {
             continue;
         }
-        findings.push(match entry.name.starts_with("STORE") && entry.name.ends_with(".tmp") {
+        let temporary = entry.name.starts_with("STORE") || entry.name.starts_with("sync-");
+        findings.push(match temporary && entry.name.ends_with(".tmp") {
             true => Finding::new(Code::Leftover, entry.name, "a temporary file"),
             false => Finding::new(Code::UnknownFile, entry.name, "not a file of the store"),
         });

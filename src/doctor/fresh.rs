@@ -350,7 +350,7 @@ fn start(env: &Arc<Env>, place: &Place, looked: &Looked, id: &SessionId, fresh: 
     for run in &carry {
         copy(looked, run, &mut birth)?;
     }
-    env.sync_parents(id)?;
+    env.sync_name(id)?;
     let mut log = birth.publish(&*place.dir, true).map_err(|(e, _)| e.session(id))?;
     let info = log.info();
     env.mark_open(Open {

@@ -186,12 +186,24 @@ pub trait File: Send + Sync + fmt::Debug + 'static {
     fn map(&self, len: usize) -> io::Result<Option<Map>>;
 }
 
+/// How the names of [`sync_anew`] begin.
+const ANEW: &str = "sync-";
+
+/// Whether this is what a [`sync_anew`] left that was killed.
+pub(crate) fn is_sync_leftover(name: &str) -> bool {
+    name.starts_with(ANEW) && name.ends_with(name::TEMP_SUFFIX)
+}
+
 /// Makes the entries of a directory durable that somebody else may have left without a sync, or after one that
 /// failed. Merely to repeat that one would prove nothing, so the directory gets a new entry first, which goes
 /// again; where there is no room for one, a sync must do.
-pub(crate) fn sync_anew(dir: &dyn Dir, prefix: &str) -> io::Result<()> {
-    match dir.create_temp(prefix) {
-        Ok((name, _)) => dir.remove_file(&name)?,
+pub(crate) fn sync_anew(dir: &dyn Dir) -> io::Result<()> {
+    match dir.create_temp(ANEW) {
+        Ok((name, _)) => match dir.remove_file(&name) {
+            // Another process swept it away.
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        },
         Err(e) if e.kind() == io::ErrorKind::StorageFull => {}
         Err(e) => return Err(e),
     }

@@ -105,6 +105,8 @@ impl Writer {
     /// Creates the session: its directory is built under a temporary name and gets its own in one step. Fails
     /// with `AlreadyExists` if somebody else was faster.
     pub(crate) fn create(env: &Arc<Env>, id: &SessionId) -> Result<(Writer, Shared)> {
+        // The store first: what is in a store that lost its own file is not a new one.
+        env.settle()?;
         let sessions = &env.layout.sessions;
         let path = sessions.path().join(id.shard()).join(id.dir_name());
         let io = |e| Error::io("create a session", &path, e).session(id);
@@ -231,8 +233,8 @@ impl Writer {
         let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate;
         let carry = if replace { tail.low } else { sure.position };
         let prev = Previous { info, end_crc: sure.crc, release: replace };
-        // What the predecessor made of the directories was perhaps never synced.
-        env.sync_parents(id)?;
+        // The predecessor may have died between giving the session its name and syncing that.
+        env.sync_name(id)?;
         let log = start_segment(env, &*self.dir, shared, prev, carry, self.plan.truncate, self.incarnation)?;
         if replace {
             self.plan.remove.push(segment_name(info.number));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::absent::Absent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::StoreFile;
-use crate::fs::{Access, Dir, Fs, Kind, Medium, read_up_to_at, write_all_at};
+use crate::fs::{Access, Dir, Fs, Kind, Medium, is_sync_leftover, read_up_to_at, write_all_at};
 use crate::ids::StoreId;
 use crate::log::first_store_id;
 use crate::log::segment::header_error;
@@ -41,9 +41,11 @@ pub(crate) struct Wish<'a> {
 impl Layout {
     pub(crate) fn open(fs: &Arc<dyn Fs>, path: &Path, wish: &Wish<'_>) -> Result<Layout> {
         let io = |e| Error::io("open a store", path, e);
+        let mut rooted = false;
         let root = match fs.open_root(path) {
             Ok(root) => root,
             Err(e) if e.kind() == io::ErrorKind::NotFound && (wish.create || wish.create_new) => {
+                rooted = true;
                 fs.create_root(path).map_err(io)?
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -78,10 +80,13 @@ impl Layout {
                 ));
             }
             Stored::Missing if wish.create || wish.create_new => {
-                made = true;
-                // Also where the directory is there: whoever made it may have died before its name was durable.
-                fs.create_root(path).map_err(io)?;
-                create(fs, &root, wish)?
+                if !rooted {
+                    // Whoever made the directory may have died before its name was durable.
+                    fs.create_root(path).map_err(io)?;
+                }
+                let (file, ours) = create(fs, &root, wish)?;
+                made = ours;
+                file
             }
             Stored::Missing => {
                 return Err(Error::new(ErrorKind::NotFound, "open a store")
@@ -95,7 +100,7 @@ impl Layout {
                     "the file is empty; open the store for writing once to restore it",
                 ));
             }
-            Stored::Empty => restore(fs, &root, wish)?,
+            Stored::Empty => restore(fs, &root, wish)?.0,
         };
         let locks = open_locks(fs, path, &file, wish)?;
         let dir = |name: &str| open_or_create(&root, name, wish.read_only);
@@ -198,14 +203,16 @@ fn read_store(root: &dyn Dir) -> Result<Stored> {
     StoreFile::decode(&bytes).map(Stored::File).map_err(|fault| header_error(&path, &fault))
 }
 
-/// Makes a store in an empty directory (or in one where an earlier attempt stopped half-way).
-fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<StoreFile> {
+/// Makes a store in an empty directory (or in one where an earlier attempt stopped half-way); false if another
+/// process was faster.
+fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<(StoreFile, bool)> {
     let io = |e| Error::io("create a store", root.path(), e);
     for entry in root.list().map_err(io)? {
         // Another process may create the same store: whose file gets the name is decided when it is written.
         let ours = DIRS.contains(&entry.name.as_str()) && entry.kind == Kind::Dir
             || entry.name == STORE
-            || entry.name.starts_with(STORE) && entry.name.ends_with(".tmp");
+            || entry.name.starts_with(STORE) && entry.name.ends_with(".tmp")
+            || is_sync_leftover(&entry.name);
         if !ours {
             return Err(Error::new(ErrorKind::InvalidInput, "create a store").path(root.path()).hint(
                 format!(
@@ -235,7 +242,7 @@ fn id_of(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>) -> Result<StoreId> {
 }
 
 /// Writes the STORE file of a store that has lost its content: the id stands in every segment.
-fn restore(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<StoreFile> {
+fn restore(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<(StoreFile, bool)> {
     let io = |e| Error::io("restore a store's own file", root.path(), e);
     let quarantine = open_or_create(root, "quarantine", false)?;
     let mut tag = [0; 8];
@@ -248,11 +255,16 @@ fn restore(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<Sto
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(io(e)),
     }
-    quarantine.sync().map_err(io)?;
     write_store(fs, root, id, wish)
 }
 
-fn write_store(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, id: StoreId, wish: &Wish<'_>) -> Result<StoreFile> {
+/// True if it is our file that has the name, durably.
+fn write_store(
+    fs: &Arc<dyn Fs>,
+    root: &Arc<dyn Dir>,
+    id: StoreId,
+    wish: &Wish<'_>,
+) -> Result<(StoreFile, bool)> {
     let io = |e| Error::io("create a store", root.path(), e);
     let lock_dir = match wish.lock_dir {
         None => None,
@@ -275,16 +287,15 @@ fn write_store(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, id: StoreId, wish: &Wish<'
     match root.rename(&temp, &**root, STORE) {
         Ok(()) => {
             root.sync().map_err(io)?;
-            Ok(file)
+            Ok((file, true))
         }
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             let _ = root.remove_file(&temp);
             if wish.create_new {
                 return Err(Error::new(ErrorKind::AlreadyExists, "create a store").path(root.path()));
             }
-            root.sync().map_err(io)?;
             match read_store(&**root)? {
-                Stored::File(file) => Ok(file),
+                Stored::File(file) => Ok((file, false)),
                 _ => Err(Error::corrupt(root.path().join(STORE), 0, "the file is empty")),
             }
         }
@@ -305,7 +316,7 @@ fn open_or_create(root: &Arc<dyn Dir>, name: &str, read_only: bool) -> Result<Ar
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(io(e)),
             }
-            root.sync().map_err(io)?;
+            // Its name is durable before the `STORE` file has one, or before the first write (see `Anchor`).
             root.open_dir(name).map_err(io)
         }
         other => other.map_err(io),
