@@ -340,7 +340,7 @@ fn f33_a_store_that_lost_its_own_file_gets_no_new_id_because_its_sessions_cannot
             if let Ok(store) = &store {
                 assert_eq!((how, store.id()), ("empty", id), "operation {number}");
             }
-            let done = fs.faults() == 0;
+            let done = fs.struck().is_empty();
             told += u32::from(store.as_ref().is_err_and(|e| e.kind() == ErrorKind::Io));
             drop(store);
             fs.heal();
