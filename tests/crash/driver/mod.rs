@@ -21,7 +21,7 @@ mod step;
 mod trace;
 mod world;
 
-pub use explore::{Effort, Tally, explore, explore_all};
+pub use explore::{Effort, Tally, explore, explore_all, set_threads};
 pub use faults::{FAULTS, faults_everywhere, faults_in_recovery, full_disk};
 pub use lies::{Eyes, Lied, MISTAKES, lie_about_each, mistake, table};
 pub use rng::Rng;
