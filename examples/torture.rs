@@ -133,7 +133,7 @@ fn main() -> ExitCode {
 
 /// Every sync of every script, skipped.
 fn lies(seed: u64) -> ExitCode {
-    let eyes = Eyes { states: 4000, kills: 8, lies: 24, all: true, until: None };
+    let eyes = Eyes { states: 1000, kills: 8, lies: 24, all: true, until: None };
     let traces: Vec<Trace> = scripts(seed).into_iter().map(|(_, trace)| trace).collect();
     let mut unseen = 0;
     for (name, fault, kinds) in MISTAKES {
