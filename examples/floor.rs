@@ -1,7 +1,7 @@
 //! What the store costs, as multiples of what the operating system alone takes for the same bytes.
 //!
 //! ```text
-//! cargo run --release --example floor [-- --quick] [<dir>]
+//! cargo run --release --example floor [-- --quick] [--only <text>] [<dir>]
 //! ```
 //!
 //! Times on a shared machine mean little; ratios between neighbours do. So the store and its floor take turns in
@@ -34,9 +34,16 @@ const THREADS: usize = 16;
 fn main() -> Result<()> {
     let mut quick = false;
     let mut dir: Option<PathBuf> = None;
-    for arg in std::env::args_os().skip(1) {
-        if arg == "--quick" { quick = true } else { dir = Some(arg.into()) }
+    let mut only = String::new();
+    let mut args = std::env::args_os().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("--quick") => quick = true,
+            Some("--only") => only = args.next().and_then(|a| a.into_string().ok()).ok_or("--only what?")?,
+            _ => dir = Some(arg.into()),
+        }
     }
+    let wanted = |group: &str| only.is_empty() || group.contains(&only);
     let dir = match dir {
         Some(dir) => dir,
         None => beside_the_program()?,
@@ -49,12 +56,23 @@ fn main() -> Result<()> {
     println!("{:<44} {:>7} {:>7} {:>10} {:>10}  the floor", "", "p10", "p50", "here p10", "floor p10");
 
     let store = Store::open(dir.join("store"))?;
-    append(&store, dir, turns)?;
-    append_others(&store, dir, turns)?;
-    threads(&store, dir, turns)?;
-    let count = if quick { 10_000 } else { 100_000 };
-    load_and_tail(&store, dir, turns.min(31), count)?;
-    archive(&store, dir, turns.min(51))?;
+    if wanted("append") {
+        append(&store, dir, turns)?;
+        append_others(&store, dir, turns)?;
+    }
+    if wanted("threads") {
+        threads(&store, dir, turns)?;
+    }
+    if wanted("load and tail") {
+        let count = if quick { 10_000 } else { 100_000 };
+        load_and_tail(&store, dir, turns.min(31), count)?;
+    }
+    if wanted("archive") {
+        archive(&store, dir, turns.min(51))?;
+    }
+    if wanted("create") {
+        create(&store, dir, turns.min(51))?;
+    }
     store.close()?;
     Ok(())
 }
@@ -282,7 +300,8 @@ fn load_and_tail(store: &Store, dir: &Path, turns: usize, count: usize) -> Resul
         came.fill(&session, &payload, count)?;
 
         let name = format!("load of {count}, {}", came.name());
-        let mut row = Row::new(name, "read of one flat file, a CRC-32 per KiB");
+        let mut row = Row::new(name.clone(), "read of one flat file, a CRC-32 per KiB");
+        let mut mapped = Row::new(name, "one flat file mapped, a CRC-32 per KiB");
         for _ in 0..turns {
             let here = burst(1, || {
                 let mut bytes = 0;
@@ -291,9 +310,11 @@ fn load_and_tail(store: &Store, dir: &Path, turns: usize, count: usize) -> Resul
                 }
                 if bytes == count * KIB { Ok(()) } else { Err("not all messages were loaded".into()) }
             })?;
+            mapped.turn(here.clone(), burst(1, || Ok(raw::read_mapped(&path, KIB).map(drop)?))?);
             row.turn(here, burst(1, || Ok(raw::read_flat(&path, KIB).map(drop)?))?);
         }
         row.print();
+        mapped.print();
 
         let name = format!("tail(20) of {count}, {}", came.name());
         let mut row = Row::new(name, "pread of 20 KiB, a CRC-32 per KiB");
@@ -339,5 +360,38 @@ fn archive(store: &Store, dir: &Path, turns: usize) -> Result<()> {
         archive.print();
     }
     truncate.print();
+    Ok(())
+}
+
+/// A session that is made, and its first message. The floor writes four times 1 KiB and syncs each.
+fn create(store: &Store, dir: &Path, turns: usize) -> Result<()> {
+    let payload = vec![b'x'; KIB];
+    let mut floor = Preallocated::new(&dir.join("create"), 16 << 20)?;
+    let mut row =
+        Row::new("a new session and its first message", "4 x 1 KiB pwrite + fdatasync, preallocated");
+    let mut number = 0;
+    for _ in 0..turns {
+        let here = burst(5, || {
+            number += 1;
+            Ok(store.session(format!("create:{number}"))?.append(&payload).map(drop)?)
+        })?;
+        row.turn(here, burst(5, || (0..4).try_for_each(|_| Ok(floor.append(&payload)?)))?);
+    }
+    row.print();
+
+    // From 16 threads at the same time.
+    let mut row = Row::new("16 threads that make sessions, per session", "one thread, one after another");
+    for turn in 0..turns.min(15) {
+        let make = |from: usize, n: usize| {
+            (from..from + n).try_for_each(|i| -> Result<()> {
+                Ok(store.session(format!("turn:{turn}:{i}"))?.append(&payload).map(drop)?)
+            })
+        };
+        let here = together((0..THREADS).map(|t| move || make(t * 4, 4)))?.as_secs_f64();
+        let begun = Instant::now();
+        make(1000, 16)?;
+        row.turn(vec![here / (THREADS * 4) as f64], vec![begun.elapsed().as_secs_f64() / 16.0]);
+    }
+    row.print();
     Ok(())
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::{
-    Place, SIM, fill, kind, live, numbered, segments, session_dirs, sim_files, sim_options, sim_read,
-    sim_segments, sim_session, sim_store, sim_write, texts,
+    Place, SIM, copy_tree, fill, kind, live, numbered, segments, session_dirs, sim_files, sim_options,
+    sim_read, sim_segments, sim_session, sim_store, sim_write, texts,
 };
 use serde_json::json;
 use sessionlog::doctor::{
@@ -250,6 +250,44 @@ fn a_store_without_a_catalog_gets_one_from_its_sessions() {
     assert_eq!(done.steps.iter().filter(|s| s.action == Action::Summarize).count(), 3, "{done:#?}");
     assert!(repair(place.path(), &RepairOptions::new()).unwrap().steps.is_empty());
     assert_eq!(place.open().sessions().unwrap().sessions.len(), 3);
+}
+
+#[test]
+fn an_older_copy_of_the_catalog_is_found_and_mended() {
+    // Put back by hand, from a backup of the catalog alone: a listing would show old counts.
+    let place = Place::new();
+    let fill_all = |more: u64| {
+        let store = place.open();
+        for id in ["a", "b", "c"] {
+            fill(&store.session(id).unwrap(), more);
+        }
+        store.close().unwrap();
+    };
+    fill_all(3);
+    let (catalog, old) = (place.path().join("catalog"), place.beside("old"));
+    copy_tree(&catalog, &old);
+    fill_all(4);
+    let counts = || -> Vec<u64> {
+        let listing = Options::new().read_only(true).open(place.path()).unwrap().sessions().unwrap();
+        listing.sessions.iter().map(|s| s.message_count).collect()
+    };
+    assert_eq!(counts(), [7, 7, 7]);
+    std::fs::remove_dir_all(&catalog).unwrap();
+    copy_tree(&old, &catalog);
+    assert_eq!(counts(), [3, 3, 3], "nothing but the logs could tell, and a listing does not read them");
+    let found = check(place.path(), &CheckOptions::new()).unwrap();
+    assert_eq!(codes(&found), [Code::StaleSummary; 3], "{found:#?}");
+    assert!(!found.has_damage());
+    let plan = repair(place.path(), &RepairOptions::new().dry_run(true)).unwrap();
+    assert_eq!(counts(), [3, 3, 3]);
+    let done = repair(place.path(), &RepairOptions::new()).unwrap();
+    assert_eq!(plan.steps, done.steps);
+    assert_eq!(done.steps.iter().filter(|s| s.action == Action::Summarize).count(), 3, "{done:#?}");
+    assert_eq!(counts(), [7, 7, 7]);
+    assert!(check(place.path(), &CheckOptions::new()).unwrap().is_well());
+    assert!(repair(place.path(), &RepairOptions::new()).unwrap().steps.is_empty());
+    fill_all(1);
+    assert_eq!(counts(), [8, 8, 8]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::ids::{Incarnation, SessionId};
 use crate::limits;
 use crate::log::segment_name;
 use crate::log::window::{At, Window};
-use crate::log::writer::{After, Birth, NewRecord, SegmentWriter, WriteFault};
+use crate::log::writer::{After, Birth, Naming, NewRecord, SegmentWriter, WriteFault};
 use crate::session::summary_of_state;
 use crate::state::{Op, SegmentInfo, State};
 use crate::store::Env;
@@ -93,6 +93,8 @@ pub(crate) fn plan(looked: &Looked) -> Result<Plan, String> {
             let name = f.file.rsplit('/').next().unwrap_or_default();
             take.push((name.to_owned(), f.what.clone()));
         }
+        // A directory is listed in no order.
+        take.sort();
     }
     let len = |name: &str| inventory.segments.iter().find(|s| s.name == name).map_or(0, |s| s.len);
     for (name, why) in &take {
@@ -349,7 +351,7 @@ fn start(env: &Arc<Env>, place: &Place, looked: &Looked, id: &SessionId, fresh: 
         copy(looked, run, &mut birth)?;
     }
     env.sync_name(id)?;
-    let mut log = birth.publish(&*place.dir, true).map_err(|(e, _)| e.session(id))?;
+    let mut log = birth.publish(&*place.dir, Naming::Durable).map_err(|(e, _)| e.session(id))?;
     let info = log.info();
     env.mark_open(Open {
         id: id.clone(),
@@ -380,7 +382,7 @@ fn copy(looked: &Looked, run: &Run, birth: &mut Birth) -> Result<()> {
     let mut window = Window::new();
     let at = window.at(&*s.file, seed, run.offset, s.len);
     match at.map_err(|e| Error::io("read a segment", &path, e))? {
-        At::Frame(frame, _, _) => {
+        At::Frame(frame) => {
             let inside = |p: u64| (run.from..run.to).contains(&p);
             if frame.records().filter(|r| inside(r.position)).any(|r| r.verify().is_err()) {
                 return Err(changed());

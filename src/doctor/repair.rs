@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SessionId;
 use crate::log::LOCK_FILE;
 use crate::session::{Phase, lock};
-use crate::store::{Env, Layout, Options};
+use crate::store::{Env, Layout, Options, UNTOLD};
 
 /// Does what is safe about the damage in a store, or says what would be done (see
 /// [`RepairOptions::dry_run`]).
@@ -89,8 +89,8 @@ fn restore_store(
     let why = super::finding::reason(fault);
     let skip = |why: &str| Skipped { session: None, file: "STORE".to_owned(), why: why.to_owned() };
     let places = session_dirs(env, &options.check, &mut Vec::new())?;
-    if places.is_empty() {
-        out.skipped.push(skip("there is no session whose segments tell the id of the store"));
+    if env.layout.id == UNTOLD {
+        out.skipped.push(skip("there is no segment that tells the id of the store"));
         return Ok(false);
     }
     let beside = places.iter().any(|p| p.dir.stat(LOCK_FILE).is_ok());

@@ -29,7 +29,7 @@ pub(crate) fn walk(
     let mut offset = from;
     while offset < limit {
         let fault = match window.at(file, seed, offset, limit)? {
-            At::Frame(frame, _, _) => {
+            At::Frame(frame) => {
                 let len = frame.len() as u64;
                 visit(Met::Frame(offset, frame));
                 offset += len;

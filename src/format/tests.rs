@@ -68,8 +68,8 @@ fn a_frame_comes_back() {
     let len = bytes.len();
     bytes.extend_from_slice(b"what follows is no part of it");
     let expected = header(FrameKind::Commit);
-    assert_eq!(peek(seed(), OFFSET, &bytes), Peek::Frame { len, count: 3 });
-    assert_eq!(peek(seed(), OFFSET, &bytes[..60]), Peek::Frame { len, count: 3 });
+    assert_eq!(peek(seed(), OFFSET, &bytes), Peek::Frame { len, head_len: 60 + 3 * 32 });
+    assert_eq!(peek(seed(), OFFSET, &bytes[..60]), Peek::Frame { len, head_len: 60 + 3 * 32 });
     let frame = Frame::parse(seed(), OFFSET, &bytes).unwrap();
     frame.verify().unwrap();
     assert_eq!(frame.header(), &expected);

@@ -24,7 +24,9 @@ pub(crate) const RESERVE: u64 = 1024;
 const BLOCK: u64 = 4096;
 /// Space is allocated ahead in steps that grow with the segment up to this.
 const LARGEST_STEP: u64 = 1 << 20;
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+/// So much is written at once: the larger the piece, the fewer and larger the page cache's own pieces, and the faster
+/// a load that maps them.
+const ZEROS: usize = 1 << 20;
 
 /// The active segment of a session that this process writes.
 ///
@@ -98,6 +100,15 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) meta: EntryMeta,
     pub(crate) extras: &'a [u8],
     pub(crate) payload: &'a [u8],
+}
+
+/// How a new segment gets its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// At once: the directory has a temporary name itself, and nobody looks into it.
+    Unseen,
+    /// When its content is durable.
+    Durable,
 }
 
 /// The content of a segment that is about to be born: header, snapshot, carried records.
@@ -215,32 +226,36 @@ impl Birth {
         self.header
     }
 
-    /// Creates the segment: content under a temporary name, sync, rename to its own name, sync of the
-    /// directory. Until the rename was tried an error leaves everything as it was.
+    /// Creates the segment, durably: content and sync, then its name and sync of the directory. Until the name was
+    /// tried an error leaves everything as it was.
     ///
     /// # Errors
     /// `Err((error, false))`: nothing happened. `Err((error, true))`: the name may or may not be there; the
     /// writer must not go on.
-    pub(crate) fn publish(self, dir: &dyn Dir, sync_dir: bool) -> Result<SegmentWriter, (Error, bool)> {
+    pub(crate) fn publish(self, dir: &dyn Dir, naming: Naming) -> Result<SegmentWriter, (Error, bool)> {
         let name = segment_name(self.header.number);
         let path = dir.path().join(&name);
-        let fail = |doing| move |e: io::Error| Error::io(doing, dir.path(), e);
-        let (temp, file) =
-            dir.create_temp(&format!("{name}-")).map_err(|e| (fail("create a segment")(e), false))?;
+        let fail = |e: io::Error| (Error::io("create a segment", dir.path(), e), false);
+        let (first, file) = match naming {
+            Naming::Unseen => (name.clone(), dir.create(&name).map_err(fail)?),
+            Naming::Durable => dir.create_temp(&format!("{name}-")).map_err(fail)?,
+        };
         let written = self.fill(&*file, path.clone());
         let (header, end, allocated) = match written {
             Ok(done) => done,
             Err(e) => {
                 // A leftover under a temporary name is harmless; the next opening removes it.
-                let _ = dir.remove_file(&temp);
+                let _ = dir.remove_file(&first);
                 return Err((e, false));
             }
         };
-        if let Err(e) = dir.rename(&temp, dir, &name) {
-            let _ = dir.remove_file(&temp);
+        if first != name
+            && let Err(e) = dir.rename(&first, dir, &name)
+        {
+            let _ = dir.remove_file(&first);
             return Err((Error::io("name a new segment", &path, e).unknown(), true));
         }
-        if sync_dir && let Err(e) = dir.sync() {
+        if let Err(e) = dir.sync() {
             return Err((Error::io("make the name of a new segment durable", &path, e).unknown(), true));
         }
         let owner = Owner { store: header.store, birth: Some(header.birth) };
@@ -297,9 +312,10 @@ fn frame_header(kind: FrameKind, last: (u32, u32), first: u64, mark: u64, after:
 }
 
 fn write_zeros(file: &dyn File, mut from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(ZEROS).min(ZEROS)];
     while from < to {
-        let n = ((to - from) as usize).min(ZEROS.len());
-        write_all_at(file, ZEROS.get(..n).unwrap_or_default(), from)?;
+        let n = ((to - from) as usize).min(zeros.len());
+        write_all_at(file, zeros.get(..n).unwrap_or_default(), from)?;
         from += n as u64;
     }
     Ok(())

@@ -41,6 +41,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// True if archived messages of so many bytes are still in the live log, and may go from it.
+    pub(crate) fn owes_truncation(&self, after: u64) -> bool {
+        self.state.dead_bytes >= after && !self.state.frozen
+    }
+
     pub(crate) fn of_tail(env: &Env, dir: Arc<dyn Dir>, tail: &Tail, report: Report) -> Shared {
         let view = view_of_tail(env, dir.clone(), tail);
         Shared {

@@ -3,6 +3,7 @@
 mod archive;
 mod background;
 mod core;
+mod create;
 mod files;
 mod handle;
 mod info;
@@ -18,6 +19,7 @@ mod writer;
 
 pub(crate) use self::core::{Core, Phase};
 pub use archive::{Archive, ArchiveOutcome, Keep};
+pub(crate) use create::UNBORN;
 pub(crate) use files::{LoadedTail, Whose, load_tail, locate, lock};
 pub use handle::Session;
 pub use info::{OpenState, SessionInfo};
@@ -28,4 +30,3 @@ pub(crate) use pending::Control;
 pub use read::Messages;
 pub use reader::Reader;
 pub use ticket::Ticket;
-pub(crate) use writer::UNBORN;

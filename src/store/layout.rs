@@ -72,7 +72,7 @@ impl Layout {
             }
             Stored::File(file) => file,
             // Never a new store over the sessions of another: its id would not be theirs.
-            Stored::Missing if has_sessions(&*root) => {
+            Stored::Missing if has_sessions(&*root)? => {
                 return Err(Error::corrupt(
                     path.join(STORE),
                     0,
@@ -126,25 +126,33 @@ impl Layout {
         let root = fs.open_root(path).map_err(io)?;
         let network = matches!(root.medium().map_err(io)?, Medium::Network(_));
         let own = path.join(STORE);
-        let dir = |name: &str| root.open_dir(name).unwrap_or_else(|_| Absent::at(path.join(name)));
-        let sessions = dir("sessions");
-        let found = first_store_id(&*sessions);
-        let guess = || StoreFile { id: found.unwrap_or(StoreId([0; 16])), created: 0, lock_dir: None };
+        let dir = |name: &str| match root.open_dir(name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Absent::at(path.join(name))),
+            other => other.map_err(|e| Error::io("look at a store", path.join(name), e)),
+        };
+        let sessions = dir("sessions")?;
+        let told = || match first_store_id(&*sessions) {
+            Err(e) if e.kind() == ErrorKind::Corrupt => Ok(Some(UNTOLD)),
+            told => told,
+        };
+        let guess = |id: Option<StoreId>| StoreFile { id: id.unwrap_or(UNTOLD), created: 0, lock_dir: None };
         let (file, fault) = match read_store(&*root) {
             Ok(Stored::File(file)) => (file, None),
-            Ok(Stored::Missing) if found.is_none() => {
-                return Err(Error::new(ErrorKind::NotFound, "look at a store")
-                    .path(own)
-                    .hint("this directory is not a store"));
-            }
-            Ok(Stored::Missing) => (guess(), Some(Error::corrupt(own, 0, "the file is missing"))),
-            Ok(Stored::Empty) => (guess(), Some(Error::corrupt(own, 0, "the file is empty"))),
-            Err(e) if e.kind() == ErrorKind::Corrupt => (guess(), Some(e)),
+            Ok(Stored::Missing) => match told()? {
+                None => {
+                    return Err(Error::new(ErrorKind::NotFound, "look at a store")
+                        .path(own)
+                        .hint("this directory is not a store"));
+                }
+                id => (guess(id), Some(Error::corrupt(own, 0, "the file is missing"))),
+            },
+            Ok(Stored::Empty) => (guess(told()?), Some(Error::corrupt(own, 0, "the file is empty"))),
+            Err(e) if e.kind() == ErrorKind::Corrupt => (guess(told()?), Some(e)),
             Err(e) => return Err(e),
         };
         let wish = Wish { read_only: true, ..*wish };
         let locks = if fault.is_some() { None } else { open_locks(fs, path, &file, &wish)? };
-        let (catalog, trash) = (dir("catalog"), dir("trash"));
+        let (catalog, trash) = (dir("catalog")?, dir("trash")?);
         Ok((Layout { catalog, trash, id: file.id, sessions, locks, network, root, made: false }, fault))
     }
 
@@ -155,10 +163,21 @@ impl Layout {
     }
 }
 
-/// Whether any session's segment can be found.
-fn has_sessions(root: &dyn Dir) -> bool {
-    root.open_dir("sessions").is_ok_and(|sessions| first_store_id(&*sessions).is_some())
+/// Whether there are sessions, as far as anybody can tell: what cannot be read is not "none".
+fn has_sessions(root: &dyn Dir) -> Result<bool> {
+    let sessions = match root.open_dir("sessions") {
+        Ok(sessions) => sessions,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(Error::io("look for sessions", root.path().join("sessions"), e)),
+    };
+    match first_store_id(&*sessions) {
+        Err(e) if e.kind() == ErrorKind::Corrupt => Ok(true),
+        found => Ok(found?.is_some()),
+    }
 }
+
+/// Stands for the id of a store where nothing tells it.
+pub(crate) const UNTOLD: StoreId = StoreId([0; 16]);
 
 enum Stored {
     File(StoreFile),
@@ -214,7 +233,7 @@ fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<(Sto
 /// leave them), or a new one.
 fn id_of(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>) -> Result<StoreId> {
     let sessions = open_or_create(root, "sessions", false)?;
-    if let Some(id) = first_store_id(&*sessions) {
+    if let Some(id) = first_store_id(&*sessions)? {
         return Ok(id);
     }
     let mut id = [0; 16];

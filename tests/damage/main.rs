@@ -13,7 +13,7 @@ mod suite;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use store::Base;
-use suite::{Change, run};
+use suite::{Change, interrupt, run};
 
 /// Every one of these files is damaged in each of these ways, one at a time, read and checked. The zeros behind the last
 /// byte of a file (allocated ahead) are all alike: of them every sixteenth is flipped and cut at. The repair follows
@@ -61,4 +61,47 @@ fn any_damage_to_a_store_that_was_closed_is_found_and_mended() {
 fn any_damage_to_a_store_that_crashed_is_found_and_mended() {
     let done = everything(&Base::crashed());
     assert!(done > 20_000, "{done}");
+}
+
+/// Damage that leads to every kind of step that a repair has.
+fn serious(base: &Base) -> Vec<(String, Change)> {
+    let mut out = vec![("/STORE".to_owned(), Change::Remove), ("/STORE".to_owned(), Change::Flip(20))];
+    for (file, bytes) in &base.files {
+        if file.starts_with("/catalog/") {
+            out.extend([Change::Flip(1600), Change::Zeros].map(|c| (file.clone(), c)));
+        }
+        if !file.ends_with(".log") {
+            continue;
+        }
+        let written = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+        // The header, the state, a commit in the middle; and the end.
+        let flips = [20, 150, written * 2 / 3].map(Change::Flip);
+        let all = flips.into_iter().chain([Change::Cut(written / 2), Change::Remove, Change::Zeros]);
+        out.extend(all.map(|c| (file.clone(), c)));
+        out.extend(base.others(file).into_iter().take(1).map(|o| (file.clone(), Change::Swap(o))));
+    }
+    out
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "the numbers")]
+fn a_repair_that_is_interrupted_anywhere_is_done_again_and_loses_nothing() {
+    let (mut cuts, mut errors, mut failures) = (0, 0, Vec::new());
+    let start = std::time::Instant::now();
+    for base in [Base::closed(), Base::crashed()] {
+        for (n, (file, change)) in serious(&base).into_iter().enumerate() {
+            // A third of them in each of the two stores, each kind of damage in both.
+            if n % 3 != usize::from(base.closed) {
+                continue;
+            }
+            match catch_unwind(AssertUnwindSafe(|| interrupt(&base, &file, &change))) {
+                Ok(done) => (cuts, errors) = (cuts + done.0, errors + done.1),
+                Err(panic) => failures.push(panic.downcast_ref::<String>().cloned().unwrap_or_default()),
+            }
+        }
+    }
+    let took = start.elapsed();
+    eprintln!("{cuts} power cuts and kills, {errors} errors in {took:?}, {} failures", failures.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    assert!(cuts > 1000 && errors > 1000, "{cuts} {errors}");
 }

@@ -1,15 +1,18 @@
 //! One damage: done, read, checked, repaired.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use sessionlog::doctor::{self, Action, CheckOptions, Checkup, Code, Repair, RepairOptions, Severity};
-use sessionlog::fs::{Dir, Fs, Kind, SimFs};
+use sessionlog::fs::{Choice, Dir, Fault, Fs, Kind, SimFs};
 use sessionlog::{ErrorKind, Store};
 
 use crate::common::{SIM, sim_files, sim_read, sim_write};
-use crate::expect::Expected;
+use crate::expect::{Expected, Trouble};
 use crate::store::{Base, IDS, options, owner};
+
+type Files = BTreeMap<String, Vec<u8>>;
 
 #[derive(Debug, Clone)]
 pub enum Change {
@@ -75,14 +78,56 @@ fn touched(file: &str, change: &Change) -> Vec<&'static str> {
 }
 
 pub fn run(base: &Base, file: &str, change: &Change) {
-    let fs = base.fs.crash_copy();
-    damage(&fs, file, change);
-    let shown = match change {
-        Change::Older(bytes) => format!("{file}: older version of {} bytes", bytes.len()),
-        other => format!("{file}: {other:?}"),
-    };
-    let case = Case { base, fs, what: format!("{shown} (closed: {})", base.closed), file, change };
-    case.run();
+    Case::new(base, file, change).run();
+}
+
+/// Does the damage and repairs it once; then again with a power cut before each of the operations of that repair, and
+/// with an error in place of every third. Says how many times.
+pub fn interrupt(base: &Base, file: &str, change: &Change) -> (u64, u64) {
+    let case = Case::new(base, file, change);
+    let disk = sim_files(&case.fs);
+    let before = case.read(false);
+    let (damaged, began) = (case.fs.snapshot(), case.fs.ops());
+    case.fs.record();
+    case.repair(false);
+    let (moments, ended) = (case.fs.recorded(), case.fs.ops());
+    let with =
+        |fs: SimFs, how: String| Case { base, fs, what: format!("{}: {how}", case.what), file, change };
+    let mut cuts = 0;
+    for moment in &moments {
+        let pending = moment.pending_count();
+        let all = if pending <= 2 { 1u64 << pending } else { 0 };
+        let mut choices: Vec<Choice> = (0..all).map(Choice::Mask).collect();
+        if all == 0 {
+            choices.extend([Choice::Nothing, Choice::Everything]);
+        }
+        choices.extend((0..2).map(|n| Choice::Seed(moment.ops() * 2 + n)));
+        for choice in choices {
+            let how = format!("power cut before {}, {choice:?}", moment.label());
+            with(moment.crash(choice), how).after_interruption(&disk, before.as_deref());
+            cuts += 1;
+        }
+        let how = format!("killed before {}", moment.label());
+        with(moment.kill_all(), how).after_interruption(&disk, before.as_deref());
+        cuts += 1;
+    }
+    let mut errors = 0;
+    for number in (began..ended).step_by(3) {
+        let fault = [Fault::Io, Fault::DropDirty, Fault::IoAfter, Fault::NoSpace][number as usize % 4];
+        let again = with(damaged.look(), format!("{fault:?} at operation {}", number - began));
+        again.fs.fail(number, fault);
+        let options = RepairOptions::new().store(&options(&again.fs));
+        let outcome = doctor::repair(SIM, &options);
+        again.fs.heal();
+        let what = match outcome {
+            Ok(done) => format!("{}, skipped {:?}", again.what, done.skipped),
+            Err(e) => format!("{}, {e}", again.what),
+        };
+        let fs = if number % 2 == 0 { again.fs.crash() } else { again.fs.clone() };
+        with(fs, what).after_interruption(&disk, before.as_deref());
+        errors += 1;
+    }
+    (cuts, errors)
 }
 
 struct Case<'a> {
@@ -93,7 +138,49 @@ struct Case<'a> {
     change: &'a Change,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    fn new(base: &'a Base, file: &'a str, change: &'a Change) -> Case<'a> {
+        let fs = base.fs.crash_copy();
+        damage(&fs, file, change);
+        let shown = match change {
+            Change::Older(bytes) => format!("{file}: older version of {} bytes", bytes.len()),
+            other => format!("{file}: {other:?}"),
+        };
+        Case { base, fs, what: format!("{shown} (closed: {})", base.closed), file, change }
+    }
+
+    /// The repair that was interrupted is done again: what was good is there, and nothing is gone that is not in the
+    /// quarantine.
+    fn after_interruption(&self, disk: &Files, before: Option<&[(Expected, Trouble)]>) {
+        let what = &self.what;
+        self.nothing_is_gone(disk);
+        let done = self.repair(false);
+        let again = self.repair(false);
+        assert!(again.steps.is_empty(), "{what}: a second repair finds {:?}", again.steps);
+        self.nothing_is_gone(disk);
+        if done.skipped.is_empty() {
+            let after = doctor::check(SIM, &self.check_options()).unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert!(!after.has_damage(), "{what}: {after:#?}\nafter {:#?}", done.steps);
+        }
+        if let Some(now) = self.read(true) {
+            self.compare(before, &now, &done);
+            self.write(&done);
+        }
+    }
+
+    /// Every file of a session is where it was, or in the quarantine.
+    fn nothing_is_gone(&self, disk: &Files) {
+        let now = sim_files(&self.fs);
+        for (name, bytes) in disk.iter().filter(|(n, _)| n.ends_with(".log")) {
+            if now.get(name) == Some(bytes) {
+                continue;
+            }
+            let last = name.rsplit('/').next().unwrap();
+            let kept = now.iter().any(|(n, b)| b == bytes && n.starts_with(&format!("/quarantine/{last}-")));
+            assert!(kept, "{}: {name} is gone: {:?}", self.what, now.keys());
+        }
+    }
+
     fn run(&self) {
         let what = &self.what;
         let disk = sim_files(&self.fs);
@@ -146,12 +233,12 @@ impl Case<'_> {
         doctor::repair(SIM, &options).unwrap_or_else(|e| panic!("{}: {e}", self.what))
     }
 
-    fn same_disk(&self, disk: &std::collections::BTreeMap<String, Vec<u8>>, doing: &str) {
+    fn same_disk(&self, disk: &Files, doing: &str) {
         assert!(sim_files(&self.fs) == *disk, "{}: {doing} changed the disk", self.what);
     }
 
     /// Everything that can be read now; `None` if the store cannot be opened, which only its own file may cause.
-    fn read(&self, repaired: bool) -> Option<Vec<(Expected, crate::expect::Trouble)>> {
+    fn read(&self, repaired: bool) -> Option<Vec<(Expected, Trouble)>> {
         let what = &self.what;
         let store = match options(&self.fs).read_only(true).open(SIM) {
             Ok(store) => store,
@@ -223,7 +310,7 @@ impl Case<'_> {
     }
 
     /// Whatever is not as it was written was said while reading, and is found by the check.
-    fn judge(&self, read: &[(Expected, crate::expect::Trouble)], check: &Checkup) {
+    fn judge(&self, read: &[(Expected, Trouble)], check: &Checkup) {
         let what = &self.what;
         for (id, (got, trouble)) in IDS.iter().zip(read) {
             let whole = got == &self.base.expected[*id];
@@ -249,7 +336,7 @@ impl Case<'_> {
     }
 
     /// What was taken away is in the quarantine, byte for byte, with a note.
-    fn kept(&self, disk: &std::collections::BTreeMap<String, Vec<u8>>, done: &Repair) {
+    fn kept(&self, disk: &Files, done: &Repair) {
         let now = sim_files(&self.fs);
         for step in &done.steps {
             let Action::Quarantine { .. } = step.action else { continue };
@@ -269,12 +356,7 @@ impl Case<'_> {
     }
 
     /// Nothing that could be read before is gone.
-    fn compare(
-        &self,
-        before: Option<&[(Expected, crate::expect::Trouble)]>,
-        now: &[(Expected, crate::expect::Trouble)],
-        done: &Repair,
-    ) {
+    fn compare(&self, before: Option<&[(Expected, Trouble)]>, now: &[(Expected, Trouble)], done: &Repair) {
         let what = &self.what;
         for (i, id) in IDS.iter().enumerate() {
             let (got, trouble) = &now[i];
