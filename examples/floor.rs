@@ -123,6 +123,24 @@ impl Row {
             self.floor
         );
     }
+
+    /// The mean and the slowest hundredth, for which it takes many ops.
+    fn print_rest(&self) {
+        let (here, floor): (Vec<&Times>, Vec<&Times>) = self.turns.iter().map(|t| (&t.0, &t.1)).unzip();
+        let all = |side: &[&Times]| side.iter().flat_map(|t| t.iter().copied()).collect::<Vec<f64>>();
+        let (here, floor) = (all(&here), all(&floor));
+        let mean = |times: &[f64]| times.iter().sum::<f64>() / times.len() as f64;
+        println!(
+            "{:<44} mean {:.2} ({}), p99 {:.2} ({}), p99.9 {:.2} ({})",
+            "",
+            mean(&here) / mean(&floor),
+            time(mean(&here)),
+            at(here.iter().copied(), 0.99) / at(floor.iter().copied(), 0.99),
+            time(at(here.iter().copied(), 0.99)),
+            at(here.iter().copied(), 0.999) / at(floor.iter().copied(), 0.999),
+            time(at(here.iter().copied(), 0.999)),
+        );
+    }
 }
 
 /// The value below which this part of all lies.
@@ -161,8 +179,8 @@ fn append(store: &Store, dir: &Path, turns: usize) -> Result<()> {
     let mut row = Row::new("durable append of 1 KiB", "1 KiB pwrite + fdatasync, preallocated");
     for turn in 0..turns {
         // Who comes first changes, so that neither always follows the other's flush.
-        let here = || burst(20, || Ok(session.append(&payload).map(drop)?));
-        let mut raw = || burst(20, || Ok(floor.append(&payload)?));
+        let here = || burst(100, || Ok(session.append(&payload).map(drop)?));
+        let mut raw = || burst(100, || Ok(floor.append(&payload)?));
         let (a, b) = if turn % 2 == 0 {
             (here()?, raw()?)
         } else {
@@ -172,6 +190,7 @@ fn append(store: &Store, dir: &Path, turns: usize) -> Result<()> {
         row.turn(a, b);
     }
     row.print();
+    row.print_rest();
     Ok(())
 }
 
@@ -185,6 +204,16 @@ fn append_others(store: &Store, dir: &Path, turns: usize) -> Result<()> {
     for _ in 0..turns {
         let here = burst(10, || Ok(session.append_batch(&batch).map(drop)?))?;
         row.turn(here, burst(10, || Ok(floor.append(&whole)?))?);
+    }
+    row.print();
+
+    let mut floor = Preallocated::new(&dir.join("thousand"), 64 << 20)?;
+    let whole = vec![b'x'; 1000 * KIB];
+    let batch: Batch<'_> = (0..1000).map(|_| &payload).collect();
+    let mut row = Row::new("durable batch of 1000 x 1 KiB", "one write of as much + fdatasync");
+    for _ in 0..turns.min(31) {
+        let here = burst(1, || Ok(session.append_batch(&batch).map(drop)?))?;
+        row.turn(here, burst(1, || Ok(floor.append(&whole)?))?);
     }
     row.print();
 
