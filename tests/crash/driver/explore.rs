@@ -109,7 +109,18 @@ impl Tally {
 
 /// Twice as many as cores: each waits for the background threads of its stores now and then.
 pub fn threads() -> usize {
-    std::thread::available_parallelism().map_or(4, |n| n.get() * 2)
+    match THREADS.load(Ordering::Relaxed) {
+        0 => std::thread::available_parallelism().map_or(4, |n| n.get() * 2),
+        n => n,
+    }
+}
+
+/// 0 for what the machine has.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// From now on so many at once.
+pub fn set_threads(threads: usize) {
+    THREADS.store(threads, Ordering::Relaxed);
 }
 
 /// A panic is a failure like any other.
