@@ -55,7 +55,11 @@ fn faults(most: usize) -> impl Strategy<Value = Faults> {
 }
 
 fn history(length: usize) -> impl Strategy<Value = (Trace, Vec<(Crash, Faults)>)> {
-    let conf = prop_oneof![Just(u64::MAX), 0u64..4000].prop_map(|after| Conf { segment: 16 << 10, after });
+    let conf = prop_oneof![Just(u64::MAX), 0u64..4000].prop_map(|after| Conf {
+        segment: 16 << 10,
+        after,
+        quiet: false,
+    });
     let trace =
         (any::<u32>(), conf, vec(step(), 1..length), faults(1)).prop_map(|(seed, conf, steps, faults)| {
             Trace { seed: seed.into(), conf, steps, faults, hops: Vec::new() }
