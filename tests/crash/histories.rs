@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use sessionlog::fs::Choice;
 
-use crate::driver::{Conf, FAULTS, Faults, Hop, How, Step, Trace, travel};
+use crate::driver::{Conf, FAULTS, Faults, Hop, How, PATIENT, Step, Trace, travel};
 
 /// Moments are parts of a run, in thousandths: they stay meaningful while the script shrinks.
 const WHOLE: u64 = 1000;
@@ -58,7 +58,7 @@ fn history(length: usize) -> impl Strategy<Value = (Trace, Vec<(Crash, Faults)>)
     let conf = prop_oneof![Just(u64::MAX), 0u64..4000].prop_map(|after| Conf {
         segment: 16 << 10,
         after,
-        quiet: false,
+        quiet: PATIENT,
     });
     let trace =
         (any::<u32>(), conf, vec(step(), 1..length), faults(1)).prop_map(|(seed, conf, steps, faults)| {
@@ -69,7 +69,7 @@ fn history(length: usize) -> impl Strategy<Value = (Trace, Vec<(Crash, Faults)>)
 
 proptest! {
     #![proptest_config(Config {
-        cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(300),
+        cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(120),
         failure_persistence: None,
         ..Config::default()
     })]

@@ -29,4 +29,4 @@ pub use scripts::{patient_scripts, random_script, scripts};
 pub use sites::Site;
 pub use step::Step;
 pub use trace::{Failure, Faults, Hop, Trace};
-pub use world::Conf;
+pub use world::{Conf, PATIENT};
