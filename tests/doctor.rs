@@ -14,7 +14,7 @@ use serde_json::json;
 use sessionlog::doctor::{
     Action, CheckOptions, Checkup, Code, Repair, RepairOptions, Severity, check, repair,
 };
-use sessionlog::fs::SimFs;
+use sessionlog::fs::{Fs as _, SimFs};
 use sessionlog::{ErrorKind, Keep, Options, Store};
 
 fn checked(fs: &SimFs) -> Checkup {
@@ -338,4 +338,109 @@ fn findings_are_data_and_one_session_can_be_asked_for() {
     assert!(note["file"].as_str().unwrap().ends_with("00000001.log") && note["why"].is_string(), "{note}");
     assert!(Path::new(&place.path()).join("notes.txt").exists());
     assert_eq!(live(&place.open().open_session("bad").unwrap()), numbered(0..3));
+}
+
+#[test]
+fn a_catalog_that_a_repair_made_is_there_after_a_power_cut() {
+    let fs = SimFs::new(5);
+    let store = sim_store(&fs);
+    fill(&store.session("s").unwrap(), 3);
+    store.close().unwrap();
+    drop(store);
+    let root = fs.open_root(Path::new(SIM)).unwrap();
+    let catalog = root.open_dir("catalog").unwrap();
+    for entry in catalog.list().unwrap() {
+        catalog.remove_file(&entry.name).unwrap();
+    }
+    root.remove_dir("catalog").unwrap();
+    root.sync().unwrap();
+    // The summaries were synced, but the name of the directory was not.
+    assert_eq!(repaired(&fs.process_new()).steps.len(), 1);
+    let again = repaired(&fs.crash());
+    assert!(again.steps.is_empty(), "{again:#?}");
+}
+
+#[test]
+fn a_session_with_nothing_but_a_segment_of_another_one_does_not_become_that_one() {
+    let place = Place::new();
+    let store = place.open();
+    fill(&store.session("one:1").unwrap(), 3);
+    fill(&store.session("two").unwrap(), 5);
+    store.close().unwrap();
+    drop(store);
+    let dir = |name: &str| {
+        let dirs = session_dirs(&place.path());
+        dirs.into_iter().find(|d| d.file_name().unwrap().to_str().unwrap().starts_with(name)).unwrap()
+    };
+    std::fs::copy(&segments(&dir("two"))[0], &segments(&dir("one-1"))[0]).unwrap();
+    std::fs::remove_dir_all(place.path().join("catalog")).unwrap();
+    let before = std::fs::read(&segments(&dir("one-1"))[0]).unwrap();
+    // It was taken for a life of "two", and the catalog then said so: the next repair gave up messages of "two".
+    let done = repair(place.path(), &RepairOptions::new()).unwrap();
+    assert!(done.skipped.iter().any(|s| s.file.contains("one-1")), "{done:#?}");
+    assert_eq!(segments(&dir("one-1")).len(), 1);
+    assert_eq!(std::fs::read(&segments(&dir("one-1"))[0]).unwrap(), before);
+    let again = repair(place.path(), &RepairOptions::new()).unwrap();
+    assert!(again.steps.is_empty(), "{again:#?}");
+    let store = place.open();
+    assert_eq!(live(&store.open_session("two").unwrap()), numbered(0..5));
+    assert_eq!(kind(store.open_session("one:1")), Some(ErrorKind::Corrupt));
+}
+
+#[test]
+fn a_session_in_a_wrong_shard_is_named_as_left_alone() {
+    let place = Place::new();
+    let store = place.open();
+    fill(&store.session("s").unwrap(), 3);
+    store.close().unwrap();
+    drop(store);
+    let from = session_dirs(&place.path())[0].clone();
+    let shard =
+        place.path().join("sessions/zz").with_file_name(match from.parent().unwrap().ends_with("00") {
+            true => "01",
+            false => "00",
+        });
+    std::fs::create_dir(&shard).unwrap();
+    std::fs::rename(&from, shard.join(from.file_name().unwrap())).unwrap();
+    assert!(check(place.path(), &CheckOptions::new()).unwrap().has_damage());
+    let done = repair(place.path(), &RepairOptions::new()).unwrap();
+    assert!(done.steps.is_empty(), "{done:#?}");
+    assert!(done.skipped.iter().any(|s| s.why.contains("rename the directory")), "{done:#?}");
+}
+
+#[test]
+fn a_session_that_lost_its_state_and_its_first_message_can_be_read_after_one_repair() {
+    let fs = SimFs::new(6);
+    let store = sim_store(&fs);
+    fill(&store.session("s").unwrap(), 3);
+    store.close().unwrap();
+    edit(&fs, "00000001.log", |bytes| {
+        bytes[220] ^= 1;
+        let first = numbered(0..1).remove(0).into_bytes();
+        let at = bytes.windows(first.len()).rposition(|w| w == first).unwrap();
+        bytes[at] ^= 1;
+    });
+    // The new state said that more had been truncated than archived, and nobody could read it.
+    repaired(&fs);
+    let session = sim_store(&fs).open_session("s").unwrap();
+    assert_eq!(live(&session), numbered(1..3));
+    assert_eq!(session.append("x").unwrap().seq(), 3);
+}
+
+#[test]
+fn a_lock_that_cannot_be_opened_keeps_the_repair_from_no_other_session() {
+    let place = Place::new();
+    let store = place.open();
+    for id in ["a", "b"] {
+        fill(&store.session(id).unwrap(), 3);
+    }
+    store.close().unwrap();
+    drop(store);
+    std::fs::remove_dir_all(place.path().join("catalog")).unwrap();
+    let lock = session_dirs(&place.path())[0].join("lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    let done = repair(place.path(), &RepairOptions::new()).unwrap();
+    assert_eq!(done.steps.iter().filter(|s| s.action == Action::Summarize).count(), 1, "{done:#?}");
+    assert_eq!(done.skipped.len(), 1, "{done:#?}");
 }

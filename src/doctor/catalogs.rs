@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::check::{Place, stale};
-use super::plan::{Action, Repair, Step};
+use super::plan::{Action, Repair, Skipped, Step};
 use super::quarantine::{Note, keep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::{CatalogEntry, Open};
@@ -57,11 +57,19 @@ pub(crate) fn rebuild(env: &Arc<Env>, places: &[Place], dry_run: bool, out: &mut
                 None if known => "what the catalog says of it may be outdated",
                 None => "it is not in the catalog",
             };
-            if dry_run || summarize(env, place)? {
-                out.steps.push(step(session, place.rel.clone(), Action::Summarize, why));
+            let done = if dry_run { Ok(true) } else { summarize(env, place) };
+            match done {
+                Ok(true) => out.steps.push(step(session, place.rel.clone(), Action::Summarize, why)),
+                Ok(false) => {}
+                // Its lock cannot be opened, say: no reason to leave the others alone.
+                Err(e) if e.session_id().is_some() => {
+                    out.skipped.push(Skipped { session, file: place.rel.clone(), why: e.to_string() });
+                }
+                Err(e) => return Err(e),
             }
         } else if !dry_run && (old.is_some() || !damaged.is_empty()) {
             let info = tail.info();
+            env.settle()?;
             env.catalog.record(CatalogEntry::Doubt(Open {
                 id: tail.state.id.clone(),
                 birth: tail.state.birth,
@@ -120,7 +128,10 @@ fn summarize(env: &Arc<Env>, place: &Place) -> Result<bool> {
         if tail.ending != Ending::Clean || loaded.plan.report.has_damage() {
             return Ok(false);
         }
-        let summary = summary_of_state(&tail.state, &tail.info(), tail.state.position);
+        // As a close does it: the mark behind the close record was never synced, and may go with the power.
+        let summary = summary_of_state(&tail.state, &tail.info(), tail.mark);
+        // The catalog's directory may have been made a moment ago.
+        env.settle()?;
         env.catalog.record(CatalogEntry::Closed(summary))?;
         env.catalog.sync()?;
         drop(held);

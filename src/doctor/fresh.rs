@@ -86,6 +86,7 @@ pub(crate) fn plan(looked: &Looked) -> Result<Plan, String> {
         )?;
         lost.clone_from(&saved.lost);
         let (new, gone) = place(looked, saved, &all, &ends)?;
+        readable(&new.state)?;
         take = gone;
         fresh = Some(new);
     } else {
@@ -117,6 +118,15 @@ pub(crate) fn plan(looked: &Looked) -> Result<Plan, String> {
         steps.push(step(name, Action::TakeAway, why));
     }
     Ok(Plan { steps, fresh, take })
+}
+
+/// What is written must be what a reader accepts, whatever survives.
+fn readable(state: &State) -> Result<(), String> {
+    match State::decode(&state.encode()?) {
+        Ok(_) => Ok(()),
+        Err(Ok(version)) => Err(format!("a snapshot of version {version}")),
+        Err(Err(what)) => Err(format!("what survives contradicts itself ({what}); nothing was changed")),
+    }
 }
 
 fn frame_of<'a>(inventory: &'a Inventory, run: &Run) -> Option<&'a FrameAt> {

@@ -194,10 +194,13 @@ pub(crate) fn take(
         let first = s.seed;
         scan(s, first).map_err(|e| Error::io("read a segment", dir.path().join(&s.name), e))?;
     }
-    let birth = whose(&segments, birth_hint, owner);
+    // Lives of other sessions, whose files came here.
+    let foreign: Vec<BirthId> =
+        segments.iter().filter_map(|s| s.snapshot.as_ref()).filter(|s| !owner(s)).map(|s| s.birth).collect();
+    let birth = whose(&segments, birth_hint, &foreign, owner);
     for s in &mut segments {
-        if let (Head::Good(h), Some(birth)) = (&s.head, birth)
-            && h.birth != birth
+        if let Head::Good(h) = &s.head
+            && (foreign.contains(&h.birth) || birth.is_some_and(|birth| h.birth != birth))
         {
             s.head = Head::Foreign(32, "it belongs to another session, or to an earlier life of this one");
             (s.seed, s.snapshot, s.successor) = (None, None, None);
@@ -268,12 +271,18 @@ fn open(dir: &dyn Dir, number: u64, store: StoreId) -> Result<SegmentFile> {
 }
 
 /// Which life of the session the segments belong to: what a state of this session says, else what the catalog says,
-/// else what all of them say.
-fn whose(segments: &[SegmentFile], hint: &[BirthId], owner: impl Fn(&State) -> bool) -> Option<BirthId> {
+/// else what all of them say that are not known to be another session's.
+fn whose(
+    segments: &[SegmentFile],
+    hint: &[BirthId],
+    foreign: &[BirthId],
+    owner: impl Fn(&State) -> bool,
+) -> Option<BirthId> {
     let stated =
         segments.iter().rev().filter_map(|s| s.snapshot.as_ref()).find(|s| owner(s)).map(|s| s.birth);
     let all = || {
-        let mut births: Vec<BirthId> = segments.iter().filter_map(|s| s.header().map(|h| h.birth)).collect();
+        let births = segments.iter().filter_map(|s| s.header().map(|h| h.birth));
+        let mut births: Vec<BirthId> = births.filter(|b| !foreign.contains(b)).collect();
         births.dedup();
         match births.as_slice() {
             [one] => Some(*one),

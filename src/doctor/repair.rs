@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::catalogs;
 use super::check::{Place, session_dirs};
+use super::code::Severity;
 use super::fresh::{self, Plan};
 use super::options::{RepairOptions, look, reach, wish};
 use super::plan::{Action, Repair, Skipped, Step};
@@ -57,7 +58,12 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
     if let Some(store) = &store {
         env = store.env().clone();
     }
-    let places = session_dirs(&env, &options.check, &mut Vec::new())?;
+    let mut beside = Vec::new();
+    let places = session_dirs(&env, &options.check, &mut beside)?;
+    for f in beside.into_iter().filter(|f| f.severity > Severity::Info) {
+        let why = format!("{}: {}", f.what, f.remedy);
+        out.skipped.push(Skipped { session: f.session, file: f.file, why });
+    }
     for (done, place) in places.iter().enumerate() {
         options.check.tell(done, places.len(), &place.name);
         if let Err(e) = repair_session(&env, place, options.dry_run, &mut out) {

@@ -65,7 +65,6 @@ fn scratch(id: &SessionId, birth: BirthId, survivors: &Survivors<'_>) -> State {
     state.position = survivors.keys().next().copied().unwrap_or(1);
     state.next = seq.unwrap_or(0);
     state.base = state.next;
-    state.truncated = state.base;
     state.total_messages = state.next;
     if let Some(s) = first.filter(|s| s.frame.header.kind == FrameKind::Commit) {
         // The archives in front of it are not known any more, only how many there were.
@@ -73,6 +72,7 @@ fn scratch(id: &SessionId, birth: BirthId, survivors: &Survivors<'_>) -> State {
         state.epoch = s.frame.header.epoch;
         state.base = state.base.min(s.frame.header.base);
     }
+    state.truncated = state.base;
     state
 }
 
