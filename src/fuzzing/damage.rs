@@ -38,11 +38,11 @@ pub fn damage(data: &[u8]) {
     Trial { example, damage, models, wrote: Cell::new(false) }.run();
 }
 
-#[derive(Default)]
-struct Damage {
-    files: Files,
+#[derive(Default, Clone)]
+pub(super) struct Damage {
+    pub(super) files: Files,
     /// Paths whose content or existence changed.
-    touched: BTreeSet<String>,
+    pub(super) touched: BTreeSet<String>,
     /// Something was forged: it has the right checksums, so that nobody can notice.
     forged: BTreeSet<String>,
 }
@@ -214,15 +214,15 @@ fn noise(bytes: &mut [u8], seed: u16) {
 }
 
 /// Sequences that could be read, by archive (0: live), and the numbers of their messages.
-type Read = BTreeMap<(u64, u64), u32>;
+pub(super) type Read = BTreeMap<(u64, u64), u32>;
 
-struct Trial<'a> {
+pub(super) struct Trial<'a> {
     example: &'a Example,
-    damage: Damage,
+    pub(super) damage: Damage,
     /// What the sessions are now: what they were, and what this very trial has appended.
     models: RefCell<BTreeMap<&'static str, Model>>,
     /// This trial has written.
-    wrote: Cell<bool>,
+    pub(super) wrote: Cell<bool>,
 }
 
 impl Trial<'_> {
@@ -230,10 +230,15 @@ impl Trial<'_> {
         let fs = put(&self.damage.files, 9);
         let before = {
             let reading = fs.process_new();
-            options(&reading).read_only(true).open(STORE).map(|store| self.look(&store, false))
+            options(&reading)
+                .read_only(true)
+                .open(STORE)
+                .map(|store| (self.look(&store, false), damaged(&store)))
         };
         self.judge_open(before.as_ref().err());
-        let before = before.unwrap_or_default();
+        let (before, told) = before.unwrap_or_default();
+        let (models, wrote) = (self.models.clone(), Cell::new(false));
+        Trial { example: self.example, damage: self.damage.clone(), models, wrote }.doctor(&before, &told);
         // Now with a writer.
         let writing = fs.process_new();
         let written = match options(&writing).open(STORE) {
@@ -246,8 +251,6 @@ impl Trial<'_> {
             }
             Err(e) => return self.judge_open(Some(&e)),
         };
-        // `doctor::check` and `doctor::repair` have their place here: after a repair a check finds nothing, and
-        // what could be read before can be read after it.
         // What was written is durable, and has harmed nothing.
         let after = fs.crash();
         let store = match options(&after).open(STORE) {
@@ -270,7 +273,7 @@ impl Trial<'_> {
         !self.damage.touched.iter().any(|t| top.contains(&t.as_str()) || !t.contains('/'))
     }
 
-    fn judge_open(&self, error: Option<&Error>) {
+    pub(super) fn judge_open(&self, error: Option<&Error>) {
         if let Some(e) = error {
             assert!(!self.intact_root(), "a store whose own file is whole does not open: {e}");
             expected(e);
@@ -286,12 +289,12 @@ impl Trial<'_> {
         self.damage.forged.iter().any(|f| f.ends_with(".cat"))
     }
 
-    fn forged(&self) -> bool {
+    pub(super) fn forged(&self) -> bool {
         !self.damage.forged.is_empty()
     }
 
     /// Lists everything and reads every session in every way.
-    fn look(&self, store: &Store, writing: bool) -> BTreeMap<&'static str, Read> {
+    pub(super) fn look(&self, store: &Store, writing: bool) -> BTreeMap<&'static str, Read> {
         let listing = store.sessions();
         match &listing {
             Ok(listing) => self.judge_listing(listing),
@@ -453,14 +456,20 @@ impl Trial<'_> {
 }
 
 const WRITER: &str = "a writer";
-const APPENDED: u32 = 0xffff_0000;
+pub(super) const APPENDED: u32 = 0xffff_0000;
 
 fn number_of(message: &Message) -> u32 {
     message.payload().first_chunk().map_or(0, |b| u32::from_le_bytes(*b))
 }
 
+/// The sessions that a reader calls damaged.
+fn damaged(store: &Store) -> Vec<&'static str> {
+    let told = |id: &&str| store.reader(id).map_or_else(|e| e.is_corruption(), |r| r.report().has_damage());
+    IDS.into_iter().filter(told).collect()
+}
+
 /// Damage may be reported in these words.
-fn expected(e: &Error) {
+pub(super) fn expected(e: &Error) {
     let kinds = [
         ErrorKind::Corrupt,
         ErrorKind::NotFound,

@@ -16,6 +16,7 @@
 mod crash;
 mod damage;
 mod decode;
+mod doctor;
 mod image;
 mod input;
 mod model;

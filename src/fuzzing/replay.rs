@@ -31,12 +31,14 @@ fn replay(target: &str, run: fn(&[u8]), seeds: &[(String, Vec<u8>)]) {
         }
     }
     inputs.sort();
+    let mut failed = Vec::new();
     for (name, bytes) in &inputs {
-        if let Err(panic) = std::panic::catch_unwind(|| run(bytes)) {
+        if std::panic::catch_unwind(|| run(bytes)).is_err() {
             eprintln!("the input {name} of the target {target} fails");
-            std::panic::resume_unwind(panic);
+            failed.push(name);
         }
     }
+    assert!(failed.is_empty(), "of {} inputs of {target} fail: {failed:#?}", inputs.len());
 }
 
 #[test]
