@@ -168,7 +168,10 @@ pub(crate) fn machine(dir: &Path) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let kernel = kernel.split(['-', '+']).next().unwrap_or_default().trim();
-    format!("{cores} cores, {} {kernel}, {}", std::env::consts::OS, file_system(dir))
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    let system = std::env::consts::OS;
+    format!("{cores} cores, a load of {load} before it began, {system} {kernel}, {}", file_system(dir))
 }
 
 /// The name of the file system under `dir`.
@@ -207,17 +210,18 @@ pub(crate) fn markdown(rows: &[Row], machine: &str, how: &str) -> String {
     let mut out = format!(
         "Multiples of what stands in the second column, lower is better: the median over the turns, below it the \
          quartiles of the turns.\n**Bold**: a peer that is not slower (or larger) than sessionlog. {how}. {machine}.\n\n\
-         | op | multiples of |"
+         | op | multiples of | turns |"
     );
     for name in &columns {
         let _ = write!(out, " {name} |");
     }
-    out.push_str("\n|---|---|");
+    out.push_str("\n|---|---|---|");
     out.push_str(&"---|".repeat(columns.len()));
     out.push('\n');
     for row in rows {
         let cells = cells(row);
-        let _ = write!(out, "| {} | {} |", row.title, base(row, &cells));
+        let turns = row.measured.iter().map(|m| m.values.len()).max().unwrap_or(0);
+        let _ = write!(out, "| {} | {} | {turns} |", row.title, base(row, &cells));
         for name in &columns {
             let Some(cell) = cells.iter().find(|c| c.name == *name) else {
                 out.push_str(" - |");

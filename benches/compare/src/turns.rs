@@ -1,7 +1,7 @@
 //! Turns: all sides do the same work in short bursts, one after another, again and again.
 //!
-//! Times on a shared machine mean little, ratios between neighbours do. Who begins changes with every turn, so that
-//! nobody always follows the same other's flush.
+//! Times on a shared machine mean little, ratios between neighbours do. The order is another one in every turn, so
+//! that nobody always follows the same other's flush.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -58,9 +58,7 @@ pub(crate) fn take(sides: Vec<Side<'_>>, limits: Limits) -> Result<Vec<Measured>
         for side in &mut sides {
             call(side, Step::Prepare)?;
         }
-        let count = sides.len();
-        for at in 0..count {
-            let at = (at + turn) % count;
+        for at in order(sides.len(), turn as u64) {
             if let (Some(side), Some(measured)) = (sides.get_mut(at), all.get_mut(at)) {
                 let value = call(side, Step::Run)?;
                 if turn > 0 {
@@ -74,6 +72,19 @@ pub(crate) fn take(sides: Vec<Side<'_>>, limits: Limits) -> Result<Vec<Measured>
         turn += 1;
     }
     Ok(all)
+}
+
+/// All of `0..count` in an order that differs from turn to turn, and is the same in every run.
+fn order(count: usize, turn: u64) -> Vec<usize> {
+    let mut state = (turn + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut out: Vec<usize> = (0..count).collect();
+    for last in (1..count).rev() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        out.swap(last, (state >> 33) as usize % (last + 1));
+    }
+    out
 }
 
 fn call(side: &mut Side<'_>, step: Step) -> Result<f64> {
@@ -139,6 +150,19 @@ mod tests {
     fn ratios_are_taken_turn_by_turn() {
         let spread = Spread::ratio(&[2.0, 40.0, 6.0], &[1.0, 20.0, 2.0]);
         assert_eq!((spread.low, spread.mid, spread.high), (2.0, 2.0, 2.5));
+    }
+
+    #[test]
+    fn everyone_follows_everyone_sooner_or_later() {
+        let mut seen = std::collections::HashSet::new();
+        for turn in 0..100 {
+            let order = order(4, turn);
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3]);
+            seen.extend(order.windows(2).map(|pair| (pair[0], pair[1])));
+        }
+        assert_eq!(seen.len(), 12);
     }
 
     #[test]

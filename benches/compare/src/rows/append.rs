@@ -111,7 +111,7 @@ fn singly(
 
 pub(super) fn one(plan: &Plan) -> Result<Vec<Row>> {
     let floor = "pwrite + fdatasync into a preallocated, zero-filled file";
-    singly(plan, "append", "durable append of 1 KiB, one session", (floor, true), 10)
+    singly(plan, "append", "durable append of 1 KiB, one session", (floor, true), 5)
 }
 
 pub(super) fn unsynced(plan: &Plan) -> Result<Vec<Row>> {
@@ -303,7 +303,7 @@ pub(super) fn archive(plan: &Plan) -> Result<Vec<Row>> {
             Step::Prepare => {
                 // In many commits, as messages come, and durable in the end.
                 while *live < LIVE {
-                    let count = (LIVE - *live).min(100);
+                    let count = (LIVE - *live).min(500);
                     let ack = if *live + count == LIVE { Ack::Durable } else { Ack::Unsynced };
                     let payloads = writer.some(count, LEN);
                     writer.session.append_batch(&payloads, ack)?;

@@ -86,8 +86,8 @@ impl Plan {
     }
 
     fn limits(&self, pause: Duration) -> Limits {
-        let (most, seconds) = self.of((100, 5), (400, 45));
-        Limits { least: 5, most, time: Duration::from_secs(seconds), pause }
+        let (least, most, seconds) = self.of((3, 100, 5), (5, 400, 45));
+        Limits { least, most, time: Duration::from_secs(seconds), pause }
     }
 
     /// A new directory for a side of a row.
