@@ -1,7 +1,7 @@
 //! What the store costs, as multiples of what the operating system alone takes for the same bytes.
 //!
 //! ```text
-//! cargo run --release --example floor [-- --quick] [<dir>]
+//! cargo run --release --example floor [-- --quick] [--only <text>] [<dir>]
 //! ```
 //!
 //! Times on a shared machine mean little; ratios between neighbours do. So the store and its floor take turns in
@@ -34,9 +34,16 @@ const THREADS: usize = 16;
 fn main() -> Result<()> {
     let mut quick = false;
     let mut dir: Option<PathBuf> = None;
-    for arg in std::env::args_os().skip(1) {
-        if arg == "--quick" { quick = true } else { dir = Some(arg.into()) }
+    let mut only = String::new();
+    let mut args = std::env::args_os().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("--quick") => quick = true,
+            Some("--only") => only = args.next().and_then(|a| a.into_string().ok()).ok_or("--only what?")?,
+            _ => dir = Some(arg.into()),
+        }
     }
+    let wanted = |group: &str| only.is_empty() || group.contains(&only);
     let dir = match dir {
         Some(dir) => dir,
         None => beside_the_program()?,
@@ -49,12 +56,23 @@ fn main() -> Result<()> {
     println!("{:<44} {:>7} {:>7} {:>10} {:>10}  the floor", "", "p10", "p50", "here p10", "floor p10");
 
     let store = Store::open(dir.join("store"))?;
-    append(&store, dir, turns)?;
-    append_others(&store, dir, turns)?;
-    threads(&store, dir, turns)?;
-    let count = if quick { 10_000 } else { 100_000 };
-    load_and_tail(&store, dir, turns.min(31), count)?;
-    archive(&store, dir, turns.min(51))?;
+    if wanted("append") {
+        append(&store, dir, turns)?;
+        append_others(&store, dir, turns)?;
+    }
+    if wanted("threads") {
+        threads(&store, dir, turns)?;
+    }
+    if wanted("load and tail") {
+        let count = if quick { 10_000 } else { 100_000 };
+        load_and_tail(&store, dir, turns.min(31), count)?;
+    }
+    if wanted("archive") {
+        archive(&store, dir, turns.min(51))?;
+    }
+    if wanted("create") {
+        create(&store, dir, turns.min(51))?;
+    }
     store.close()?;
     Ok(())
 }
@@ -105,6 +123,24 @@ impl Row {
             self.floor
         );
     }
+
+    /// The mean and the slowest hundredth, for which it takes many ops.
+    fn print_rest(&self) {
+        let (here, floor): (Vec<&Times>, Vec<&Times>) = self.turns.iter().map(|t| (&t.0, &t.1)).unzip();
+        let all = |side: &[&Times]| side.iter().flat_map(|t| t.iter().copied()).collect::<Vec<f64>>();
+        let (here, floor) = (all(&here), all(&floor));
+        let mean = |times: &[f64]| times.iter().sum::<f64>() / times.len() as f64;
+        println!(
+            "{:<44} mean {:.2} ({}), p99 {:.2} ({}), p99.9 {:.2} ({})",
+            "",
+            mean(&here) / mean(&floor),
+            time(mean(&here)),
+            at(here.iter().copied(), 0.99) / at(floor.iter().copied(), 0.99),
+            time(at(here.iter().copied(), 0.99)),
+            at(here.iter().copied(), 0.999) / at(floor.iter().copied(), 0.999),
+            time(at(here.iter().copied(), 0.999)),
+        );
+    }
 }
 
 /// The value below which this part of all lies.
@@ -143,8 +179,8 @@ fn append(store: &Store, dir: &Path, turns: usize) -> Result<()> {
     let mut row = Row::new("durable append of 1 KiB", "1 KiB pwrite + fdatasync, preallocated");
     for turn in 0..turns {
         // Who comes first changes, so that neither always follows the other's flush.
-        let here = || burst(20, || Ok(session.append(&payload).map(drop)?));
-        let mut raw = || burst(20, || Ok(floor.append(&payload)?));
+        let here = || burst(100, || Ok(session.append(&payload).map(drop)?));
+        let mut raw = || burst(100, || Ok(floor.append(&payload)?));
         let (a, b) = if turn % 2 == 0 {
             (here()?, raw()?)
         } else {
@@ -154,6 +190,7 @@ fn append(store: &Store, dir: &Path, turns: usize) -> Result<()> {
         row.turn(a, b);
     }
     row.print();
+    row.print_rest();
     Ok(())
 }
 
@@ -167,6 +204,16 @@ fn append_others(store: &Store, dir: &Path, turns: usize) -> Result<()> {
     for _ in 0..turns {
         let here = burst(10, || Ok(session.append_batch(&batch).map(drop)?))?;
         row.turn(here, burst(10, || Ok(floor.append(&whole)?))?);
+    }
+    row.print();
+
+    let mut floor = Preallocated::new(&dir.join("thousand"), 64 << 20)?;
+    let whole = vec![b'x'; 1000 * KIB];
+    let batch: Batch<'_> = (0..1000).map(|_| &payload).collect();
+    let mut row = Row::new("durable batch of 1000 x 1 KiB", "one write of as much + fdatasync");
+    for _ in 0..turns.min(31) {
+        let here = burst(1, || Ok(session.append_batch(&batch).map(drop)?))?;
+        row.turn(here, burst(1, || Ok(floor.append(&whole)?))?);
     }
     row.print();
 
@@ -282,7 +329,8 @@ fn load_and_tail(store: &Store, dir: &Path, turns: usize, count: usize) -> Resul
         came.fill(&session, &payload, count)?;
 
         let name = format!("load of {count}, {}", came.name());
-        let mut row = Row::new(name, "read of one flat file, a CRC-32 per KiB");
+        let mut row = Row::new(name.clone(), "read of one flat file, a CRC-32 per KiB");
+        let mut mapped = Row::new(name, "one flat file mapped, a CRC-32 per KiB");
         for _ in 0..turns {
             let here = burst(1, || {
                 let mut bytes = 0;
@@ -291,9 +339,11 @@ fn load_and_tail(store: &Store, dir: &Path, turns: usize, count: usize) -> Resul
                 }
                 if bytes == count * KIB { Ok(()) } else { Err("not all messages were loaded".into()) }
             })?;
+            mapped.turn(here.clone(), burst(1, || Ok(raw::read_mapped(&path, KIB).map(drop)?))?);
             row.turn(here, burst(1, || Ok(raw::read_flat(&path, KIB).map(drop)?))?);
         }
         row.print();
+        mapped.print();
 
         let name = format!("tail(20) of {count}, {}", came.name());
         let mut row = Row::new(name, "pread of 20 KiB, a CRC-32 per KiB");
@@ -339,5 +389,38 @@ fn archive(store: &Store, dir: &Path, turns: usize) -> Result<()> {
         archive.print();
     }
     truncate.print();
+    Ok(())
+}
+
+/// A session that is made, and its first message. The floor writes four times 1 KiB and syncs each.
+fn create(store: &Store, dir: &Path, turns: usize) -> Result<()> {
+    let payload = vec![b'x'; KIB];
+    let mut floor = Preallocated::new(&dir.join("create"), 16 << 20)?;
+    let mut row =
+        Row::new("a new session and its first message", "4 x 1 KiB pwrite + fdatasync, preallocated");
+    let mut number = 0;
+    for _ in 0..turns {
+        let here = burst(5, || {
+            number += 1;
+            Ok(store.session(format!("create:{number}"))?.append(&payload).map(drop)?)
+        })?;
+        row.turn(here, burst(5, || (0..4).try_for_each(|_| Ok(floor.append(&payload)?)))?);
+    }
+    row.print();
+
+    // From 16 threads at the same time.
+    let mut row = Row::new("16 threads that make sessions, per session", "one thread, one after another");
+    for turn in 0..turns.min(15) {
+        let make = |from: usize, n: usize| {
+            (from..from + n).try_for_each(|i| -> Result<()> {
+                Ok(store.session(format!("turn:{turn}:{i}"))?.append(&payload).map(drop)?)
+            })
+        };
+        let here = together((0..THREADS).map(|t| move || make(t * 4, 4)))?.as_secs_f64();
+        let begun = Instant::now();
+        make(1000, 16)?;
+        row.turn(vec![here / (THREADS * 4) as f64], vec![begun.elapsed().as_secs_f64() / 16.0]);
+    }
+    row.print();
     Ok(())
 }

@@ -6,6 +6,9 @@
 //! cargo run --release --features sim --example torture -- --replay '<trace>'
 //! ```
 //!
+//! `--random` leaves out the scripts; `--lies` skips every single sync of every script, one at a time, and says
+//! which of these mistakes nobody noticed.
+//!
 //! First the scripts that try everything once, then random ones until the time is over. A failure is printed with
 //! the trace that leads to it; `--replay` does it again. Ends with `N crash states, M failures`, and with exit
 //! code 1 if there was a failure.
@@ -20,7 +23,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use driver::{
-    Effort, FAULTS, Rng, Tally, Trace, explore, faults_everywhere, full_disk, random_script, scripts,
+    Effort, Eyes, FAULTS, MISTAKES, Rng, Tally, Trace, explore, faults_everywhere, faults_in_recovery,
+    full_disk, lie_about_each, mistake, random_script, scripts, table,
 };
 
 struct Args {
@@ -28,11 +32,12 @@ struct Args {
     until: Option<Instant>,
     replay: Option<Trace>,
     random: bool,
+    lies: bool,
 }
 
 fn args() -> Result<Args, String> {
-    let mut out =
-        Args { seed: 1, until: Some(Instant::now() + Duration::from_secs(30)), replay: None, random: false };
+    let until = Some(Instant::now() + Duration::from_secs(30));
+    let mut out = Args { seed: 1, until, replay: None, random: false, lies: false };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
@@ -41,6 +46,7 @@ fn args() -> Result<Args, String> {
             "--seconds" => out.until = Some(Instant::now() + Duration::from_secs(number(value()?)?)),
             "--seed" => out.seed = number(value()?)?,
             "--forever" => out.until = None,
+            "--lies" => out.lies = true,
             "--random" => out.random = true,
             "--replay" => out.replay = Some(value()?.parse()?),
             _ => return Err(format!("{arg:?} is unknown; see the head of examples/torture.rs")),
@@ -70,6 +76,9 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         };
+    }
+    if args.lies {
+        return lies(args.seed);
     }
     let mut tally = Tally::new(args.until);
     tally.most = 10;
@@ -104,6 +113,35 @@ fn main() -> ExitCode {
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Every sync of every script, skipped.
+fn lies(seed: u64) -> ExitCode {
+    let eyes = Eyes { states: 4000, kills: 8, lies: 24, all: true, until: None };
+    let traces: Vec<Trace> = scripts(seed).into_iter().map(|(_, trace)| trace).collect();
+    let mut unseen = 0;
+    for (name, fault, kinds) in MISTAKES {
+        let lied = mistake(&traces, fault, kinds, &eyes);
+        unseen += u32::from(lied.noticed.is_empty());
+        print!("{}", table([(name.to_owned(), &lied)]));
+    }
+    let all = match lie_about_each(&traces, &eyes) {
+        Ok(all) => all,
+        Err(what) => {
+            println!("FAILURE: {what}");
+            return ExitCode::FAILURE;
+        }
+    };
+    print!("{}", table(all.iter().map(|(site, lied)| (format!("{}, {}", site.call, site.kind), lied))));
+    for (site, lied) in all.iter().filter(|(_, lied)| lied.noticed.is_empty()) {
+        unseen += 1;
+        println!("never noticed: {}, {}", site.call, site.kind);
+        for lie in lied.unnoticed.iter().take(3) {
+            println!("    {lie}");
+        }
+    }
+    println!("{} places and {} mistakes, {unseen} never noticed", all.len(), MISTAKES.len());
+    ExitCode::SUCCESS
+}
+
 fn run(seed: u64, random: bool, tally: &Tally) {
     let usual = Effort::USUAL;
     if !random {
@@ -129,15 +167,16 @@ fn run(seed: u64, random: bool, tally: &Tally) {
             second: 1 + rng.below(2),
             third: if rng.chance(30) { 40 } else { 0 },
         };
-        match round % 4 {
+        match round % 5 {
             0 | 1 => explore(&script, &effort, tally),
             2 => {
                 let fault = FAULTS[rng.below(FAULTS.len() as u64) as usize];
                 faults_everywhere(&script, fault, 6, (rng.below(4), 4), tally);
             }
+            3 => faults_in_recovery(&script, (rng.below(8), 8), 6, tally),
             _ => {
                 let at = rng.below(script.steps.len() as u64) as usize;
-                full_disk(&script, at, rng.below(20_000), rng.below(8) as usize, tally);
+                full_disk(&script, at, rng.below(20_000), rng.below(8) as usize, 60, tally);
             }
         }
     }

@@ -31,7 +31,7 @@ pub enum ErrorKind {
     Corrupt,
     /// A payload, batch, attribute set or label is over its limit.
     TooLarge,
-    /// The disk or the quota is full. What was acknowledged stays; writing works again when there is room.
+    /// The disk or the quota is full, or a limit of file size is reached. What was acknowledged stays; writing works again when there is room.
     NoSpace,
     /// A sync failed earlier (or now): this handle writes no more. Open the session again; what is on disk decides.
     Poisoned,
@@ -102,12 +102,17 @@ impl Error {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
             io::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            // The limit of file size of this process (`ulimit -f`), or of the file system.
+            io::ErrorKind::FileTooLarge if source.raw_os_error().is_some() => ErrorKind::NoSpace,
             io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
             _ => ErrorKind::Io,
         };
         let mut error = Error::new(kind, doing).path(path);
         if kind == ErrorKind::NoSpace {
-            error = error.hint("free some room on this file system (or raise the quota) and try again");
+            error = error.hint(match source.kind() {
+                io::ErrorKind::FileTooLarge => "raise the limit of file size (`ulimit -f`) and try again",
+                _ => "free some room on this file system (or raise the quota) and try again",
+            });
         }
         error.0.source = Some(std::sync::Arc::new(source));
         error
@@ -151,6 +156,11 @@ impl Error {
     pub(crate) fn with_source(mut self, source: io::Error) -> Error {
         self.0.source = Some(std::sync::Arc::new(source));
         self
+    }
+
+    /// What is wrong or what to do, without kind and place.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.0.hint.as_deref()
     }
 
     /// What went wrong, in a word.

@@ -12,6 +12,7 @@
 
 mod codec;
 pub mod doc;
+pub mod doctor;
 mod error;
 mod format;
 pub mod fs;

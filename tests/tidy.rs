@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("recovery", 4),
     ("session", 5),
     ("store", 5),
+    ("doctor", 5),
     ("fuzzing", 6),
 ];
 
@@ -128,4 +129,23 @@ fn product_code_has_no_switches_for_tests() {
             );
         }
     }
+}
+
+#[test]
+fn every_failure_of_the_table_has_a_test_that_exists() {
+    let table =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/doc/failures.md")).unwrap();
+    let tests: String = sources("tests").into_iter().map(|(_, text)| text).collect();
+    let mut number = 0;
+    for row in table.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| #")) {
+        number += 1;
+        assert!(row.starts_with(&format!("| {number} |")), "row {number} is not in its place: {row}");
+        let named: Vec<&str> =
+            row.split('`').filter(|name| name.starts_with('f') && name.contains('_')).collect();
+        for name in &named {
+            assert!(tests.contains(&format!("fn {name}()")), "row {number}: there is no test {name}");
+        }
+        assert!(!named.is_empty() || row.contains("cannot occur"), "row {number} has no test and no reason");
+    }
+    assert_eq!(number, 38);
 }

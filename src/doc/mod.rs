@@ -1,4 +1,5 @@
-//! The long documents: how it is built and why, what a crash can do, and how it is tested. (The bytes on disk
+//! The long documents: how it is built and why, what a crash can do, which failures
+//! of other stores it was made against, and how it is tested. (The bytes on disk
 //! are specified in `src/format/FORMAT.md`.)
 
 #[doc = include_str!("design.md")]
@@ -6,6 +7,9 @@ pub mod design {}
 
 #[doc = include_str!("crash_model.md")]
 pub mod crash_model {}
+
+#[doc = include_str!("failures.md")]
+pub mod failures {}
 
 #[doc = include_str!("testing.md")]
 pub mod testing {}

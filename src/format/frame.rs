@@ -5,9 +5,10 @@
 //! and everything about its records but their bytes can be trusted, and listed, before any body is read.
 
 use std::fmt;
+use std::ops::Deref;
 
 use super::layout::layout;
-use super::record::{ENTRY_LEN, Records};
+use super::record::{ENTRY_LEN, Entries, Place, Records};
 use super::sum::Seed;
 use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS};
 
@@ -24,7 +25,7 @@ layout! {
         24 first_position: u64,
         32 base: u64,
         40 mark_delta: u32,
-        44 message_count: u32,
+        44 span: u32,
         48 epoch: u32,
         52 archives: u32,
         56 journal: u32,
@@ -74,7 +75,7 @@ pub(crate) struct FrameHeader {
     pub base: u64,
     /// Positions below it were durable when this frame was written. At most `first_position`.
     pub mark: u64,
-    pub message_count: u32,
+    pub span: u32,
     pub epoch: u32,
     pub archives: u32,
     pub journal: u32,
@@ -87,7 +88,7 @@ impl FrameHeader {
     /// The sequence of the next message after this frame.
     #[inline]
     pub(crate) fn next(&self) -> u64 {
-        self.base.saturating_add(u64::from(self.message_count))
+        self.base.saturating_add(u64::from(self.span))
     }
 
     /// The bytes of the header, its two checksums still zero.
@@ -105,7 +106,7 @@ impl FrameHeader {
             first_position: self.first_position,
             base: self.base,
             mark_delta,
-            message_count: self.message_count,
+            span: self.span,
             epoch: self.epoch,
             archives: self.archives,
             journal: self.journal,
@@ -151,7 +152,7 @@ impl RawHeader {
             first_position: self.first_position,
             base: self.base,
             mark,
-            message_count: self.message_count,
+            span: self.span,
             epoch: self.epoch,
             archives: self.archives,
             journal: self.journal,
@@ -184,7 +185,8 @@ pub(crate) enum Peek {
     Frame {
         /// The length of the whole frame.
         len: usize,
-        count: usize,
+        /// The length of header and table, which can be judged alone.
+        head_len: usize,
     },
     /// Nothing but zeros (or nothing at all) in the place of a header. What follows it was not looked at.
     Zeros,
@@ -210,9 +212,16 @@ pub(crate) fn peek(seed: Seed, offset: u64, bytes: &[u8]) -> Peek {
         return Peek::Fault(FrameFault::Header);
     }
     match raw.lengths() {
-        Ok((_, len)) => Peek::Frame { len, count: raw.count as usize },
+        Ok((table_len, len)) => Peek::Frame { len, head_len: RawHeader::LEN + table_len },
         Err(fault) => Peek::Fault(fault),
     }
+}
+
+/// The lengths of a frame, and of its header and table, as the header with which `bytes` begin claims them: within
+/// the limits, and not checked. Only for who has bytes enough, and judges them by [`Table::parse`].
+pub(crate) fn claimed_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
+    let raw = RawHeader::decode(bytes.first_chunk()?);
+    raw.lengths().ok().map(|(table_len, len)| (len, RawHeader::LEN + table_len))
 }
 
 /// True if all bytes are zero.
@@ -223,31 +232,29 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
         && rest.iter().all(|byte| *byte == 0)
 }
 
-/// A frame whose header and table are as they were written. The bodies are checked by
-/// [`verify`](Frame::verify), or one by one by [`Record::verify`].
+/// Header and table of a frame, as they were written: all that is known of its records without their bodies.
 #[derive(Clone, Copy)]
-pub(crate) struct Frame<'a> {
+pub(crate) struct Table<'a> {
     seed: Seed,
     offset: u64,
     crc: u32,
     header: FrameHeader,
     table: &'a [u8],
-    bodies: &'a [u8],
+    body_len: usize,
 }
 
-impl<'a> Frame<'a> {
-    /// Checks and takes the frame with which `bytes`, found at `offset` of the file, begin. More bytes may
-    /// follow it.
+impl<'a> Table<'a> {
+    /// Checks and takes header and table of the frame with which `bytes`, found at `offset` of the file, begin.
+    /// The bodies need not be there.
     ///
     /// The order is the one of all checks here: lengths, then checksum, then meaning. That the frame belongs
     /// behind the one before it (`prev_crc`, `first_position`) is for the caller to compare.
-    pub(crate) fn parse(seed: Seed, offset: u64, bytes: &'a [u8]) -> Result<Frame<'a>, FrameFault> {
+    pub(crate) fn parse(seed: Seed, offset: u64, bytes: &'a [u8]) -> Result<Table<'a>, FrameFault> {
         let short = |need| FrameFault::Short { need, have: bytes.len() };
         let (head, behind) = bytes.split_first_chunk::<FRAME_HEADER_LEN>().ok_or(short(FRAME_HEADER_LEN))?;
         let raw = RawHeader::decode(head);
         let (table_len, len) = raw.lengths()?;
-        let body = behind.get(..raw.body_len as usize).ok_or(short(len))?;
-        let (table, bodies) = body.split_at_checked(table_len).ok_or(FrameFault::Length)?;
+        let table = behind.get(..table_len).ok_or(short(RawHeader::LEN + table_len))?;
         if offset.checked_add(len as u64).is_none() {
             return Err(FrameFault::Length);
         }
@@ -255,10 +262,11 @@ impl<'a> Frame<'a> {
             return Err(FrameFault::Checksum);
         }
         let header = raw.meaning()?;
-        if Records::total(table)? != bodies.len() as u64 {
+        let body_len = len - RawHeader::LEN - table_len;
+        if Entries::total(table)? != body_len as u64 {
             return Err(FrameFault::Length);
         }
-        Ok(Frame { seed, offset, crc: raw.crc, header, table, bodies })
+        Ok(Table { seed, offset, crc: raw.crc, header, table, body_len })
     }
 
     pub(crate) fn header(&self) -> &FrameHeader {
@@ -272,7 +280,12 @@ impl<'a> Frame<'a> {
 
     /// The length of the whole frame.
     pub(crate) fn len(&self) -> usize {
-        RawHeader::LEN + self.table.len() + self.bodies.len()
+        self.head_len() + self.body_len
+    }
+
+    /// The length of header and table.
+    pub(crate) fn head_len(&self) -> usize {
+        RawHeader::LEN + self.table.len()
     }
 
     /// How many records there are; at least one.
@@ -286,17 +299,68 @@ impl<'a> Frame<'a> {
         self.header.first_position.saturating_add(taken)
     }
 
-    /// The records, in order, their bodies unchecked.
-    pub(crate) fn records(&self) -> Records<'a> {
-        Records {
+    /// The place behind the last record.
+    pub(crate) fn end(&self) -> Place {
+        let body_offset = self.offset.saturating_add(self.len() as u64);
+        Place { index: self.count(), position: self.end_position(), body_offset }
+    }
+
+    /// What the table says of each record, in order.
+    pub(crate) fn entries(&self) -> Entries<'a> {
+        Entries {
             seed: self.seed,
             index: 0,
             position: self.header.first_position,
             step: u64::from(self.header.kind.takes_positions()),
-            offset: self.offset.saturating_add((RawHeader::LEN + self.table.len()) as u64),
+            offset: self.offset.saturating_add(self.head_len() as u64),
+            end: self.offset.saturating_add(self.len() as u64),
             table: self.table,
-            bodies: self.bodies,
         }
+    }
+
+    /// The entries from this one of the table on.
+    pub(crate) fn entries_from(&self, first: Place) -> Entries<'a> {
+        let all = self.entries();
+        Entries {
+            index: first.index,
+            position: first.position,
+            offset: first.body_offset,
+            table: self.table.get(first.index * ENTRY_LEN..).unwrap_or_default(),
+            ..all
+        }
+    }
+}
+
+/// A whole frame: its header and table are as they were written. The bodies are checked by
+/// [`verify`](Frame::verify), or one by one by [`Record::verify`].
+#[derive(Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    table: Table<'a>,
+    bodies: &'a [u8],
+}
+
+impl<'a> Deref for Frame<'a> {
+    type Target = Table<'a>;
+
+    fn deref(&self) -> &Table<'a> {
+        &self.table
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// Checks and takes the frame with which `bytes`, found at `offset` of the file, begin. More bytes may
+    /// follow it. See [`Table::parse`].
+    pub(crate) fn parse(seed: Seed, offset: u64, bytes: &'a [u8]) -> Result<Frame<'a>, FrameFault> {
+        let short = |need| FrameFault::Short { need, have: bytes.len() };
+        let head = bytes.first_chunk::<FRAME_HEADER_LEN>().ok_or(short(FRAME_HEADER_LEN))?;
+        let (table_len, len) = RawHeader::decode(head).lengths()?;
+        let bodies = bytes.get(RawHeader::LEN + table_len..len).ok_or(short(len))?;
+        Ok(Frame { table: Table::parse(seed, offset, bytes)?, bodies })
+    }
+
+    /// The records, in order, their bodies unchecked.
+    pub(crate) fn records(&self) -> Records<'a> {
+        Records { entries: self.table.entries(), bodies: self.bodies }
     }
 
     /// Checks all bodies.

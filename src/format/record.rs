@@ -1,6 +1,7 @@
 //! The records of a [frame](super::frame): entries of its table, and the bodies they speak of.
 
 use std::fmt;
+use std::ops::Deref;
 
 use super::frame::FrameFault;
 use super::layout::layout;
@@ -103,19 +104,20 @@ impl EntryMeta {
     }
 }
 
-/// The records of a frame, one after the other.
+/// The entries of a frame's table, one after the other.
 #[derive(Clone)]
-pub(crate) struct Records<'a> {
+pub(crate) struct Entries<'a> {
     pub(super) seed: Seed,
     pub(super) index: usize,
     pub(super) position: u64,
     pub(super) step: u64,
+    /// Where the bodies that are left begin and end in the file.
     pub(super) offset: u64,
+    pub(super) end: u64,
     pub(super) table: &'a [u8],
-    pub(super) bodies: &'a [u8],
 }
 
-impl Records<'_> {
+impl Entries<'_> {
     /// The length of all bodies that a table speaks of, if its entries are such as a writer writes.
     #[inline]
     pub(super) fn total(table: &[u8]) -> Result<u64, FrameFault> {
@@ -136,38 +138,40 @@ impl Records<'_> {
     }
 }
 
-impl<'a> Iterator for Records<'a> {
-    type Item = Record<'a>;
-
+impl<'a> Entries<'a> {
     #[inline]
-    fn next(&mut self) -> Option<Record<'a>> {
-        let (entry, table) = self.table.split_first_chunk::<ENTRY_LEN>()?;
-        let raw = RawEntry::decode(entry);
-        // `Frame::parse` has added up the lengths, so both splits succeed.
-        let (extras, behind) = self.bodies.split_at_checked(raw.extras_len.into())?;
-        let (payload, bodies) = behind.split_at_checked(raw.len as usize)?;
-        let body = self.bodies.get(..extras.len() + payload.len())?;
-        let record = Record {
-            index: self.index,
-            position: self.position,
+    fn entry(&self, bytes: &'a [u8; ENTRY_LEN], index: usize, position: u64) -> Entry<'a> {
+        let raw = RawEntry::decode(bytes);
+        Entry {
+            index,
+            position,
             kind: RecordKind::from_number(raw.kind),
             flags: raw.flags,
             codec: raw.codec,
             time: raw.time,
             seq: raw.seq,
-            extras,
-            payload,
+            extras_len: raw.extras_len.into(),
+            len: raw.len as usize,
             body_offset: self.offset,
             crc: raw.crc,
             seed: self.seed,
-            entry,
-            body,
-        };
+            bytes,
+        }
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Entry<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Entry<'a>> {
+        let (bytes, table) = self.table.split_first_chunk::<ENTRY_LEN>()?;
+        let entry = self.entry(bytes, self.index, self.position);
         self.index += 1;
         self.position = self.position.saturating_add(self.step);
-        self.offset = self.offset.saturating_add(body.len() as u64);
-        (self.table, self.bodies) = (table, bodies);
-        Some(record)
+        self.offset = self.offset.saturating_add(entry.body_len() as u64);
+        self.table = table;
+        Some(entry)
     }
 
     #[inline]
@@ -177,12 +181,26 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-impl ExactSizeIterator for Records<'_> {}
+impl DoubleEndedIterator for Entries<'_> {
+    #[inline]
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let (table, bytes) = self.table.split_last_chunk::<ENTRY_LEN>()?;
+        let before = table.len() / ENTRY_LEN;
+        let position = self.position.saturating_add(self.step.saturating_mul(before as u64));
+        let mut entry = self.entry(bytes, self.index + before, position);
+        // `Table::parse` has added up the lengths.
+        self.end = self.end.saturating_sub(entry.body_len() as u64);
+        entry.body_offset = self.end;
+        self.table = table;
+        Some(entry)
+    }
+}
 
-/// One record: everything its entry says, and its body. The body is unchecked until
-/// [`verify`](Record::verify) said so.
+impl ExactSizeIterator for Entries<'_> {}
+
+/// What a table says of one record.
 #[derive(Clone, Copy)]
-pub(crate) struct Record<'a> {
+pub(crate) struct Entry<'a> {
     /// The place in the frame, from 0.
     pub index: usize,
     pub position: u64,
@@ -193,23 +211,41 @@ pub(crate) struct Record<'a> {
     /// Microseconds since 1970.
     pub time: u64,
     pub seq: u64,
-    /// For [`Extras::decode`](super::Extras::decode).
-    pub extras: &'a [u8],
-    pub payload: &'a [u8],
+    /// The length of the extras, in bytes.
+    pub extras_len: usize,
+    /// The length of the payload, in bytes.
+    pub len: usize,
     /// The file offset of the extras; the payload lies directly behind them.
     pub body_offset: u64,
     /// The stored checksum.
     pub crc: u32,
     seed: Seed,
-    entry: &'a [u8; ENTRY_LEN],
-    body: &'a [u8],
+    bytes: &'a [u8; ENTRY_LEN],
 }
 
-impl Record<'_> {
+/// Where a record stands in its frame.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(super) index: usize,
+    pub(super) position: u64,
+    pub(super) body_offset: u64,
+}
+
+impl Entry<'_> {
+    pub(crate) fn place(&self) -> Place {
+        Place { index: self.index, position: self.position, body_offset: self.body_offset }
+    }
+
+    /// The length of extras and payload together.
+    #[inline]
+    pub(crate) fn body_len(&self) -> usize {
+        self.extras_len + self.len
+    }
+
     /// Checks extras and payload.
     #[inline]
-    pub(crate) fn verify(&self) -> Result<(), FrameFault> {
-        match self.seed.of_body(self.body_offset, self.entry, self.body) == self.crc {
+    pub(crate) fn verify(&self, body: &[u8]) -> Result<(), FrameFault> {
+        match self.seed.of_body(self.body_offset, self.bytes, body) == self.crc {
             true => Ok(()),
             false => Err(FrameFault::Body { index: self.index, offset: self.body_offset }),
         }
@@ -218,6 +254,62 @@ impl Record<'_> {
     /// What a copy of this record carries besides extras and payload.
     pub(crate) fn meta(&self) -> EntryMeta {
         EntryMeta { kind: self.kind, flags: self.flags, codec: self.codec, time: self.time, seq: self.seq }
+    }
+}
+
+/// The records of a frame, one after the other.
+#[derive(Clone)]
+pub(crate) struct Records<'a> {
+    pub(super) entries: Entries<'a>,
+    pub(super) bodies: &'a [u8],
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        let entry = self.entries.next()?;
+        // `Table::parse` has added up the lengths, so both splits succeed.
+        let (body, bodies) = self.bodies.split_at_checked(entry.body_len())?;
+        let (extras, payload) = body.split_at_checked(entry.extras_len)?;
+        self.bodies = bodies;
+        Some(Record { entry, extras, payload, body })
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.entries.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Records<'_> {}
+
+/// One record: everything its entry says, and its body. The body is unchecked until
+/// [`verify`](Record::verify) said so.
+#[derive(Clone, Copy)]
+pub(crate) struct Record<'a> {
+    entry: Entry<'a>,
+    /// For [`Extras::decode`](super::Extras::decode).
+    pub extras: &'a [u8],
+    pub payload: &'a [u8],
+    body: &'a [u8],
+}
+
+impl<'a> Deref for Record<'a> {
+    type Target = Entry<'a>;
+
+    #[inline]
+    fn deref(&self) -> &Entry<'a> {
+        &self.entry
+    }
+}
+
+impl Record<'_> {
+    /// Checks extras and payload.
+    #[inline]
+    pub(crate) fn verify(&self) -> Result<(), FrameFault> {
+        self.entry.verify(self.body)
     }
 }
 

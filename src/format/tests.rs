@@ -22,7 +22,7 @@ fn header(kind: FrameKind) -> FrameHeader {
         first_position: 1_000,
         base: 40,
         mark: 990,
-        message_count: 12,
+        span: 12,
         epoch: 2,
         archives: 1,
         journal: 9,
@@ -68,8 +68,8 @@ fn a_frame_comes_back() {
     let len = bytes.len();
     bytes.extend_from_slice(b"what follows is no part of it");
     let expected = header(FrameKind::Commit);
-    assert_eq!(peek(seed(), OFFSET, &bytes), Peek::Frame { len, count: 3 });
-    assert_eq!(peek(seed(), OFFSET, &bytes[..60]), Peek::Frame { len, count: 3 });
+    assert_eq!(peek(seed(), OFFSET, &bytes), Peek::Frame { len, head_len: 60 + 3 * 32 });
+    assert_eq!(peek(seed(), OFFSET, &bytes[..60]), Peek::Frame { len, head_len: 60 + 3 * 32 });
     let frame = Frame::parse(seed(), OFFSET, &bytes).unwrap();
     frame.verify().unwrap();
     assert_eq!(frame.header(), &expected);
@@ -444,7 +444,7 @@ fn worked_example() -> Vec<u8> {
         first_position: 0,
         base: 0,
         mark: 0,
-        message_count: 0,
+        span: 0,
         epoch: 0,
         archives: 0,
         journal: 0,
@@ -460,7 +460,7 @@ fn worked_example() -> Vec<u8> {
     let mut extras = vec![];
     Extras { tag: Some("user"), ..Extras::default() }.encode(&mut extras);
     let message = EntryMeta { flags: TURN_START | CRITICAL, ..number(RecordKind::Message) };
-    head = FrameHeader { kind: FrameKind::Commit, message_count: 1, ..head };
+    head = FrameHeader { kind: FrameKind::Commit, span: 1, ..head };
     add(&mut head, message, &extras, b"hello");
     head = FrameHeader { kind: FrameKind::Next, first_position: 1, mark: 1, ..head };
     let successor = Successor { number: 2, salt: 0x99aa_bbcc_ddee_ff00 };
@@ -539,11 +539,11 @@ proptest! {
         ahead in 0..u64::from(u32::MAX),
         change in any::<(prop::sample::Index, u8)>(),
     ) {
-        let (prev_crc, prev_len, message_count, epoch, archives, journal) = numbers;
+        let (prev_crc, prev_len, span, epoch, archives, journal) = numbers;
         let kind = FrameKind::Commit;
         let first_position = mark + ahead;
         let header = FrameHeader {
-            kind, prev_crc, prev_len, first_position, base, mark, message_count, epoch, archives, journal
+            kind, prev_crc, prev_len, first_position, base, mark, span, epoch, archives, journal
         };
         let seed = Seed::new(&BIRTH, 1, salt);
         let mut builder = FrameBuilder::new();

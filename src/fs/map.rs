@@ -69,18 +69,24 @@ impl Map {
         }
     }
 
-    /// Asks the system to bring all of it into memory at once, which is cheaper than a fault for each page of a
-    /// long read. A hint: it cannot fail.
-    pub fn populate(&self) {
+    /// Asks the system to bring `len` bytes from `offset` on into memory at once, which is cheaper than a fault for
+    /// each page of a long read. A hint: it cannot fail.
+    pub fn populate(&self, offset: usize, len: usize) {
         #[cfg(all(unix, not(miri)))]
         if let Bytes::Mapped(map) = &self.0 {
-            // Linux knows the first since 5.14; elsewhere the second begins to read and does not wait.
-            #[cfg(target_os = "linux")]
-            if map.advise(memmap2::Advice::PopulateRead).is_ok() {
+            let len = len.min(map.len().saturating_sub(offset));
+            if len == 0 {
                 return;
             }
-            let _ = map.advise(memmap2::Advice::WillNeed);
+            // Linux knows the first since 5.14; elsewhere the second begins to read and does not wait.
+            #[cfg(target_os = "linux")]
+            if map.advise_range(memmap2::Advice::PopulateRead, offset, len).is_ok() {
+                return;
+            }
+            let _ = map.advise_range(memmap2::Advice::WillNeed, offset, len);
         }
+        #[cfg(not(all(unix, not(miri))))]
+        let _ = (offset, len);
     }
 }
 

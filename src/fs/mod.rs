@@ -186,12 +186,24 @@ pub trait File: Send + Sync + fmt::Debug + 'static {
     fn map(&self, len: usize) -> io::Result<Option<Map>>;
 }
 
+/// How the names of [`sync_anew`] begin.
+const ANEW: &str = "sync-";
+
+/// Whether this is what a [`sync_anew`] left that was killed.
+pub(crate) fn is_sync_leftover(name: &str) -> bool {
+    name.starts_with(ANEW) && name.ends_with(name::TEMP_SUFFIX)
+}
+
 /// Makes the entries of a directory durable that somebody else may have left without a sync, or after one that
 /// failed. Merely to repeat that one would prove nothing, so the directory gets a new entry first, which goes
 /// again; where there is no room for one, a sync must do.
-pub(crate) fn sync_anew(dir: &dyn Dir, prefix: &str) -> io::Result<()> {
-    match dir.create_temp(prefix) {
-        Ok((name, _)) => dir.remove_file(&name)?,
+pub(crate) fn sync_anew(dir: &dyn Dir) -> io::Result<()> {
+    match dir.create_temp(ANEW) {
+        Ok((name, _)) => match dir.remove_file(&name) {
+            // Another process swept it away.
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        },
         Err(e) if e.kind() == io::ErrorKind::StorageFull => {}
         Err(e) => return Err(e),
     }
@@ -229,17 +241,20 @@ pub fn read_up_to_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result
 }
 
 /// Writes all of `buf` at `offset`.
-pub fn write_all_at(file: &dyn File, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
-    while !buf.is_empty() {
-        match file.write_at(buf, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => {
-                buf = buf.get(n..).unwrap_or_default();
-                offset += n as u64;
-            }
+pub fn write_all_at(file: &dyn File, buf: &[u8], offset: u64) -> io::Result<()> {
+    write_at_counted(file, buf, offset).1
+}
+
+/// Writes all of `buf` at `offset`, and counts the bytes that were taken before a call failed.
+pub(crate) fn write_at_counted(file: &dyn File, buf: &[u8], offset: u64) -> (usize, io::Result<()>) {
+    let mut done = 0;
+    while let Some(rest) = buf.get(done..).filter(|rest| !rest.is_empty()) {
+        match file.write_at(rest, offset + done as u64) {
+            Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
+            Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+            Err(e) => return (done, Err(e)),
         }
     }
-    Ok(())
+    (done, Ok(()))
 }

@@ -3,8 +3,8 @@
 use super::input::Input;
 use crate::format::catalog::{self, CatalogEntry, Chain, Glance, Step};
 use crate::format::{
-    EntryMeta, Extras, Frame, FrameBuilder, FrameFault, Peek, RecordKind, Seed, SegmentHeader, StoreFile,
-    Successor, peek, reseal,
+    Entry, EntryMeta, Extras, Frame, FrameBuilder, FrameFault, Peek, RecordKind, Seed, SegmentHeader,
+    StoreFile, Successor, Table, peek, reseal,
 };
 use crate::ids::{BirthId, SessionId};
 use crate::log::{parse_segment_name, segment_name};
@@ -89,8 +89,14 @@ fn judge_frame(bytes: &[u8], offset: u64, seed: Seed) -> Option<usize> {
         }
     };
     // What passes is what the header said.
-    if let Peek::Frame { len, count } = peeked {
-        assert_eq!((len, count), (frame.len(), frame.count()));
+    if let Peek::Frame { len, head_len } = peeked {
+        assert_eq!((len, head_len), (frame.len(), frame.head_len()));
+        // The table alone says the same, from either end.
+        let head = Table::parse(seed, offset, bytes.get(..head_len).unwrap_or_default());
+        let places = |e: Entry<'_>| (e.index, e.position, e.body_offset, e.body_len());
+        let mut back: Vec<_> = head.map(|t| t.entries().rev().map(places).collect()).unwrap_or_default();
+        back.reverse();
+        assert!(frame.entries().map(places).eq(back));
     }
     assert_ne!(peeked, Peek::Zeros);
     assert_eq!(frame.records().count(), frame.count());

@@ -63,7 +63,7 @@ fn header(kind: FrameKind, prev: (u32, u32), first_position: u64) -> FrameHeader
         first_position,
         base: 0,
         mark: first_position,
-        message_count: 2,
+        span: 2,
         epoch: 0,
         archives: 0,
         journal: 1,

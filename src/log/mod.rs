@@ -6,11 +6,13 @@ mod message;
 mod names;
 pub(crate) mod queue;
 mod renew;
-mod resync;
+pub(crate) mod resync;
+mod run;
 pub(crate) mod scan;
 pub(crate) mod segment;
+pub(crate) mod stream;
 pub(crate) mod view;
-mod window;
+pub(crate) mod window;
 pub(crate) mod writer;
 
 pub use message::{Message, Payload};

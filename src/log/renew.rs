@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::names::parse_segment_name;
 use super::scan::Tail;
 use super::segment::Segment;
-use super::view::{Source, Stream, View};
+use super::stream::Stream;
+use super::view::{Source, View};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{Extent, State};
 

@@ -31,7 +31,7 @@ pub(crate) fn next_frame(
         match find_header(seed, at, bytes) {
             Some(ahead) => {
                 let candidate = at + ahead as u64;
-                if let At::Frame(frame, _, _) = parse.at(file, seed, candidate, limit)?
+                if let At::Frame(frame) = parse.at(file, seed, candidate, limit)?
                     && frame.header().first_position >= position
                     && frame.verify().is_ok()
                 {

@@ -86,7 +86,7 @@ impl Tail {
         while offset < carry_end {
             let at = window.at(&*segment.file, segment.seed, offset, carry_end).map_err(io)?;
             let frame = match at {
-                At::Frame(frame, _, _) => frame,
+                At::Frame(frame) => frame,
                 At::End => {
                     return Err(corrupt(offset, "zeros where the state of the session was written".into()));
                 }
@@ -155,7 +155,7 @@ impl Tail {
                     None => return Ok(()),
                     Some(fault) => fault,
                 },
-                At::Frame(frame, _, _) => match self.follows(&frame) {
+                At::Frame(frame) => match self.follows(&frame) {
                     Ok(()) => {
                         if !self.fold(&frame)? {
                             return Ok(());
@@ -259,8 +259,8 @@ impl Tail {
         }
         self.state.position = frame.end_position();
         let s = &self.state;
-        let told = (h.base, u64::from(h.message_count), h.epoch, h.archives, h.journal);
-        if told != (s.base, s.message_count, s.epoch, s.archives_made, s.journal)
+        let told = (h.base, u64::from(h.span), h.epoch, h.archives, h.journal);
+        if told != (s.base, s.next - s.base, s.epoch, s.archives_made, s.journal)
             && !self.damage.iter().any(|d| d.hides_state)
         {
             self.damage.push(Damage {
@@ -342,8 +342,7 @@ impl Tail {
         let mut at = self.offset;
         while let Some(found) = next_frame(&*segment.file, segment.seed, at, limit, position).map_err(io)? {
             first.get_or_insert(found);
-            let At::Frame(frame, _, _) = window.at(&*segment.file, segment.seed, found, limit).map_err(io)?
-            else {
+            let At::Frame(frame) = window.at(&*segment.file, segment.seed, found, limit).map_err(io)? else {
                 break;
             };
             if frame.header().mark > position {
@@ -357,14 +356,12 @@ impl Tail {
         // later, so a second look decides.
         let mut fresh = Window::new();
         let now = segment.file.len().map_err(io)?;
-        if let At::Frame(frame, _, _) =
-            fresh.at(&*segment.file, segment.seed, self.offset, now).map_err(io)?
+        if let At::Frame(frame) = fresh.at(&*segment.file, segment.seed, self.offset, now).map_err(io)?
             && self.follows(&frame).is_ok()
         {
             return Ok(Skip::LookAgain);
         }
-        let At::Frame(frame, _, _) = window.at(&*segment.file, segment.seed, resume, limit).map_err(io)?
-        else {
+        let At::Frame(frame) = window.at(&*segment.file, segment.seed, resume, limit).map_err(io)? else {
             return Ok(Skip::Torn);
         };
         let h = *frame.header();

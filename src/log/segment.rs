@@ -1,5 +1,6 @@
 //! A segment file that is open for reading.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +8,7 @@ use super::message::Buffer;
 use super::names::{parse_segment_name, segment_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{HeaderFault, Seed, SegmentHeader};
-use crate::fs::{Access, Dir, File, read_up_to_at};
+use crate::fs::{Access, Dir, Entry, File, Kind, read_up_to_at};
 use crate::ids::{BirthId, StoreId};
 
 /// Whose segment it must be.
@@ -101,25 +102,47 @@ pub(crate) fn header_error(path: &Path, fault: &HeaderFault) -> Error {
     Error::corrupt(path, 0, fault.to_string())
 }
 
-/// The id of the store, from the first segment of any session that can be read.
-pub(crate) fn first_store_id(sessions: &dyn Dir) -> Option<StoreId> {
-    let dirs = |d: &dyn Dir| -> Vec<Arc<dyn Dir>> {
-        let names = d.list().unwrap_or_default();
-        names.into_iter().filter_map(|e| d.open_dir(&e.name).ok()).collect()
+/// The id of the store, from the first segment of any session that can be read; `None` if there is no session.
+///
+/// # Errors
+/// `Io` if what tells it cannot be read; `Corrupt` if there are segments and none of them tells it. Neither means that
+/// there is none.
+pub(crate) fn first_store_id(sessions: &dyn Dir) -> Result<Option<StoreId>> {
+    let mut trouble = None;
+    let mut note = |path: PathBuf, e: io::Error| {
+        if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+            trouble.get_or_insert(Error::io("look for a segment", path, e));
+        }
     };
-    for session in dirs(sessions).iter().flat_map(|shard| dirs(&**shard)) {
-        for entry in session.list().unwrap_or_default() {
-            if parse_segment_name(&entry.name).is_none() {
-                continue;
-            }
-            let Ok(file) = session.open(&entry.name, Access::Read) else { continue };
+    let mut silent = None;
+    let mut dirs = |d: &dyn Dir| -> Vec<Arc<dyn Dir>> {
+        let names = d.list().unwrap_or_else(|e| {
+            note(d.path().to_path_buf(), e);
+            Vec::new()
+        });
+        let open = |e: Entry| d.open_dir(&e.name).map_err(|error| note(d.path().join(&e.name), error)).ok();
+        names.into_iter().filter(|e| e.kind == Kind::Dir).filter_map(open).collect()
+    };
+    let shards = dirs(sessions);
+    let found: Vec<Arc<dyn Dir>> = shards.iter().flat_map(|shard| dirs(&**shard)).collect();
+    for session in found {
+        let names = session.list().unwrap_or_else(|e| {
+            note(session.path().to_path_buf(), e);
+            Vec::new()
+        });
+        for name in names.into_iter().map(|e| e.name).filter(|n| parse_segment_name(n).is_some()) {
             let mut bytes = [0; SegmentHeader::LEN];
-            if let Ok(SegmentHeader::LEN) = read_up_to_at(&*file, &mut bytes, 0)
-                && let Ok(header) = SegmentHeader::decode(&bytes)
-            {
-                return Some(header.store);
+            let read = session.open(&name, Access::Read).and_then(|f| read_up_to_at(&*f, &mut bytes, 0));
+            match read.map(|have| SegmentHeader::decode(bytes.get(..have).unwrap_or_default())) {
+                Ok(Ok(header)) => return Ok(Some(header.store)),
+                Ok(Err(_)) => silent = Some(session.path().join(&name)),
+                Err(e) => note(session.path().join(&name), e),
             }
         }
     }
-    None
+    match (trouble, silent) {
+        (Some(e), _) => Err(e),
+        (None, Some(path)) => Err(Error::corrupt(path, 0, "no segment tells the id of the store")),
+        (None, None) => Ok(None),
+    }
 }

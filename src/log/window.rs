@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::message::Buffer;
-use crate::format::{FRAME_HEADER_LEN, Frame, FrameFault, Peek, Seed, peek};
+use crate::format::{FRAME_HEADER_LEN, Frame, FrameFault, Peek, Seed, Table, claimed_lengths, peek};
 use crate::fs::{File, read_up_to_at};
 
 const FIRST: usize = 64 << 10;
@@ -13,10 +13,21 @@ const LARGEST: usize = 1 << 20;
 /// What stands at an offset, as far as the trusted end of the segment.
 pub(crate) enum At<'a> {
     /// A frame whose header and table are intact; bodies are not verified yet.
-    Frame(Frame<'a>, &'a Arc<Buffer>, usize),
+    Frame(Frame<'a>),
     /// The end: zeros or nothing.
     End,
     /// Bytes that are no frame.
+    Fault(FrameFault),
+}
+
+/// What stands at an offset, as far as the header tells.
+pub(crate) enum Found {
+    /// A frame of this length; its first `head_len` bytes, header and table, are in the window.
+    Frame {
+        len: usize,
+        head_len: usize,
+    },
+    End,
     Fault(FrameFault),
 }
 
@@ -26,16 +37,18 @@ pub(crate) struct Window {
     /// The file offset of the first byte of the buffer.
     base: u64,
     next_size: usize,
+    /// What lies before it in a map was brought into memory.
+    populated: u64,
 }
 
 impl Window {
     pub(crate) fn new() -> Window {
-        Window { buffer: Arc::new(Buffer::Heap(Vec::new())), base: 0, next_size: FIRST }
+        Window { buffer: Arc::new(Buffer::Heap(Vec::new())), base: 0, next_size: FIRST, populated: 0 }
     }
 
     /// A window over all that is ever needed of the file.
     pub(crate) fn mapped(buffer: Arc<Buffer>) -> Window {
-        Window { buffer, base: 0, next_size: FIRST }
+        Window { buffer, base: 0, next_size: FIRST, populated: 0 }
     }
 
     /// Reads `[from, to)` into the window in one go.
@@ -48,18 +61,24 @@ impl Window {
         Ok(())
     }
 
-    fn covers(&self, from: u64, to: u64) -> bool {
+    pub(crate) fn covers(&self, from: u64, to: u64) -> bool {
         from >= self.base && to <= self.base + self.buffer.len() as u64
     }
 
     /// Makes `[offset, offset + need)` available, as far as the file goes up to `limit`.
-    fn ensure(&mut self, file: &dyn File, offset: u64, need: usize, limit: u64) -> io::Result<()> {
+    pub(crate) fn ensure(&mut self, file: &dyn File, offset: u64, need: usize, limit: u64) -> io::Result<()> {
         let want = (offset + need as u64).min(limit);
-        if self.covers(offset, want) {
+        if let Buffer::Map(map) = &*self.buffer {
+            if want > self.populated {
+                let ahead = self.next_size.max(need);
+                map.populate(offset as usize, ahead);
+                self.populated = offset + ahead as u64;
+                self.next_size = (self.next_size * 2).min(LARGEST);
+            }
+            // It covers the whole trusted extent: what lies behind it does not exist.
             return Ok(());
         }
-        if matches!(*self.buffer, Buffer::Map(_)) && offset >= self.base && self.covers(offset, offset) {
-            // A map covers the whole trusted extent: what lies behind it does not exist.
+        if self.covers(offset, want) {
             return Ok(());
         }
         let to = (offset + self.next_size.max(need) as u64).min(limit);
@@ -85,31 +104,67 @@ impl Window {
 
     /// What stands at `offset`; nothing at or behind `limit` is looked at.
     pub(crate) fn at(&mut self, file: &dyn File, seed: Seed, offset: u64, limit: u64) -> io::Result<At<'_>> {
+        let need = match self.find(file, seed, offset, limit)? {
+            Found::Frame { len, .. } => len,
+            Found::End => return Ok(At::End),
+            Found::Fault(fault) => return Ok(At::Fault(fault)),
+        };
+        self.ensure(file, offset, need, limit)?;
+        let bytes = self.bytes(offset);
+        Ok(match Frame::parse(seed, offset, bytes.get(..need).unwrap_or(bytes)) {
+            Ok(frame) => At::Frame(frame),
+            Err(fault) => At::Fault(no_frame(seed, offset, bytes, fault)),
+        })
+    }
+
+    /// Brings header and table of the frame at `offset` into the window, however long its bodies are; nothing at
+    /// or behind `limit` is looked at.
+    pub(crate) fn find(&mut self, file: &dyn File, seed: Seed, offset: u64, limit: u64) -> io::Result<Found> {
         if offset >= limit {
-            return Ok(At::End);
+            return Ok(Found::End);
         }
         self.ensure(file, offset, FRAME_HEADER_LEN, limit)?;
         let bytes = self.bytes(offset);
         let left = usize::try_from(limit - offset).unwrap_or(usize::MAX);
         let bytes = bytes.get(..left).unwrap_or(bytes);
-        let need = match peek(seed, offset, bytes) {
-            Peek::Zeros => return Ok(At::End),
-            Peek::Fault(fault) => {
-                // Fewer bytes than a header and all of them zero: the allocated space ends here.
-                return Ok(if crate::format::is_zero(bytes) { At::End } else { At::Fault(fault) });
-            }
-            Peek::Frame { len, .. } => len,
-        };
-        if need > left {
-            return Ok(At::Fault(FrameFault::Short { need, have: left }));
+        if let Some((len, head_len)) = claimed_lengths(bytes)
+            && len <= bytes.len()
+        {
+            // All of it is here: the checksum over header and table, which is next, says everything.
+            return Ok(Found::Frame { len, head_len });
         }
-        self.ensure(file, offset, need, limit)?;
-        let start = (offset - self.base) as usize;
-        let bytes = self.buffer.get(start..).unwrap_or_default();
-        let bytes = bytes.get(..left).unwrap_or(bytes);
-        Ok(match Frame::parse(seed, offset, bytes) {
-            Ok(frame) => At::Frame(frame, &self.buffer, start),
-            Err(fault) => At::Fault(fault),
+        Ok(match peek(seed, offset, bytes) {
+            Peek::Zeros => Found::End,
+            // Fewer bytes than a header and all of them zero: the allocated space ends here.
+            Peek::Fault(_) if bytes.len() < FRAME_HEADER_LEN && crate::format::is_zero(bytes) => Found::End,
+            Peek::Fault(fault) => Found::Fault(fault),
+            Peek::Frame { len, .. } if len > left => {
+                Found::Fault(FrameFault::Short { need: len, have: left })
+            }
+            Peek::Frame { len, head_len, .. } => {
+                self.ensure(file, offset, head_len, limit)?;
+                Found::Frame { len, head_len }
+            }
         })
+    }
+
+    /// Header and table that [`find`](Self::find) brought in.
+    pub(crate) fn table(&self, seed: Seed, offset: u64, head_len: usize) -> Result<Table<'_>, FrameFault> {
+        let bytes = self.bytes(offset);
+        Table::parse(seed, offset, bytes.get(..head_len).unwrap_or(bytes))
+            .map_err(|fault| no_frame(seed, offset, bytes, fault))
+    }
+
+    /// What is in the window, and the file offset of its first byte.
+    pub(crate) fn buffer(&self) -> (&Arc<Buffer>, u64) {
+        (&self.buffer, self.base)
+    }
+}
+
+/// What a fault means where lengths were taken on trust: perhaps no frame begins here at all.
+fn no_frame(seed: Seed, offset: u64, bytes: &[u8], fault: FrameFault) -> FrameFault {
+    match peek(seed, offset, bytes) {
+        Peek::Fault(first) => first,
+        Peek::Frame { .. } | Peek::Zeros => fault,
     }
 }

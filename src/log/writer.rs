@@ -15,7 +15,7 @@ use crate::format::{
     EntryMeta, Frame, FrameBuilder, FrameHeader, FrameKind, Record, RecordKind, SegmentHeader, Successor,
     frame_len,
 };
-use crate::fs::{Access, Dir, File, write_all_at};
+use crate::fs::{Access, Dir, File, write_all_at, write_at_counted};
 use crate::state::{Op, SegmentInfo, State};
 
 /// Room that an ordinary commit leaves free in the allocated space, so that an intent, a close and the
@@ -24,7 +24,9 @@ pub(crate) const RESERVE: u64 = 1024;
 const BLOCK: u64 = 4096;
 /// Space is allocated ahead in steps that grow with the segment up to this.
 const LARGEST_STEP: u64 = 1 << 20;
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+/// So much is written at once: the larger the piece, the fewer and larger the page cache's own pieces, and the faster
+/// a load that maps them.
+const ZEROS: usize = 1 << 20;
 
 /// The active segment of a session that this process writes.
 ///
@@ -64,7 +66,8 @@ pub(crate) enum WriteFault {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct After {
     pub(crate) base: u64,
-    pub(crate) message_count: u64,
+    /// The sequences of the live range, those of accepted holes included: with `base` it gives the next one.
+    pub(crate) span: u64,
     pub(crate) epoch: u32,
     pub(crate) archives: u32,
     pub(crate) journal: u32,
@@ -74,7 +77,7 @@ impl After {
     pub(crate) fn of(state: &State) -> After {
         After {
             base: state.base,
-            message_count: state.message_count,
+            span: state.next - state.base,
             epoch: state.epoch,
             archives: state.archives_made,
             journal: state.journal,
@@ -84,7 +87,7 @@ impl After {
     /// What a journal record changes of it.
     pub(crate) fn after_op(&mut self, op: &Op) {
         if let Op::Archive { upto, .. } = op {
-            self.message_count = (self.base + self.message_count).saturating_sub(*upto);
+            self.span = (self.base + self.span).saturating_sub(*upto);
             self.base = *upto;
             self.archives += 1;
         }
@@ -97,6 +100,15 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) meta: EntryMeta,
     pub(crate) extras: &'a [u8],
     pub(crate) payload: &'a [u8],
+}
+
+/// How a new segment gets its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// At once: the directory has a temporary name itself, and nobody looks into it.
+    Unseen,
+    /// When its content is durable.
+    Durable,
 }
 
 /// The content of a segment that is about to be born: header, snapshot, carried records.
@@ -187,7 +199,7 @@ impl Birth {
             self.low_seq = Some(base);
         }
         self.low = self.low.min(first);
-        let after = After { base, message_count: n, epoch: 0, archives: 0, journal: 0 };
+        let after = After { base, span: n, epoch: 0, archives: 0, journal: 0 };
         self.frame(
             FrameKind::Carry,
             first,
@@ -214,32 +226,36 @@ impl Birth {
         self.header
     }
 
-    /// Creates the segment: content under a temporary name, sync, rename to its own name, sync of the
-    /// directory. Until the rename was tried an error leaves everything as it was.
+    /// Creates the segment, durably: content and sync, then its name and sync of the directory. Until the name was
+    /// tried an error leaves everything as it was.
     ///
     /// # Errors
     /// `Err((error, false))`: nothing happened. `Err((error, true))`: the name may or may not be there; the
     /// writer must not go on.
-    pub(crate) fn publish(self, dir: &dyn Dir, sync_dir: bool) -> Result<SegmentWriter, (Error, bool)> {
+    pub(crate) fn publish(self, dir: &dyn Dir, naming: Naming) -> Result<SegmentWriter, (Error, bool)> {
         let name = segment_name(self.header.number);
         let path = dir.path().join(&name);
-        let fail = |doing| move |e: io::Error| Error::io(doing, dir.path(), e);
-        let (temp, file) =
-            dir.create_temp(&format!("{name}-")).map_err(|e| (fail("create a segment")(e), false))?;
+        let fail = |e: io::Error| (Error::io("create a segment", dir.path(), e), false);
+        let (first, file) = match naming {
+            Naming::Unseen => (name.clone(), dir.create(&name).map_err(fail)?),
+            Naming::Durable => dir.create_temp(&format!("{name}-")).map_err(fail)?,
+        };
         let written = self.fill(&*file, path.clone());
         let (header, end, allocated) = match written {
             Ok(done) => done,
             Err(e) => {
                 // A leftover under a temporary name is harmless; the next opening removes it.
-                let _ = dir.remove_file(&temp);
+                let _ = dir.remove_file(&first);
                 return Err((e, false));
             }
         };
-        if let Err(e) = dir.rename(&temp, dir, &name) {
-            let _ = dir.remove_file(&temp);
+        if first != name
+            && let Err(e) = dir.rename(&first, dir, &name)
+        {
+            let _ = dir.remove_file(&first);
             return Err((Error::io("name a new segment", &path, e).unknown(), true));
         }
-        if sync_dir && let Err(e) = dir.sync() {
+        if let Err(e) = dir.sync() {
             return Err((Error::io("make the name of a new segment durable", &path, e).unknown(), true));
         }
         let owner = Owner { store: header.store, birth: Some(header.birth) };
@@ -288,7 +304,7 @@ fn frame_header(kind: FrameKind, last: (u32, u32), first: u64, mark: u64, after:
         first_position: first,
         base: after.base,
         mark,
-        message_count: u32::try_from(after.message_count).unwrap_or(u32::MAX),
+        span: u32::try_from(after.span).unwrap_or(u32::MAX),
         epoch: after.epoch,
         archives: after.archives,
         journal: after.journal,
@@ -296,9 +312,10 @@ fn frame_header(kind: FrameKind, last: (u32, u32), first: u64, mark: u64, after:
 }
 
 fn write_zeros(file: &dyn File, mut from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(ZEROS).min(ZEROS)];
     while from < to {
-        let n = ((to - from) as usize).min(ZEROS.len());
-        write_all_at(file, ZEROS.get(..n).unwrap_or_default(), from)?;
+        let n = ((to - from) as usize).min(zeros.len());
+        write_all_at(file, zeros.get(..n).unwrap_or_default(), from)?;
         from += n as u64;
     }
     Ok(())
@@ -401,11 +418,21 @@ impl SegmentWriter {
     /// Writes the built frame at the end, or takes it back.
     fn put(&mut self) -> Result<(), WriteFault> {
         let bytes = self.builder.bytes();
-        let Err(e) = write_all_at(&*self.file, bytes, self.end) else { return Ok(()) };
+        let (taken, Err(e)) = write_at_counted(&*self.file, bytes, self.end) else { return Ok(()) };
+        // Of a call that finds no room it is known that it wrote nothing.
+        let room = matches!(
+            e.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        );
         let error = Error::io("write to a segment", &self.segment.path, e);
         // The zeros must be durable too: of two writes to one place that nobody synced, a power cut may leave the
         // first.
-        let zeros = write_zeros(&*self.file, self.end, self.end + bytes.len() as u64);
+        let mut zeros = write_zeros(&*self.file, self.end, self.end + bytes.len() as u64);
+        if zeros.is_err() && room {
+            // There is none for all the zeros either: a limit of file size that came down, or a file system that never
+            // overwrites in place.
+            zeros = write_zeros(&*self.file, self.end, self.end + taken as u64);
+        }
         match zeros.and_then(|()| self.file.sync()) {
             Ok(()) => Err(WriteFault::TakenBack(error)),
             Err(_) => Err(WriteFault::Broken(error.unknown())),

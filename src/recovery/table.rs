@@ -149,6 +149,11 @@ pub(crate) fn plan(
         if number > active && !names.contains(&name) {
             hidden = true;
             let file = dir.join(name);
+            let told = |f: &Finding| matches!(f, Finding::MissingSegment { file: told, .. } if *told == file);
+            // One loss, whoever bears witness of it.
+            if report.findings.iter().any(told) {
+                continue;
+            }
             report.findings.push(Finding::MissingSegment { file, named_by, hides_state: true });
         }
     }

@@ -51,14 +51,17 @@ impl Core {
         with_writer(self, &mut phase, |w| w.write_mark(&self.env, &self.shared))
     }
 
-    /// Pays what archives owe.
+    /// Pays what archives owe, if it is due, and removes what nobody reaches.
     pub(crate) fn background_truncate(self: &Arc<Core>) -> Result<()> {
         let mut phase = self.phase.lock();
         if !self.is_open(&phase) {
             return Ok(());
         }
+        let due = self.with_shared(|s| s.owes_truncation(self.env.settings.truncate_after)) == Some(true);
         with_writer(self, &mut phase, |w| {
-            w.truncate(&self.env, &self.shared)?;
+            if due {
+                w.truncate(&self.env, &self.shared)?;
+            }
             w.release(&self.env, &self.shared)
         })
     }

@@ -41,6 +41,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// True if archived messages of so many bytes are still in the live log, and may go from it.
+    pub(crate) fn owes_truncation(&self, after: u64) -> bool {
+        self.state.dead_bytes >= after && !self.state.frozen
+    }
+
     pub(crate) fn of_tail(env: &Env, dir: Arc<dyn Dir>, tail: &Tail, report: Report) -> Shared {
         let view = view_of_tail(env, dir.clone(), tail);
         Shared {
@@ -92,16 +97,10 @@ impl Shared {
         self.marked = log.marked;
     }
 
-    pub(crate) fn end_offset(&self) -> u64 {
-        self.end.1
-    }
-
-    pub(crate) fn active_number(&self) -> u64 {
-        self.active.info.number
-    }
-
-    pub(crate) fn active_salt(&self) -> u64 {
-        self.active.info.salt
+    /// The active segment as it is now.
+    pub(crate) fn active_info(&self) -> crate::state::SegmentInfo {
+        let (end, end_offset, end_len) = self.end;
+        crate::state::SegmentInfo { end, end_offset, end_len, ..self.active.info }
     }
 
     /// Whether something written is not synced, and whether something synced is above the last mark.

@@ -139,22 +139,30 @@ pub(crate) struct LoadedTail {
     pub(crate) plan: Plan,
 }
 
+/// Which session a directory must hold.
+#[derive(Clone, Copy)]
+pub(crate) enum Whose<'a> {
+    Id(&'a SessionId),
+    /// The one to whose id this name of a directory belongs.
+    Dir(&'a str),
+}
+
 /// Reads the last segment of the session in `dir`.
 ///
 /// # Errors
 /// `Corrupt` if no segment has a readable state; `Unsupported` for a newer format; `Conflict` if the
 /// directory belongs to another id whose name is the same.
-pub(crate) fn load_tail(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTail> {
+pub(crate) fn load_tail(env: &Env, whose: Whose<'_>, dir: &dyn Dir) -> Result<LoadedTail> {
     // The listing, the segment and the catalog are not read at one moment, and a writer may be at work: what
     // one look finds missing was perhaps not there yet, or released. Damage is what two looks agree on.
-    let mut result = try_load(env, id, dir);
+    let mut result = try_load(env, whose, dir);
     let mut damage = damage_in(&result);
     for _ in 0..16 {
         if damage.is_empty() {
             break;
         }
         let before = damage;
-        result = try_load(env, id, dir);
+        result = try_load(env, whose, dir);
         damage = damage_in(&result);
         if damage == before {
             break;
@@ -178,7 +186,7 @@ fn damage_in(look: &Result<LoadedTail>) -> Vec<String> {
 
 /// A segment names its session, which must be the one whose directory it lies in: one that was moved here from
 /// another session is good by itself.
-pub(crate) fn check_name(tail: &Tail, dir_name: &str) -> Result<()> {
+fn check_name(tail: &Tail, dir_name: &str) -> Result<()> {
     if tail.state.id.dir_name() == dir_name {
         return Ok(());
     }
@@ -189,7 +197,11 @@ pub(crate) fn check_name(tail: &Tail, dir_name: &str) -> Result<()> {
     ))
 }
 
-fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTail> {
+fn try_load(env: &Env, whose: Whose<'_>, dir: &dyn Dir) -> Result<LoadedTail> {
+    let (id, dir_name) = match whose {
+        Whose::Id(id) => (Some(id), id.dir_name()),
+        Whose::Dir(name) => (None, name.to_owned()),
+    };
     let named = |e: Error| match id {
         Some(id) => e.session(id),
         None => e,
@@ -206,11 +218,12 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
         .ok_or_else(|| named(Error::corrupt(dir.path(), 0, "the session's directory holds no segment")))?;
     let owner = Owner { store: env.layout.id, birth: None };
     let read = |n: u64| Segment::open(dir, n, owner).and_then(|s| Tail::open(Arc::new(s)));
+    let checked = |n: u64| read(n).and_then(|tail| check_name(&tail, &dir_name).map(|()| tail));
     let mut unreadable = None;
-    let mut tail = match read(number) {
-        // The newest segment is damaged at its head: what the ones before it say can still be read.
+    let mut tail = match checked(number) {
+        // The newest segment is damaged at its head, or another session's: what the ones before it say can still be read.
         Err(e) if e.kind() == ErrorKind::Corrupt => {
-            let older = numbers.iter().skip(1).find_map(|n| read(*n).ok());
+            let older = numbers.iter().skip(1).find_map(|n| checked(*n).ok());
             let tail = older.ok_or_else(|| named(e.clone()))?;
             unreadable = Some(e);
             tail
@@ -230,7 +243,6 @@ fn try_load(env: &Env, id: Option<&SessionId>, dir: &dyn Dir) -> Result<LoadedTa
     if let Some(id) = id
         && tail.state.id != *id
     {
-        check_name(&tail, &id.dir_name()).map_err(named)?;
         return Err(Error::new(ErrorKind::Conflict, "open a session").session(id).path(dir.path()).hint(format!(
             "its directory belongs to session {:?}: the two ids have the same hash, so one needs another id",
             tail.state.id

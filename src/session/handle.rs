@@ -22,7 +22,7 @@ use crate::limits;
 use crate::log::Message;
 use crate::log::view::{Head, View};
 use crate::recovery::Report;
-use crate::state::State;
+use crate::state::{Extent, State};
 use crate::store::Lease;
 
 /// So many bytes may wait in a session's queue before `submit` makes room itself.
@@ -201,8 +201,9 @@ impl Session {
     /// # Errors
     /// As [`Session::load`].
     pub fn tail(&self, n: u64) -> Result<Messages> {
-        Ok(self.view(|s| s.live.clone())?.map_or_else(Messages::empty, |(view, base, next)| {
-            Messages::new(view.messages(next.saturating_sub(n).max(base), next, false))
+        Ok(self.view(|s| s.live.clone())?.map_or_else(Messages::empty, |(view, _, next)| {
+            let from = Extent::last(&view.extents, n).unwrap_or(next);
+            Messages::new(view.messages(from, next, false))
         }))
     }
 
@@ -451,10 +452,7 @@ impl Session {
         }
     }
 
-    fn view(
-        &self,
-        extents: impl Fn(&State) -> Vec<crate::state::Extent>,
-    ) -> Result<Option<(View, u64, u64)>> {
+    fn view(&self, extents: impl Fn(&State) -> Vec<Extent>) -> Result<Option<(View, u64, u64)>> {
         self.core.env.check()?;
         if let Some(out) = self.core.with_shared(|s| (s.view(extents(&s.state)), s.state.base, s.state.next))
         {

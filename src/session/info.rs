@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::core::Shared;
 use crate::format::catalog::{Lineage, Summary};
 use crate::ids::{BirthId, SessionId};
-use crate::state::{Attributes, State};
+use crate::state::{Attributes, SegmentInfo, State};
 
 /// Whether somebody has a session open for writing, as far as a listing can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +29,7 @@ pub struct SessionInfo {
     pub id: SessionId,
     /// This life of it.
     pub birth: BirthId,
-    /// How many messages are live: always `live.end - live.start`.
+    /// How many messages are live: `live.end - live.start`, less those that a repair gave up for lost.
     pub message_count: u64,
     /// The sequences that are live.
     pub live: Range<u64>,
@@ -115,15 +115,19 @@ impl SessionInfo {
 
 /// What the catalog is told of a session at a clean close.
 pub(crate) fn summary_of(shared: &Shared) -> Summary {
-    let s = &shared.state;
-    let log_bytes = s.segments.iter().map(|i| i.end_offset).sum::<u64>() + shared.end_offset();
+    summary_of_state(&shared.state, &shared.active_info(), shared.mark)
+}
+
+/// The same for one whose active segment is this, and whose log ends at this position.
+pub(crate) fn summary_of_state(s: &State, active: &SegmentInfo, position: u64) -> Summary {
+    let log_bytes = s.segments.iter().map(|i| i.end_offset).sum::<u64>() + active.end_offset;
     Summary {
         id: s.id.clone(),
         birth: s.birth,
         incarnation: s.incarnation,
-        segment: shared.active_number(),
-        salt: shared.active_salt(),
-        position: shared.mark,
+        segment: active.number,
+        salt: active.salt,
+        position,
         message_count: s.message_count,
         base: s.base,
         next: s.next,

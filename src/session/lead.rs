@@ -299,6 +299,10 @@ fn write_group<'a>(
     }
     if writer.is_full(segment_size) {
         writer.next_segment(&core.env, &core.shared, false)?;
+        // A segment of nothing but changes of attributes, say, is needed by nobody once the next has its snapshot.
+        if writer.has_garbage(&core.shared) {
+            truncate_later(core);
+        }
     }
     writer.write_staged(&batch.bytes, true)
 }
@@ -440,11 +444,18 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
         // The intent, one sync, and it has happened: the file work behind it is for later.
         w.write_ops(&core.env, &core.shared, vec![op], true)
     })?;
-    let due = core.with_shared(|s| s.state.dead_bytes >= core.env.settings.truncate_after && !s.state.frozen);
-    if due == Some(true) && !core.timers.truncate.swap(true, Ordering::AcqRel) {
-        core.env.io.now(Job::Truncate(core.clone()));
+    let due = core.with_shared(|s| s.owes_truncation(core.env.settings.truncate_after));
+    if due == Some(true) {
+        truncate_later(core);
     }
     outcome(Some(number), base..cut.upto, next)
+}
+
+/// Hands what an archive owes, or what nobody reaches any more, to the background.
+fn truncate_later(core: &Arc<Core>) {
+    if !core.timers.truncate.swap(true, Ordering::AcqRel) {
+        core.env.io.now(Job::Truncate(core.clone()));
+    }
 }
 
 /// The live range, taken out of the lock: the way back over it may read the disk.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::core::{Core, Phase, Seen};
-use super::files::{SessionLock, load_tail, locate, lock};
+use super::files::{SessionLock, Whose, load_tail, locate, lock};
 use super::summary_of;
 use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Result};
@@ -38,7 +38,7 @@ impl Core {
             };
             // The lock of a session that was replaced between the two steps is worth nothing: start over.
             let Some(lock) = lock(&self.env, &self.id, &*dir)? else { continue };
-            let loaded = load_tail(&self.env, Some(&self.id), &*dir)?;
+            let loaded = load_tail(&self.env, Whose::Id(&self.id), &*dir)?;
             let state = &loaded.tail.state;
             let now = Seen { birth: state.birth, position: state.position };
             let (writer, shared) = Writer::found(&self.env, dir, lock, loaded);

@@ -3,6 +3,7 @@
 mod archive;
 mod background;
 mod core;
+mod create;
 mod files;
 mod handle;
 mod info;
@@ -18,14 +19,14 @@ mod writer;
 
 pub(crate) use self::core::{Core, Phase};
 pub use archive::{Archive, ArchiveOutcome, Keep};
-pub(crate) use files::{load_tail, locate, lock};
+pub(crate) use create::UNBORN;
+pub(crate) use files::{LoadedTail, Whose, load_tail, locate, lock};
 pub use handle::Session;
-pub(crate) use info::summary_of;
 pub use info::{OpenState, SessionInfo};
+pub(crate) use info::{summary_of, summary_of_state};
 pub(crate) use lifecycle::Closing;
 pub use message::{AppendOptions, Appended, Batch, Durability, NewMessage};
 pub(crate) use pending::Control;
 pub use read::Messages;
 pub use reader::Reader;
 pub use ticket::Ticket;
-pub(crate) use writer::UNBORN;

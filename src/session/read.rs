@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Result;
 use crate::log::Message;
-use crate::log::view::Stream;
+use crate::log::stream::Stream;
 
 /// Messages of a session in order, as they were at the moment of the call: a later append, archive or removal
 /// changes nothing in it. Reads ahead in windows of at most 1 MiB (or maps sealed segments); holds no lock.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::archive::Archive;
-use super::files::{check_name, load_tail, locate, still_there};
+use super::files::{Whose, load_tail, locate, still_there};
 use super::handle::{bounds, tail_within};
 use super::info::{OpenState, SessionInfo};
 use super::read::Messages;
@@ -71,7 +71,7 @@ impl Reader {
     /// The session in the directory of this name, whatever its id; `None` if it went.
     pub(crate) fn open_dir(env: &Arc<Env>, name: &str) -> Result<Option<Reader>> {
         let Some(ByName { shard, dir }) = open_by_name(env, name)? else { return Ok(None) };
-        let loaded = match load_tail(env, None, &*dir) {
+        let loaded = match load_tail(env, Whose::Dir(name), &*dir) {
             Ok(loaded) => loaded,
             // It may have gone between the two steps; if it is still there, the error is true.
             Err(e) => {
@@ -79,7 +79,6 @@ impl Reader {
                 return if there { Err(e) } else { Ok(None) };
             }
         };
-        check_name(&loaded.tail, name)?;
         let id = loaded.tail.state.id.clone();
         let seen = Seen { dir, tail: loaded.tail, report: loaded.plan.report, lost: loaded.plan.lost };
         Ok(Some(Reader { env: env.clone(), id, seen: Mutex::new(seen), lease: None }))
@@ -124,8 +123,9 @@ impl Reader {
     /// # Errors
     /// As [`Reader::load`].
     pub fn tail(&self, n: u64) -> Result<Messages> {
-        let (view, base, next) = self.fresh_view(|s| s.live.clone())?;
-        Ok(Messages::new(view.messages(next.saturating_sub(n).max(base), next, false)))
+        let (view, _, next) = self.fresh_view(|s| s.live.clone())?;
+        let from = Extent::last(&view.extents, n).unwrap_or(next);
+        Ok(Messages::new(view.messages(from, next, false)))
     }
 
     /// As many of the last live messages as have at most `bytes` bytes of payload together.
@@ -227,6 +227,15 @@ impl Reader {
         self.seen.lock().report.clone()
     }
 
+    /// Why the state that was read may not be the newest, if it may not.
+    pub(crate) fn uncertain(&self) -> Option<Error> {
+        let seen = self.seen.lock();
+        let hidden = seen.report.findings.iter().find(|f| f.hides_state())?;
+        let error =
+            Error::corrupt(&seen.tail.segment.path, seen.tail.offset, hidden.to_string()).session(&self.id);
+        Some(seen.lost.clone().unwrap_or(error))
+    }
+
     fn fresh_view(&self, extents: impl Fn(&State) -> Vec<Extent>) -> Result<(View, u64, u64)> {
         let seen = self.refresh()?;
         Ok(view_of(&self.env, &seen, extents))
@@ -260,7 +269,7 @@ fn look(env: &Arc<Env>, id: &SessionId) -> Result<Option<Seen>> {
     let mut last = None;
     for _ in 0..16 {
         let Some(dir) = locate(env, id)? else { return Ok(None) };
-        match load_tail(env, Some(id), &*dir) {
+        match load_tail(env, Whose::Id(id), &*dir) {
             Ok(loaded) => {
                 return Ok(Some(Seen {
                     dir,

@@ -56,7 +56,7 @@ impl Staged {
     pub(crate) fn message(&mut self, m: &PendingMessage, seq: u64) {
         self.bytes += m.payload.end - m.extras.start;
         if let Some(after) = &mut self.after {
-            after.message_count += 1;
+            after.span += 1;
         }
         let meta =
             EntryMeta { kind: RecordKind::Message, flags: m.flags, codec: m.codec, time: self.time, seq };

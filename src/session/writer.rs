@@ -5,19 +5,19 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::core::Shared;
-use super::files::{LoadedTail, SessionLock, create_lock};
+use super::files::{LoadedTail, SessionLock};
 use super::staged::Staged;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::SegmentHeader;
-use crate::format::catalog::{CatalogEntry, Open};
+use crate::format::catalog::Open;
 use crate::fs::Dir;
 use crate::ids::{BirthId, Incarnation, SessionId};
 use crate::log::scan::Tail;
 use crate::log::segment::Owner;
 use crate::log::segment_name;
 use crate::log::view::{Source, View};
-use crate::log::writer::{After, Birth, RESERVE, SegmentWriter, WriteFault};
-use crate::recovery::{EndVerdict, Plan, Report};
+use crate::log::writer::{After, Birth, Naming, RESERVE, SegmentWriter, WriteFault};
+use crate::recovery::{EndVerdict, Plan};
 use crate::state::{Op, SegmentInfo, State};
 use crate::store::Env;
 
@@ -50,25 +50,21 @@ pub(crate) struct Writer {
     /// Released last: after the log is closed.
     pub(crate) lock: Option<SessionLock>,
     pub(crate) log: Option<SegmentWriter>,
-    tail: Option<Box<Tail>>,
-    plan: Plan,
-    incarnation: Incarnation,
+    pub(super) tail: Option<Box<Tail>>,
+    pub(super) plan: Plan,
+    pub(super) incarnation: Incarnation,
     /// The catalog's open mark is durable.
-    marked: bool,
+    pub(super) marked: bool,
     /// The record that announces this writer is in the log.
-    announced: bool,
+    pub(super) announced: bool,
     /// Positions from here on hold nothing that a caller waits for.
     pub(crate) essential: u64,
     /// The commit under way.
     pub(crate) staged: Staged,
     /// The staged commit is in the log, and not in the state yet.
-    written: bool,
+    pub(super) written: bool,
 }
 
-/// How often a directory is made anew because a sweep took it away.
-const ATTEMPTS: usize = 8;
-/// How the temporary name of a session begins that is being made.
-pub(crate) const UNBORN: &str = "new-";
 /// How much of the live tail is copied into a new segment at most, in bytes.
 const MAX_CARRY: u64 = 1 << 20;
 /// Segments that went long ago need not be remembered: their files went with them.
@@ -100,75 +96,6 @@ impl Writer {
             written: false,
         };
         (writer, shared)
-    }
-
-    /// Creates the session: its directory is built under a temporary name and gets its own in one step. Fails
-    /// with `AlreadyExists` if somebody else was faster.
-    pub(crate) fn create(env: &Arc<Env>, id: &SessionId) -> Result<(Writer, Shared)> {
-        let sessions = &env.layout.sessions;
-        let path = sessions.path().join(id.shard()).join(id.dir_name());
-        let io = |e| Error::io("create a session", &path, e).session(id);
-        let shard = env.shards.open_or_create(&**sessions, &id.shard()).map_err(io)?;
-        let mut attempts = 0;
-        let (temp, (dir, lock, mut log, state)) = loop {
-            let temp = shard.create_temp_dir(UNBORN).map_err(io)?;
-            let built = build(env, id, &shard, &temp);
-            match built {
-                Ok(Some(built)) => break (temp, built),
-                Ok(None) if attempts < ATTEMPTS => attempts += 1,
-                Ok(None) => {
-                    return Err(Error::new(ErrorKind::Conflict, "create a session")
-                        .session(id)
-                        .path(&path)
-                        .hint("its temporary directory is cleared away again and again"));
-                }
-                Err(e) => {
-                    discard(&*shard, &temp);
-                    return Err(e.session(id));
-                }
-            }
-        };
-        let incarnation = Incarnation { number: 1, nonce: env.random_u64()? };
-        let open = open_mark(&state, incarnation, &log.info(), env.now());
-        if let Err(e) = env.mark_open(open) {
-            discard(&*shard, &temp);
-            return Err(e);
-        }
-        if let Err(e) = shard.rename(&temp, &*shard, &id.dir_name()) {
-            discard(&*shard, &temp);
-            let _ =
-                env.catalog.record(CatalogEntry::Removed { id: id.clone(), birth: state.birth, incarnation });
-            // Unless somebody else has the name, an error does not say that nothing happened.
-            let taken = e.kind() == std::io::ErrorKind::AlreadyExists;
-            return Err(if taken { io(e) } else { io(e).unknown() });
-        }
-        // From here on the session may exist. A failed sync leaves that open; the disk will tell.
-        shard.sync().map_err(|e| io(e).unknown())?;
-        let dir = shard.open_dir(&id.dir_name()).map_err(io).unwrap_or(dir);
-        log.moved_to(dir.path());
-        let shared = Shared::of_writer(env, dir.clone(), &log, state, Arc::default(), Report::default());
-        let essential = log.position;
-        let plan = Plan {
-            end: EndVerdict::Append,
-            truncate: false,
-            remove: Vec::new(),
-            report: Report::default(),
-            lost: None,
-        };
-        let writer = Writer {
-            dir,
-            lock: Some(lock),
-            log: Some(log),
-            tail: None,
-            plan,
-            incarnation,
-            marked: true,
-            announced: false,
-            essential,
-            staged: Staged::default(),
-            written: false,
-        };
-        Ok((writer, shared))
     }
 
     /// Makes the session ready for its first write by this process: a new segment where the end was not
@@ -231,8 +158,8 @@ impl Writer {
         let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate;
         let carry = if replace { tail.low } else { sure.position };
         let prev = Previous { info, end_crc: sure.crc, release: replace };
-        // What the predecessor made of the directories was perhaps never synced.
-        env.sync_parents(id)?;
+        // The predecessor may have died between giving the session its name and syncing that.
+        env.sync_name(id)?;
         let log = start_segment(env, &*self.dir, shared, prev, carry, self.plan.truncate, self.incarnation)?;
         if replace {
             self.plan.remove.push(segment_name(info.number));
@@ -395,6 +322,14 @@ impl Writer {
         if owes { self.next_segment(env, shared, true) } else { Ok(()) }
     }
 
+    /// True if there are segments that nothing reaches any more.
+    pub(crate) fn has_garbage(&self, shared: &Mutex<Option<Shared>>) -> bool {
+        let low = self.log.as_ref().map(|l| l.low);
+        let guard = shared.lock();
+        low.zip(guard.as_ref())
+            .is_some_and(|(low, s)| !s.state.frozen && !s.state.unreachable(low).is_empty())
+    }
+
     /// Removes segments that nothing reaches any more: first the record that says so, then the files.
     pub(crate) fn release(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(low) = self.log.as_ref().map(|l| l.low) else { return Ok(()) };
@@ -499,7 +434,7 @@ fn start_segment(
             Ok(())
         })?;
     }
-    let log = birth.publish(dir, true).map_err(|(error, poison)| Fault { error, poison })?;
+    let log = birth.publish(dir, Naming::Durable).map_err(|(error, poison)| Fault { error, poison })?;
     let mut guard = shared.lock();
     if let Some(s) = guard.as_mut() {
         let mut sealed: Vec<_> = s.sealed.iter().cloned().collect();
@@ -512,47 +447,7 @@ fn start_segment(
     Ok(log)
 }
 
-type Built = (Arc<dyn Dir>, SessionLock, SegmentWriter, State);
-
-/// The content of a new session's directory, under its temporary name. `None` if a
-/// sweep in another process took it for a dead one's meanwhile.
-fn build(env: &Arc<Env>, id: &SessionId, shard: &Arc<dyn Dir>, temp: &str) -> Result<Option<Built>> {
-    let io = |e| Error::io("create a session", shard.path().join(temp), e);
-    let dir = shard.open_dir(temp).map_err(io)?;
-    let Some(lock) = create_lock(env, id, &*dir)? else { return Ok(None) };
-    let mut birth = [0; 16];
-    env.fs.random(&mut birth).map_err(io)?;
-    let now = env.now();
-    let state = State::new(id.clone(), BirthId(birth), now);
-    let header = SegmentHeader {
-        store: env.layout.id,
-        birth: state.birth,
-        number: 1,
-        salt: env.random_u64()?,
-        first_position: state.position,
-        prev_number: 0,
-        prev_end_position: 0,
-        prev_end_offset: 0,
-        prev_end_crc: 0,
-        carry_len: 0,
-        incarnation: 1,
-        created: now,
-    };
-    let log = Birth::new(header, &state)?.publish(&*dir, true).map_err(|(e, _)| e)?;
-    Ok(Some((dir, lock, log, state)))
-}
-
-/// Removes a half-made session: nobody knows its name.
-fn discard(shard: &dyn Dir, temp: &str) {
-    if let Ok(dir) = shard.open_dir(temp) {
-        for entry in dir.list().unwrap_or_default() {
-            let _ = dir.remove_file(&entry.name);
-        }
-    }
-    let _ = shard.remove_dir(temp);
-}
-
-fn open_mark(state: &State, incarnation: Incarnation, info: &SegmentInfo, time: u64) -> Open {
+pub(super) fn open_mark(state: &State, incarnation: Incarnation, info: &SegmentInfo, time: u64) -> Open {
     Open {
         id: state.id.clone(),
         birth: state.birth,

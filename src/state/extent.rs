@@ -31,6 +31,23 @@ impl Extent {
         }
     }
 
+    /// The sequence of the message with which the last `n` of a list begin; `None` if it has no message.
+    pub(crate) fn last(extents: &[Extent], n: u64) -> Option<u64> {
+        let mut left = n;
+        for e in extents.iter().rev() {
+            if e.count >= left {
+                return Some(e.end() - left);
+            }
+            left -= e.count;
+        }
+        extents.first().map(|e| e.seq)
+    }
+
+    /// How many messages there are in a list.
+    pub(crate) fn total(extents: &[Extent]) -> u64 {
+        extents.iter().map(|e| e.count).sum()
+    }
+
     /// Splits a list before sequence `seq`, whose message is at `position`.
     pub(crate) fn split(extents: Vec<Extent>, seq: u64, position: u64) -> (Vec<Extent>, Vec<Extent>) {
         let mut before = Vec::new();
@@ -50,9 +67,44 @@ impl Extent {
     }
 }
 
+/// A loss that a repair has accepted: `count` messages from sequence `seq` on (perhaps none), and whatever else
+/// stood at positions in `[from, to)`. From then on it is no damage: the extents leave these sequences out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hole {
+    pub(crate) seq: u64,
+    pub(crate) count: u64,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+impl Hole {
+    /// The first sequence from `seq` on that lies in no hole. The holes are in order.
+    pub(crate) fn skip(holes: &[Hole], seq: u64) -> u64 {
+        let mut seq = seq;
+        for h in holes.iter().filter(|h| h.count > 0) {
+            if (h.seq..h.seq.saturating_add(h.count)).contains(&seq) {
+                seq = h.seq + h.count;
+            }
+        }
+        seq
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_messages_are_counted_and_holes_are_not() {
+        let list =
+            vec![Extent { seq: 0, count: 5, from: 1, to: 9 }, Extent { seq: 8, count: 2, from: 12, to: 14 }];
+        for (n, seq) in [(0, 10), (1, 9), (2, 8), (3, 4), (7, 0), (99, 0)] {
+            assert_eq!(Extent::last(&list, n), Some(seq), "{n}");
+        }
+        assert_eq!(Extent::last(&[], 3), None);
+        let holes = [Hole { seq: 3, count: 2, from: 0, to: 0 }, Hole { seq: 5, count: 1, from: 0, to: 0 }];
+        assert_eq!([2, 3, 4, 5, 6].map(|s| Hole::skip(&holes, s)), [2, 6, 6, 6, 6]);
+    }
 
     #[test]
     fn messages_in_a_row_share_one_extent_across_journal_records() {

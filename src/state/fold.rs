@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attributes, Extent, KeyEntry, Keys, Op};
+use super::{Attributes, Extent, Hole, KeyEntry, Keys, Op};
 use crate::format::{Lineage, bin};
 use crate::ids::{BirthId, Incarnation, SessionId};
 
@@ -47,7 +47,7 @@ pub(crate) struct SegmentInfo {
 
 /// The state of a session. See the module.
 ///
-/// Invariants: `base <= next`; the live extents cover exactly `[base, next)`; archives are in order of their
+/// Invariants: `base <= next`; the live extents and the accepted holes cover exactly `[base, next)`; archives are in order of their
 /// numbers; `truncated <= base`; `modified` never goes back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct State {
@@ -61,7 +61,7 @@ pub(crate) struct State {
     pub(crate) epoch: u32,
     pub(crate) base: u64,
     pub(crate) next: u64,
-    /// `next - base`: stands in every snapshot for those who read nothing else.
+    /// How many messages are live: `next - base`, less what lies in accepted holes.
     pub(crate) message_count: u64,
     pub(crate) live: Vec<Extent>,
     pub(crate) live_sums: Sums,
@@ -85,6 +85,8 @@ pub(crate) struct State {
     pub(crate) segments: Vec<SegmentInfo>,
     /// Numbers of segments that went on purpose.
     pub(crate) released: Vec<u64>,
+    /// Losses that a repair has accepted, in the order of their sequences.
+    pub(crate) holes: Vec<Hole>,
     pub(crate) keys: Keys,
     /// The log holds records of a kind that may be ignored: nothing of it is rewritten or removed.
     pub(crate) frozen: bool,
@@ -137,6 +139,7 @@ impl State {
             dead_bytes: 0,
             segments: Vec::new(),
             released: Vec::new(),
+            holes: Vec::new(),
             keys: Keys::default(),
             frozen: false,
             pending_key: None,
@@ -164,12 +167,17 @@ impl State {
     fn check(&self) -> Result<(), String> {
         let mut seq = self.base;
         for e in &self.live {
-            if e.seq != seq || e.from > e.to || e.to > self.position || e.count > e.to - e.from {
+            if e.seq != Hole::skip(&self.holes, seq)
+                || e.from > e.to
+                || e.to > self.position
+                || e.count > e.to - e.from
+            {
                 return Err("the live extents do not cover the live range".to_owned());
             }
             seq = e.end();
         }
-        if seq != self.next || self.base > self.next || self.message_count != self.next - self.base {
+        let covered = seq == self.next || Hole::skip(&self.holes, seq) >= self.next;
+        if !covered || self.base > self.next || self.message_count != Extent::total(&self.live) {
             return Err("the live range does not agree with message_count".to_owned());
         }
         if self.truncated > self.base {
@@ -247,7 +255,7 @@ impl State {
                 let (archived, live) = Extent::split(std::mem::take(&mut self.live), *upto, *at);
                 self.live = live;
                 self.base = *upto;
-                self.message_count = self.next - self.base;
+                self.message_count = Extent::total(&self.live);
                 self.live_sums.bytes = self.live_sums.bytes.saturating_sub(*bytes);
                 self.live_sums.tokens = self.live_sums.tokens.saturating_sub(*tokens);
                 self.dead_bytes += *bytes;
@@ -296,7 +304,7 @@ impl State {
             self.live.push(Extent { seq: self.next, count: lost, from: self.position, to: position });
             self.total_messages += lost;
             self.next = next;
-            self.message_count = self.next - self.base;
+            self.message_count += lost;
         }
         self.position = position;
         self.pending_key = None;

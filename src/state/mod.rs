@@ -11,7 +11,7 @@ mod keys;
 mod op;
 
 pub(crate) use attributes::Attributes;
-pub(crate) use extent::Extent;
+pub(crate) use extent::{Extent, Hole};
 pub(crate) use fold::{ArchiveState, Contradiction, MessageFacts, SegmentInfo, State, Sums};
 pub(crate) use keys::{KeyEntry, Keys};
 pub(crate) use op::{Op, op_error};

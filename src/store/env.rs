@@ -123,16 +123,15 @@ impl Env {
     /// between giving the `STORE` file its name and syncing it, and then this process saw it in the cache alone.
     pub(crate) fn settle(&self) -> Result<()> {
         let root = &self.layout.root;
-        let held = self.anchor.hold(&*self.fs, &**root, self.layout.made);
+        let held = self.anchor.hold(&**root, self.layout.made);
         held.map_err(|e| Error::io("sync a store's directory", root.path(), e))
     }
 
-    /// Makes durable the directories in which a session's own directory stands.
-    pub(crate) fn sync_parents(&self, id: &SessionId) -> Result<()> {
+    /// Makes a session's name durable. That of the directory in which it stands was, before anything was made there.
+    pub(crate) fn sync_name(&self, id: &SessionId) -> Result<()> {
         let sessions = &self.layout.sessions;
         let io = |e| Error::io("sync a directory", sessions.path().join(id.shard()), e).session(id);
-        sessions.open_dir(&id.shard()).and_then(|shard| sync_anew(&*shard, "sync-")).map_err(io)?;
-        sync_anew(&**sessions, "sync-").map_err(io)
+        sessions.open_dir(&id.shard()).and_then(|shard| sync_anew(&*shard)).map_err(io)
     }
 
     /// The session's place in this process, made if it is not there, and counted as used: whoever claims it

@@ -4,9 +4,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::absent::Absent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::StoreFile;
-use crate::fs::{Access, Dir, Fs, Kind, Medium, read_up_to_at, write_all_at};
+use crate::fs::{Access, Dir, Fs, Kind, Medium, is_sync_leftover, read_up_to_at, write_all_at};
 use crate::ids::StoreId;
 use crate::log::first_store_id;
 use crate::log::segment::header_error;
@@ -28,6 +29,7 @@ pub(crate) struct Layout {
     pub(crate) made: bool,
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct Wish<'a> {
     pub(crate) create: bool,
     pub(crate) create_new: bool,
@@ -39,9 +41,11 @@ pub(crate) struct Wish<'a> {
 impl Layout {
     pub(crate) fn open(fs: &Arc<dyn Fs>, path: &Path, wish: &Wish<'_>) -> Result<Layout> {
         let io = |e| Error::io("open a store", path, e);
+        let mut rooted = false;
         let root = match fs.open_root(path) {
             Ok(root) => root,
             Err(e) if e.kind() == io::ErrorKind::NotFound && (wish.create || wish.create_new) => {
+                rooted = true;
                 fs.create_root(path).map_err(io)?
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -67,11 +71,22 @@ impl Layout {
                 return Err(Error::new(ErrorKind::AlreadyExists, "create a store").path(path));
             }
             Stored::File(file) => file,
+            // Never a new store over the sessions of another: its id would not be theirs.
+            Stored::Missing if has_sessions(&*root)? => {
+                return Err(Error::corrupt(
+                    path.join(STORE),
+                    0,
+                    "the file is missing, but there are sessions; doctor::repair restores it",
+                ));
+            }
             Stored::Missing if wish.create || wish.create_new => {
-                made = true;
-                // Also where the directory is there: whoever made it may have died before its name was durable.
-                fs.create_root(path).map_err(io)?;
-                create(fs, &root, wish)?
+                if !rooted {
+                    // Whoever made the directory may have died before its name was durable.
+                    fs.create_root(path).map_err(io)?;
+                }
+                let (file, ours) = create(fs, &root, wish)?;
+                made = ours;
+                file
             }
             Stored::Missing => {
                 return Err(Error::new(ErrorKind::NotFound, "open a store")
@@ -85,7 +100,7 @@ impl Layout {
                     "the file is empty; open the store for writing once to restore it",
                 ));
             }
-            Stored::Empty => restore(fs, &root, wish)?,
+            Stored::Empty => restore(fs, &root, wish)?.0,
         };
         let locks = open_locks(fs, path, &file, wish)?;
         let dir = |name: &str| open_or_create(&root, name, wish.read_only);
@@ -100,7 +115,69 @@ impl Layout {
             root,
         })
     }
+
+    /// The directories of a store for who looks at it and changes nothing, whatever became of its own file and its
+    /// directories: the id is taken from the segments if it must be. With it comes what is wrong with that file.
+    ///
+    /// # Errors
+    /// `NotFound` if nothing here is a store; `Unsupported` if a newer program made it; `Io`.
+    pub(crate) fn examine(fs: &Arc<dyn Fs>, path: &Path, wish: &Wish<'_>) -> Result<(Layout, Option<Error>)> {
+        let io = |e| Error::io("look at a store", path, e);
+        let root = fs.open_root(path).map_err(io)?;
+        let network = matches!(root.medium().map_err(io)?, Medium::Network(_));
+        let own = path.join(STORE);
+        let dir = |name: &str| match root.open_dir(name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Absent::at(path.join(name))),
+            other => other.map_err(|e| Error::io("look at a store", path.join(name), e)),
+        };
+        let sessions = dir("sessions")?;
+        let told = || match first_store_id(&*sessions) {
+            Err(e) if e.kind() == ErrorKind::Corrupt => Ok(Some(UNTOLD)),
+            told => told,
+        };
+        let guess = |id: Option<StoreId>| StoreFile { id: id.unwrap_or(UNTOLD), created: 0, lock_dir: None };
+        let (file, fault) = match read_store(&*root) {
+            Ok(Stored::File(file)) => (file, None),
+            Ok(Stored::Missing) => match told()? {
+                None => {
+                    return Err(Error::new(ErrorKind::NotFound, "look at a store")
+                        .path(own)
+                        .hint("this directory is not a store"));
+                }
+                id => (guess(id), Some(Error::corrupt(own, 0, "the file is missing"))),
+            },
+            Ok(Stored::Empty) => (guess(told()?), Some(Error::corrupt(own, 0, "the file is empty"))),
+            Err(e) if e.kind() == ErrorKind::Corrupt => (guess(told()?), Some(e)),
+            Err(e) => return Err(e),
+        };
+        let wish = Wish { read_only: true, ..*wish };
+        let locks = if fault.is_some() { None } else { open_locks(fs, path, &file, &wish)? };
+        let (catalog, trash) = (dir("catalog")?, dir("trash")?);
+        Ok((Layout { catalog, trash, id: file.id, sessions, locks, network, root, made: false }, fault))
+    }
+
+    /// Writes the `STORE` file anew, with the id that the segments name; what was there goes to the quarantine.
+    pub(crate) fn restore(fs: &Arc<dyn Fs>, path: &Path, wish: &Wish<'_>) -> Result<()> {
+        let root = fs.open_root(path).map_err(|e| Error::io("restore a store's own file", path, e))?;
+        restore(fs, &root, wish).map(|_| ())
+    }
 }
+
+/// Whether there are sessions, as far as anybody can tell: what cannot be read is not "none".
+fn has_sessions(root: &dyn Dir) -> Result<bool> {
+    let sessions = match root.open_dir("sessions") {
+        Ok(sessions) => sessions,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(Error::io("look for sessions", root.path().join("sessions"), e)),
+    };
+    match first_store_id(&*sessions) {
+        Err(e) if e.kind() == ErrorKind::Corrupt => Ok(true),
+        found => Ok(found?.is_some()),
+    }
+}
+
+/// Stands for the id of a store where nothing tells it.
+pub(crate) const UNTOLD: StoreId = StoreId([0; 16]);
 
 enum Stored {
     File(StoreFile),
@@ -126,14 +203,16 @@ fn read_store(root: &dyn Dir) -> Result<Stored> {
     StoreFile::decode(&bytes).map(Stored::File).map_err(|fault| header_error(&path, &fault))
 }
 
-/// Makes a store in an empty directory (or in one where an earlier attempt stopped half-way).
-fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<StoreFile> {
+/// Makes a store in an empty directory (or in one where an earlier attempt stopped half-way); false if another
+/// process was faster.
+fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<(StoreFile, bool)> {
     let io = |e| Error::io("create a store", root.path(), e);
     for entry in root.list().map_err(io)? {
         // Another process may create the same store: whose file gets the name is decided when it is written.
         let ours = DIRS.contains(&entry.name.as_str()) && entry.kind == Kind::Dir
             || entry.name == STORE
-            || entry.name.starts_with(STORE) && entry.name.ends_with(".tmp");
+            || entry.name.starts_with(STORE) && entry.name.ends_with(".tmp")
+            || is_sync_leftover(&entry.name);
         if !ours {
             return Err(Error::new(ErrorKind::InvalidInput, "create a store").path(root.path()).hint(
                 format!(
@@ -154,7 +233,7 @@ fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<Stor
 /// leave them), or a new one.
 fn id_of(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>) -> Result<StoreId> {
     let sessions = open_or_create(root, "sessions", false)?;
-    if let Some(id) = first_store_id(&*sessions) {
+    if let Some(id) = first_store_id(&*sessions)? {
         return Ok(id);
     }
     let mut id = [0; 16];
@@ -163,7 +242,7 @@ fn id_of(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>) -> Result<StoreId> {
 }
 
 /// Writes the STORE file of a store that has lost its content: the id stands in every segment.
-fn restore(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<StoreFile> {
+fn restore(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<(StoreFile, bool)> {
     let io = |e| Error::io("restore a store's own file", root.path(), e);
     let quarantine = open_or_create(root, "quarantine", false)?;
     let mut tag = [0; 8];
@@ -176,11 +255,16 @@ fn restore(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<Sto
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(io(e)),
     }
-    quarantine.sync().map_err(io)?;
     write_store(fs, root, id, wish)
 }
 
-fn write_store(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, id: StoreId, wish: &Wish<'_>) -> Result<StoreFile> {
+/// True if it is our file that has the name, durably.
+fn write_store(
+    fs: &Arc<dyn Fs>,
+    root: &Arc<dyn Dir>,
+    id: StoreId,
+    wish: &Wish<'_>,
+) -> Result<(StoreFile, bool)> {
     let io = |e| Error::io("create a store", root.path(), e);
     let lock_dir = match wish.lock_dir {
         None => None,
@@ -203,16 +287,15 @@ fn write_store(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, id: StoreId, wish: &Wish<'
     match root.rename(&temp, &**root, STORE) {
         Ok(()) => {
             root.sync().map_err(io)?;
-            Ok(file)
+            Ok((file, true))
         }
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             let _ = root.remove_file(&temp);
             if wish.create_new {
                 return Err(Error::new(ErrorKind::AlreadyExists, "create a store").path(root.path()));
             }
-            root.sync().map_err(io)?;
             match read_store(&**root)? {
-                Stored::File(file) => Ok(file),
+                Stored::File(file) => Ok((file, false)),
                 _ => Err(Error::corrupt(root.path().join(STORE), 0, "the file is empty")),
             }
         }
@@ -223,13 +306,17 @@ fn write_store(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, id: StoreId, wish: &Wish<'
 fn open_or_create(root: &Arc<dyn Dir>, name: &str, read_only: bool) -> Result<Arc<dyn Dir>> {
     let io = |e| Error::io("open a store's directory", root.path().join(name), e);
     match root.open_dir(name) {
+        // A reader misses nothing in them that it could not find out otherwise.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && read_only && name != "sessions" => {
+            Ok(Absent::at(root.path().join(name)))
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound && !read_only => {
             match root.create_dir(name) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(io(e)),
             }
-            root.sync().map_err(io)?;
+            // Its name is durable before the `STORE` file has one, or before the first write (see `Anchor`).
             root.open_dir(name).map_err(io)
         }
         other => other.map_err(io),

@@ -93,7 +93,8 @@ pub struct Listing {
     pub sessions: Vec<SessionInfo>,
     /// How many sessions fit before `offset` and `limit` were applied.
     pub total: usize,
-    /// Sessions that are there and cannot be read: their directories, and why.
+    /// Sessions that are there and cannot be read, or of which damage hides what was written last: their directories,
+    /// and why. What is left of the latter can be read all the same.
     pub unreadable: Vec<(PathBuf, Error)>,
     /// What is wrong with the catalog's own files, in words. The listing is right all the same: it read the
     /// sessions that they leave in doubt; and the catalog mends itself.
@@ -126,6 +127,12 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
         let info = match known {
             Some(info) => info,
             None => match Reader::open_dir(env, &dir_name) {
+                // What is known of it is older than what was written: no count is better than a stale one.
+                Ok(Some(reader)) if reader.uncertain().is_some() => {
+                    let place = env.layout.sessions.path().join(shard_of(&dir_name)).join(&dir_name);
+                    out.unreadable.extend(reader.uncertain().map(|e| (place, e)));
+                    continue;
+                }
                 Ok(Some(reader)) => {
                     let open = if reader.ended_clean() { OpenState::Closed } else { OpenState::Open };
                     reader.with_state(|s| SessionInfo::of_state(s, open))
@@ -133,9 +140,8 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
                 // It went while the listing was made.
                 Ok(None) => continue,
                 Err(e) => {
-                    let shard =
-                        dir_name.rsplit_once('~').and_then(|(_, hash)| hash.get(..2)).unwrap_or_default();
-                    out.unreadable.push((env.layout.sessions.path().join(shard).join(&dir_name), e));
+                    let place = env.layout.sessions.path().join(shard_of(&dir_name)).join(&dir_name);
+                    out.unreadable.push((place, e));
                     continue;
                 }
             },
@@ -155,6 +161,10 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
     out.sessions.drain(..options.offset.min(out.total));
     out.sessions.truncate(options.limit.unwrap_or(usize::MAX));
     Ok(out)
+}
+
+fn shard_of(dir_name: &str) -> &str {
+    dir_name.rsplit_once('~').and_then(|(_, hash)| hash.get(..2)).unwrap_or_default()
 }
 
 /// The names of all session directories: what exists.

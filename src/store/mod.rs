@@ -1,5 +1,6 @@
 //! The store: one directory, its sessions, and what they share.
 
+mod absent;
 mod env;
 mod io_thread;
 mod layout;
@@ -16,9 +17,10 @@ mod sweep;
 pub(crate) use env::{Env, Lease};
 pub use io_thread::Event;
 pub(crate) use io_thread::Job;
-#[cfg(any(test, all(fuzzing, feature = "sim")))]
+pub(crate) use layout::{Layout, UNTOLD, Wish};
 pub(crate) use list::is_session_dir;
 pub use list::{ListOptions, Listing, SortBy};
 pub use options::Options;
+pub(crate) use options::Settings;
 pub use stats::StoreStats;
 pub use store::Store;

@@ -248,6 +248,17 @@ impl Options {
         Store::open_with(fs, dir.as_ref(), self.create, self.create_new, self.settings.clone())
     }
 
+    /// Those with which a store was opened.
+    pub(crate) fn of(fs: Arc<dyn Fs>, settings: Settings) -> Options {
+        Options { create: false, create_new: false, fs: Some(fs), settings }
+    }
+
+    /// The file system and the settings, for who works on a store that cannot be opened.
+    pub(crate) fn parts(&self) -> (Arc<dyn Fs>, Settings) {
+        let fs = self.fs.clone().unwrap_or_else(|| Arc::new(DiskFs::new()));
+        (fs, self.settings.clone())
+    }
+
     fn check(&self) -> Result<()> {
         let s = &self.settings;
         let bad = |what: String| Err(Error::new(ErrorKind::InvalidInput, "open a store").hint(what));

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::env::Env;
 use crate::error::{Error, Result};
 use crate::format::catalog::CatalogEntry;
-use crate::fs::{Dir, sync_anew};
+use crate::fs::{Dir, Kind, sync_anew};
 use crate::ids::{BirthId, Incarnation, SessionId};
-use crate::session::{Core, Phase, load_tail, locate, lock};
+use crate::session::{Core, Phase, Whose, load_tail, locate, lock};
 
 /// Removes the session from the disk; `false` if it was not there.
 pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
@@ -64,7 +64,7 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
         };
         if known.is_none() {
             // A session that cannot be read can be removed all the same.
-            known = load_tail(env, Some(id), &*dir).ok().map(|l| {
+            known = load_tail(env, Whose::Id(id), &*dir).ok().map(|l| {
                 let (birth, last) = (l.tail.state.birth, l.tail.state.incarnation);
                 let witness = env.catalog.witness(id, &birth).ok().flatten();
                 (birth, witness.map_or(last, |w| w.incarnation.max(last)))
@@ -92,8 +92,9 @@ fn throw_away(env: &Env, id: &SessionId, known: Option<(BirthId, Incarnation)>) 
     let shard = env.layout.sessions.open_dir(&id.shard()).map_err(io)?;
     let name = format!("{}~{:016x}", id.dir_name(), env.random_u64()?);
     shard.rename(&id.dir_name(), &*env.layout.trash, &name).map_err(|e| io(e).unknown())?;
-    // The target first: between the two syncs a crash may leave it in both places, never in none.
-    env.layout.trash.sync().and_then(|()| shard.sync()).map_err(|e| io(e).unknown())?;
+    // That it is gone from here is all that counts. Where a power cut leaves it in the trash as well, or in neither
+    // place, makes no difference.
+    shard.sync().map_err(|e| io(e).unknown())?;
     if let Some((birth, incarnation)) = known {
         // Only now that it is gone for good: a power cut before that may bring the session back, and then the
         // catalog must not have forgotten its open mark. One that cannot say it only costs a look at a session
@@ -112,7 +113,7 @@ fn settle(env: &Env, id: &SessionId) -> Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(io(e)),
     };
-    sync_anew(&*env.layout.trash, "sync-").and_then(|()| sync_anew(&*shard, "sync-")).map_err(io)
+    sync_anew(&*shard).map_err(io)
 }
 
 /// Unlinks what earlier removals left in the trash. Their renames are made durable first: if one were undone by a
@@ -121,13 +122,17 @@ pub(crate) fn empty_trash(env: &Env) {
     let trash = &env.layout.trash;
     let sessions = &env.layout.sessions;
     for entry in trash.list().unwrap_or_default() {
+        if entry.kind != Kind::Dir {
+            continue;
+        }
         // `<slug>~<hash>~<random>`: the shard is the beginning of the hash.
         let shard = entry.name.split('~').nth(1).and_then(|hash| hash.get(..2)).unwrap_or_default();
-        let durable = trash.sync().and_then(|()| match sessions.open_dir(shard) {
-            Ok(shard) => shard.sync(),
+        // The sync of whoever renamed it may have failed.
+        let durable = match sessions.open_dir(shard) {
+            Ok(shard) => sync_anew(&*shard),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e),
-        });
+        };
         let there = trash.open_dir(&entry.name).is_ok_and(|dir| still_named(env, &entry.name, &*dir));
         if durable.is_ok() && !there {
             discard(env, &entry.name);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::fs::{Dir, Fs, Kind, sync_anew};
+use crate::fs::{Dir, Kind, sync_anew};
 
 /// What this process knows of the names in `sessions/`.
 ///
@@ -26,18 +26,19 @@ impl Shards {
     /// Opens the shard, made if it is not there; its name is durable when this returns.
     pub(crate) fn open_or_create(&self, sessions: &dyn Dir, name: &str) -> io::Result<Arc<dyn Dir>> {
         let mut known = self.0.lock();
-        match sessions.open_dir(name) {
+        let made = match sessions.open_dir(name) {
             Ok(shard) if known.durable.contains(name) => return Ok(shard),
-            Ok(_) => {}
+            Ok(_) => false,
             Err(e) if e.kind() == io::ErrorKind::NotFound => match sessions.create_dir(name) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-                _ => {}
+                done => done.is_ok(),
             },
             Err(e) => return Err(e),
-        }
+        };
         let here = sessions.list()?;
-        if std::mem::replace(&mut known.failed, true) {
-            sync_anew(sessions, "sync-")?;
+        // Whoever made it may have met a sync that failed.
+        if std::mem::replace(&mut known.failed, true) || !made {
+            sync_anew(sessions)?;
         } else {
             sessions.sync()?;
         }
@@ -47,19 +48,17 @@ impl Shards {
     }
 }
 
-/// Makes the store's own name and those of its parts durable, once before the first write: whoever made them may
-/// have died before its sync.
+/// Makes the names of the store's parts durable, once before the first write: whoever made them may have died before
+/// its sync. (The name of its directory was durable before the `STORE` file was written.)
 #[derive(Debug, Default)]
 pub(crate) struct Anchor(Mutex<bool>);
 
 impl Anchor {
-    pub(crate) fn hold(&self, fs: &dyn Fs, root: &dyn Dir, made: bool) -> io::Result<()> {
+    pub(crate) fn hold(&self, root: &dyn Dir, made: bool) -> io::Result<()> {
         let mut held = self.0.lock();
         if !*held {
             if !made {
-                // This also syncs the directory in which the store's own stands.
-                fs.create_root(root.path())?;
-                sync_anew(root, "STORE-")?;
+                sync_anew(root)?;
             }
             *held = true;
         }

@@ -76,6 +76,18 @@ impl Store {
         Ok(Store { lease })
     }
 
+    /// The options with which this store can be reached again.
+    pub(crate) fn own_options(&self) -> Result<Options> {
+        let env = &self.lease.env;
+        env.check()?;
+        Ok(Options::of(env.fs.clone(), env.settings.clone()))
+    }
+
+    /// What the handle stands for.
+    pub(crate) fn env(&self) -> &Arc<Env> {
+        &self.lease.env
+    }
+
     /// The store's id: random, fixed when it was created.
     pub fn id(&self) -> StoreId {
         self.lease.env.layout.id

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::env::Env;
 use super::remove::{empty, empty_trash};
-use crate::fs::{Access, Dir};
+use crate::fs::{Access, Dir, Entry, Kind, is_sync_leftover};
 use crate::log::LOCK_FILE;
 use crate::session::UNBORN;
 
@@ -12,14 +12,29 @@ use crate::session::UNBORN;
 pub(crate) fn sweep(env: &Env) {
     empty_trash(env);
     let sessions = &env.layout.sessions;
-    for shard in sessions.list().unwrap_or_default() {
+    clear(&*env.layout.root);
+    clear(&*env.layout.trash);
+    for shard in clear(&**sessions) {
         let Ok(shard) = sessions.open_dir(&shard.name) else { continue };
-        for entry in shard.list().unwrap_or_default() {
+        for entry in clear(&*shard) {
             if entry.name.starts_with(UNBORN) && entry.name.ends_with(".tmp") {
                 abandon(&shard, &entry.name);
             }
         }
     }
+}
+
+/// Removes what syncs left there, and gives all other names.
+fn clear(dir: &dyn Dir) -> Vec<Entry> {
+    let mut rest = dir.list().unwrap_or_default();
+    rest.retain(|entry| {
+        let left = entry.kind == Kind::File && is_sync_leftover(&entry.name);
+        if left {
+            let _ = dir.remove_file(&entry.name);
+        }
+        !left
+    });
+    rest
 }
 
 /// Removes a half-made session if its maker is dead: he held its lock before anything else was in it.

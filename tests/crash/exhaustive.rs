@@ -1,19 +1,27 @@
 //! Every operation of every script: a crash there, or an error.
 
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::driver::{Effort, Tally, explore, random_script, scripts};
+use crate::driver::{
+    Effort, FAULTS, Tally, explore, faults_everywhere, faults_in_recovery, full_disk, random_script, scripts,
+};
 
-/// How long to go on with random scripts beyond what is always done, in seconds.
+/// One at a time: each uses all cores.
+pub(crate) static TURN: Mutex<()> = Mutex::new(());
+
+/// How long each of them may go on beyond what it always does, in seconds; then everything is tried.
 fn seconds() -> u64 {
     std::env::var("SESSIONLOG_CRASH_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0)
 }
 
 /// A slow machine does fewer states, not a longer run.
-const LIMIT: Duration = Duration::from_secs(200);
+fn limit(usual: u64) -> Option<Instant> {
+    Some(Instant::now() + Duration::from_secs(usual.max(seconds())))
+}
 
 fn verdict(what: &str, tally: &Tally, start: Instant) {
-    use std::sync::atomic::Ordering::Relaxed;
     eprintln!(
         "{what}: {} crash states, {} looks, {} runs with errors, {} failures in {:.1} s",
         tally.states(),
@@ -31,23 +39,69 @@ fn verdict(what: &str, tally: &Tally, start: Instant) {
 
 #[test]
 fn a_crash_at_every_operation_leaves_a_state_that_was() {
+    let _turn = TURN.lock();
     let start = Instant::now();
-    let tally = Tally::new(Some(start + LIMIT));
+    let tally = Tally::new(limit(200));
+    let effort = if seconds() > 0 { Effort::FULL } else { Effort::USUAL };
     for (name, trace) in scripts(1) {
         let (before, began) = (tally.states(), Instant::now());
-        explore(&trace, &Effort::USUAL, &tally);
+        explore(&trace, &effort, &tally);
         eprintln!("  {name}: {} states, {:.1} s", tally.states() - before, began.elapsed().as_secs_f64());
     }
+    let cut_short = tally.is_over();
     verdict("crashes", &tally, start);
-    assert!(tally.states() >= 30_000, "{} crash states are too few", tally.states());
+    let wanted = if cut_short { 30_000 } else { 100_000 };
+    assert!(tally.states() >= wanted, "{} crash states are too few", tally.states());
+}
+
+#[test]
+fn an_error_at_every_operation_is_told_truly() {
+    let _turn = TURN.lock();
+    let start = Instant::now();
+    let tally = Tally::new(limit(60));
+    // Every fault in every script, at every so-manieth operation.
+    let of = if seconds() > 0 { 1 } else { 11 };
+    for (i, fault) in FAULTS.into_iter().enumerate() {
+        for (j, (_, trace)) in scripts(2).into_iter().enumerate() {
+            faults_everywhere(&trace, fault, 5, ((i + 3 * j) as u64 % of, of), &tally);
+        }
+    }
+    verdict("errors", &tally, start);
+}
+
+#[test]
+fn an_error_in_a_recovery_harms_nothing() {
+    let _turn = TURN.lock();
+    let start = Instant::now();
+    let tally = Tally::new(limit(30));
+    let of = if seconds() > 0 { 1 } else { 40 };
+    for (i, (_, trace)) in scripts(5).into_iter().enumerate() {
+        faults_in_recovery(&trace, (i as u64 % of, of), 8, &tally);
+    }
+    verdict("errors in recoveries", &tally, start);
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_works_again_with_room() {
+    let _turn = TURN.lock();
+    let start = Instant::now();
+    let tally = Tally::new(limit(40));
+    for (i, (_, trace)) in scripts(3).into_iter().enumerate() {
+        for at in 0..trace.steps.len() {
+            let room = [1, 700, 3000, 9000][(i + at) % 4];
+            full_disk(&trace, at, room, 1 + at % 4, 12, &tally);
+        }
+    }
+    verdict("full disks", &tally, start);
 }
 
 #[test]
 fn random_histories_survive_crashes_too() {
+    let _turn = TURN.lock();
     let start = Instant::now();
-    let tally = Tally::new(Some(start + Duration::from_secs(20 + seconds())));
-    let effort = Effort { bits: 2, seeds: 2, every: 40, kills: 10, second: 2, third: 0 };
-    for seed in 0..if seconds() > 0 { u64::MAX } else { 24 } {
+    let tally = Tally::new(limit(30));
+    let effort = Effort { bits: 2, seeds: 2, every: 60, kills: 20, second: 1, third: 0 };
+    for seed in 0..if seconds() > 0 { u64::MAX } else { 12 } {
         if tally.is_over() {
             break;
         }

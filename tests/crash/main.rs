@@ -5,4 +5,5 @@
 
 mod driver;
 mod exhaustive;
+mod lies;
 mod regressions;

@@ -1,15 +1,17 @@
 //! Rows 18, 31 to 33 and 37: what the operating system refuses reaches the caller as what it is.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use sessionlog::fs::{Medium, SimFs};
+use sessionlog::doctor::RepairOptions;
+use sessionlog::fs::{Fault, Fs, Medium, SimFs};
 use sessionlog::{Durability, ErrorKind, Keep, NewMessage, Options, Outcome, Store};
 
 use crate::common::{
     Action, Call, Op, Place, SIM, Spy, eventually, files, fill, kind, live, numbered, sim_options, sim_store,
-    texts,
+    sim_write, texts,
 };
 
 fn on_sim(seed: u64) -> (SimFs, Spy, Store) {
@@ -311,6 +313,48 @@ fn f33_a_store_that_cannot_be_read_is_not_made_anew() {
     }
     spy.calm();
     assert_eq!(place.open().id(), id);
+}
+
+#[test]
+fn f33_a_store_that_lost_its_own_file_gets_no_new_id_because_its_sessions_cannot_be_read() {
+    // A repair of a store without its STORE file met an I/O error while it looked for a segment that tells the id, found
+    // none, and wrote a file with a new id: all sessions were those of another store then.
+    let fs = SimFs::new(33);
+    let id = sim_store(&fs).id();
+    fill(&sim_store(&fs).session("s").unwrap(), 3);
+    for how in ["missing", "empty"] {
+        let fs = fs.crash_copy();
+        let root = fs.open_root(Path::new(SIM)).unwrap();
+        match how {
+            "missing" => root.remove_file("STORE").unwrap(),
+            _ => sim_write(&*root, "STORE", b""),
+        }
+        root.sync().unwrap();
+        let moment = fs.snapshot();
+        let (mut told, mut number) = (0, fs.ops());
+        loop {
+            let fs = moment.look();
+            fs.fail(number, Fault::Io);
+            let store = sim_options(fs.clone()).open(SIM);
+            number += 1;
+            if let Ok(store) = &store {
+                assert_eq!((how, store.id()), ("empty", id), "operation {number}");
+            }
+            let done = fs.struck().is_empty();
+            told += u32::from(store.as_ref().is_err_and(|e| e.kind() == ErrorKind::Io));
+            drop(store);
+            fs.heal();
+            let options = RepairOptions::new().store(&sim_options(fs.clone()));
+            sessionlog::doctor::repair(SIM, &options).unwrap();
+            let store = sim_store(&fs);
+            assert_eq!(store.id(), id, "{how}, operation {number}");
+            assert_eq!(live(&store.open_session("s").unwrap()), numbered(0..3));
+            if done {
+                break;
+            }
+        }
+        assert!(told > 3, "{how}: {told} of {number}");
+    }
 }
 
 #[test]

@@ -50,8 +50,12 @@ impl Fs for PortableFs {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             done => done?,
         }
-        for made in missing.iter().rev().filter_map(|p| p.parent()) {
-            sync_dir(made)?;
+        for made in missing.iter().rev() {
+            if let Some(Err(e)) = made.parent().map(sync_dir) {
+                // The next attempt must not find it: its sync might say success without a reason.
+                let _ = missing.iter().try_for_each(fs::remove_dir);
+                return Err(e);
+            }
         }
         self.open_root(&path)
     }

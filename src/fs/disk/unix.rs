@@ -54,10 +54,18 @@ impl Fs for DiskFs {
         // right here, between creating and syncing. Those above it were synced before it was created.
         dir.sync_parent()?;
         while let Some(name) = missing.pop() {
-            match make_dir(&dir.fd, name) {
+            let made = match make_dir(&dir.fd, name) {
+                Ok(()) => true,
                 // Another process was faster; its sync may be still to come, so ours is due as well.
-                Ok(()) | Err(Errno::EXIST) => dir.fd.sync_all()?,
+                Err(Errno::EXIST) => false,
                 Err(e) => return Err(e.into()),
+            };
+            if let Err(e) = dir.fd.sync_all() {
+                if made {
+                    // The next attempt must not find it: its sync might say success without a reason.
+                    let _ = rustix::fs::unlinkat(&dir.fd, name, AtFlags::REMOVEDIR);
+                }
+                return Err(e);
             }
             let path = dir.path.join(name);
             // The user's own links are followed, as they would be had the directory been there from the start.

@@ -172,7 +172,8 @@ impl Dir for SimDir {
             let dir = state.dir(self.inode)?;
             match effect {
                 Effect::Drop(_) => dir.drop_dirty(),
-                Effect::Lie => {}
+                Effect::Lie | Effect::Wrong => {}
+                Effect::Early => dir.sync_but_last(),
                 _ => dir.sync(),
             }
             Ok(())

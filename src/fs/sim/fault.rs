@@ -95,6 +95,12 @@ pub enum Fault {
     /// A lie, and no fault that a disk should have: a sync does nothing and says success. It shows whether
     /// anybody notices. Other operations are done.
     Lie,
+    /// Another lie: a sync covers everything but the last change, as if it had been made before that one, and
+    /// says success. Other operations are done.
+    Early,
+    /// And another: a sync makes every other file durable, but not this one, and says success. That of a
+    /// directory does nothing. Other operations are done.
+    WrongFile,
 }
 
 impl Fault {
@@ -124,6 +130,10 @@ pub(super) enum Effect {
     Drop(Fault),
     /// A sync that does nothing and says success.
     Lie,
+    /// A sync that leaves out the last change.
+    Early,
+    /// A sync of all other files.
+    Wrong,
 }
 
 impl Effect {
@@ -156,12 +166,15 @@ impl fmt::Debug for Rule {
     }
 }
 
+/// So many operations that failed are remembered.
+const MAX_HITS: usize = 64;
+
 /// The faults that are on order.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     rules: Vec<Rule>,
-    /// How many operations failed by it.
-    pub(super) hits: u64,
+    /// The operations that failed by it, in words.
+    pub(super) hits: Vec<String>,
 }
 
 impl Plan {
@@ -189,7 +202,9 @@ impl Plan {
         }
         let Some(fault) = fault else { return Ok(Effect::Done) };
         self.rules.retain(|rule| rule.times > 0);
-        self.hits += 1;
+        if self.hits.len() < MAX_HITS {
+            self.hits.push(call.to_string());
+        }
         let sync = matches!(call.op, SimOp::Sync | SimOp::SyncDir);
         match fault {
             Fault::IoAfter => Ok(Effect::After(fault)),
@@ -197,7 +212,9 @@ impl Plan {
             Fault::DropDirty | Fault::NoSpace if sync => Ok(Effect::Drop(fault)),
             Fault::Short(n) => Ok(Effect::Short(n)),
             Fault::Lie if sync => Ok(Effect::Lie),
-            Fault::Lie => Ok(Effect::Done),
+            Fault::Early if sync => Ok(Effect::Early),
+            Fault::WrongFile if sync => Ok(Effect::Wrong),
+            Fault::Lie | Fault::Early | Fault::WrongFile => Ok(Effect::Done),
             _ => Err(fault.error()),
         }
     }

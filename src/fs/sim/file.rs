@@ -61,10 +61,16 @@ impl File for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         self.run(SimOp::Sync, |state, effect| {
+            if effect == Effect::Wrong {
+                let others = state.files.iter_mut().filter(|(inode, _)| **inode != self.inode);
+                others.for_each(|(_, file)| file.sync());
+                return Ok(());
+            }
             let file = state.file(self.inode)?;
             match effect {
                 Effect::Drop(_) => file.drop_dirty(),
                 Effect::Lie => {}
+                Effect::Early => file.sync_but_last(),
                 _ => file.sync(),
             }
             Ok(())

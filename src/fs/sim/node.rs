@@ -102,6 +102,13 @@ impl FileNode {
         }
     }
 
+    /// A sync that came before the last change.
+    pub(super) fn sync_but_last(&mut self) {
+        let last = self.pending.pop();
+        self.sync();
+        self.pending.extend(last);
+    }
+
     /// A sync that failed: what was pending stays readable and counts as clean, but did not get to the medium.
     pub(super) fn drop_dirty(&mut self) {
         self.pending.clear();
@@ -307,6 +314,13 @@ impl DirNode {
         for edits in self.pending.drain(..) {
             apply(&edits, durable);
         }
+    }
+
+    /// A sync that came before the last change.
+    pub(super) fn sync_but_last(&mut self) {
+        let last = self.pending.pop();
+        self.sync();
+        self.pending.extend(last);
     }
 
     /// A sync that failed: what was pending stays visible and counts as clean, but did not get to the medium.

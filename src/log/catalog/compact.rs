@@ -86,8 +86,8 @@ impl Catalog {
         drop(guard);
         self.wake.notify_all();
         if let Some(old) = old {
-            // If it stays, or comes back after a crash, it is a dead file that says nothing new.
-            let _ = self.dir.remove_file(old.name()).and_then(|()| self.dir.sync());
+            // If it stays, or comes back after a power cut, it is a dead file that says nothing new.
+            let _ = self.dir.remove_file(old.name());
             old.release();
         }
         Ok(true)

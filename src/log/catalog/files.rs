@@ -77,7 +77,11 @@ pub(super) fn read_all(dir: &dyn Dir, store: &StoreId) -> Result<Files> {
 
 impl Files {
     pub(super) fn find(&mut self, file: &str, offset: u64, text: impl Into<String>) {
-        self.findings.push(Finding { file: file.to_owned(), offset, text: text.into() });
+        self.findings.push(Finding { file: file.to_owned(), offset, text: text.into(), damage: false });
+    }
+
+    fn damaged(&mut self, file: &str, offset: u64, text: impl Into<String>) {
+        self.findings.push(Finding { file: file.to_owned(), offset, text: text.into(), damage: true });
     }
 
     /// Takes in what was read from one file.
@@ -86,7 +90,10 @@ impl Files {
             Ok(source) => source,
             Err(why) => {
                 self.unreliable |= !matches!(why, Unreadable::Foreign(_));
-                return self.find(name, 0, why.text());
+                return match why {
+                    Unreadable::Damaged(_) => self.damaged(name, 0, why.text()),
+                    _ => self.find(name, 0, why.text()),
+                };
             }
         };
         match source.tail {
@@ -96,7 +103,7 @@ impl Files {
             }
             Tail::Damaged(what) => {
                 self.unreliable = true;
-                self.find(name, source.end, format!("{what}; what follows is lost"));
+                self.damaged(name, source.end, format!("{what}; what follows is lost"));
             }
         }
         if source.newer {

@@ -8,6 +8,7 @@
 //! | same writer, same instance                    | new     | one process wrote them in this order |
 //! | same writer, same content                     | old     | a copy: an adoption did not get to its end |
 //! | same writer, one says removed                 | removed | nobody writes to what was removed without a new incarnation |
+//! | same writer, one says open, one closed        | closed  | a writer closes once, and last |
 //! | same writer, other content, other instance    | doubt   | their order is not known |
 
 use std::collections::{HashMap, HashSet};
@@ -86,6 +87,9 @@ pub(super) fn compare(old: Word<'_>, new: Word<'_>, same_instance: bool) -> Verd
     match (old.kind, new.kind) {
         (EntryKind::Removed, _) => Verdict::Old,
         (_, EntryKind::Removed) => Verdict::New,
+        // Of adopted files a power cut may bring back the one and not the other.
+        (EntryKind::Closed, EntryKind::Open) => Verdict::Old,
+        (EntryKind::Open, EntryKind::Closed) => Verdict::New,
         _ => Verdict::Doubt,
     }
 }
@@ -190,11 +194,15 @@ pub(super) fn carry(
     unreliable: bool,
 ) -> Vec<CatalogEntry> {
     let is_chosen = |i: usize| chosen.get(i).copied().unwrap_or(false);
-    let births = |want: bool| -> HashSet<BirthId, BuildHasherDefault<Spread>> {
-        let some = sources.iter().enumerate().filter(|(i, _)| is_chosen(*i) == want);
-        some.flat_map(|(_, s)| s.items.iter().map(|item| item.birth)).collect()
-    };
-    let (inside, outside) = (births(true), births(false));
+    type Births = HashSet<BirthId, BuildHasherDefault<Spread>>;
+    let (mut inside, mut anywhere, mut twice) = (Births::default(), Births::default(), Births::default());
+    for (i, source) in sources.iter().enumerate() {
+        let births: Births = source.items.iter().map(|item| item.birth).collect();
+        if is_chosen(i) {
+            inside.extend(&births);
+        }
+        twice.extend(births.into_iter().filter(|birth| !anywhere.insert(*birth)));
+    }
     let mut kept: Vec<(Winner, CatalogEntry)> = Vec::new();
     for (birth, winner) in winners(sources) {
         let Some((source, item)) = at(sources, winner) else { continue };
@@ -203,8 +211,9 @@ pub(super) fn carry(
         let carried = match item.kind {
             EntryKind::Closed if damaged => whole().map(in_doubt),
             EntryKind::Removed if ours && !winner.doubt => {
-                // A removal only speaks against entries that are left in other files.
-                let needed = unreliable || damaged || outside.contains(&birth);
+                // A removal only speaks against entries of other files. Also of chosen ones: they go one by one,
+                // and any of them may come back after a power cut.
+                let needed = unreliable || damaged || twice.contains(&birth);
                 whole().filter(|_| needed)
             }
             _ if winner.doubt && inside.contains(&birth) => whole().map(in_doubt),

@@ -33,4 +33,4 @@ mod tests;
 #[cfg(any(test, all(fuzzing, feature = "sim")))]
 pub(crate) use file::salt_in;
 pub(crate) use handle::Catalog;
-pub(crate) use report::{Finding, Known};
+pub(crate) use report::{Finding, Known, Merged};

@@ -15,6 +15,8 @@ pub(crate) struct Finding {
     pub(crate) offset: u64,
     /// What, in a sentence.
     pub(crate) text: String,
+    /// What was durable in it once is not what was written.
+    pub(crate) damage: bool,
 }
 
 /// What the catalog knows of a session.
@@ -56,6 +58,30 @@ impl Merged {
         let mut merged = Merged { findings, unreliable, ..Merged::default() };
         merged.sessions.reserve(sessions);
         merged
+    }
+
+    /// The summaries of all sessions that were closed cleanly and not opened since.
+    pub(crate) fn summaries(&self) -> impl Iterator<Item = Summary> {
+        self.sessions.values().filter_map(|said| match said {
+            Said::Closed { source, item } => {
+                let source = self.sources.get(*source as usize)?;
+                match source.items.get(*item as usize)?.entry(&source.bytes) {
+                    Some(CatalogEntry::Closed(summary)) => Some(summary),
+                    _ => None,
+                }
+            }
+            _ => None,
+        })
+    }
+
+    /// What any entry of any file, outdated or not, says of the session in the directory of this name: its ids,
+    /// and the segments that were named, each with its salt.
+    pub(crate) fn mentions(&self, dir_name: &str) -> Vec<CatalogEntry> {
+        let Some(hash) = hash_in(dir_name) else { return Vec::new() };
+        let of = |s: &Source| -> Vec<CatalogEntry> {
+            s.items.iter().filter(|i| i.session == hash).filter_map(|i| i.entry(&s.bytes)).collect()
+        };
+        self.sources.iter().flat_map(of).collect()
     }
 
     /// Adds what is known of one life of a session. Two lives that were not removed are a doubt: the

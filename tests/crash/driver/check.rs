@@ -170,6 +170,10 @@ pub fn observe(store: &Store, knows: &[Know], killed: bool) -> Found<Vec<usize>>
         let opened = store.session(id(session)).map_err(|e| here(format!("open: {e}")))?;
         let report = opened.report().map_err(|e| here(format!("report: {e}")))?;
         check_report(&report).map_err(here)?;
+        let unclean = report.findings.iter().find(|f| matches!(f, Finding::UncleanEnd { .. }));
+        if let (Some(unclean), true) = (unclean, knows[session].clean) {
+            return Err(here(format!("it was closed, and the report says: {unclean}")));
+        }
         let written = see_session(&opened).map_err(here)?;
         if written != *read {
             return Err(here(format!(

@@ -5,12 +5,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use sessionlog::fs::{Choice, Snapshot};
+use sessionlog::fs::{Choice, SimFs, Snapshot};
 
 use super::model::Know;
 use super::rng::Rng;
 use super::step::{Step, parse_steps};
-use super::trace::{Failure, Trace};
+use super::trace::{Failure, Faults, Hop, Trace};
 use super::world::{Conf, Past, World};
 
 /// What happens at a moment.
@@ -42,7 +42,10 @@ pub struct Effort {
 }
 
 impl Effort {
-    pub const USUAL: Effort = Effort { bits: 6, seeds: 5, every: 12, kills: 2, second: 2, third: 0 };
+    /// What `cargo test` does.
+    pub const USUAL: Effort = Effort { bits: 5, seeds: 3, every: 24, kills: 6, second: 1, third: 0 };
+    /// What takes minutes.
+    pub const FULL: Effort = Effort { bits: 8, seeds: 8, every: 12, kills: 2, second: 2, third: 50 };
 }
 
 /// What was tried, and what was found.
@@ -58,6 +61,8 @@ pub struct Tally {
     pub until: Option<Instant>,
     /// After so many failures no more is tried.
     pub most: usize,
+    /// After so many states neither.
+    pub enough: u64,
     stop: AtomicBool,
 }
 
@@ -70,6 +75,7 @@ impl Tally {
             failures: Mutex::new(Vec::new()),
             until,
             most: 5,
+            enough: u64::MAX,
             stop: AtomicBool::new(false),
         }
     }
@@ -87,7 +93,9 @@ impl Tally {
     }
 
     pub fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.until.is_some_and(|until| Instant::now() >= until)
+        self.stop.load(Ordering::Relaxed)
+            || self.states() >= self.enough
+            || self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     pub fn fail(&self, trace: Trace, what: String) {
@@ -123,12 +131,27 @@ fn sequel(number: usize) -> Vec<Step> {
 /// Runs the script of a trace, with its fault.
 pub fn run_script(trace: &Trace, record: bool) -> Result<World, String> {
     let mut world = World::fresh(trace.seed, trace.conf, record);
-    if let Some((number, fault)) = trace.fault {
-        world.faulty = true;
-        world.fs.fail(number, fault);
-    }
-    world.run(&trace.steps)?;
-    world.finish(true)
+    world.order(&trace.faults);
+    play(world, &trace.steps)
+}
+
+pub fn play(mut world: World, steps: &[Step]) -> Result<World, String> {
+    let fs = world.fs.clone();
+    let done = world.run(steps).and_then(|()| world.finish(true));
+    let Some(call) = fs.struck().into_iter().next() else { return done };
+    let mut world = done.map_err(|e| with_call(&e, &call))?;
+    world.struck = Some(call);
+    Ok(world)
+}
+
+fn with_call(what: &str, call: &str) -> String {
+    format!("{what} [struck: {call}]")
+}
+
+/// A failure at a moment of a run.
+fn told(world: &World, number: usize, what: &str) -> String {
+    let what = format!("{what} [at {}]", world.points[number].label());
+    world.struck.as_ref().map_or(what.clone(), |call| with_call(&what, call))
 }
 
 /// The machine after the crash, recovered and gone on with.
@@ -136,25 +159,46 @@ fn recover(
     conf: Conf,
     point: &Snapshot,
     knows: &[Know],
-    (number, how): (usize, How),
+    hop: &Hop,
     record: bool,
 ) -> Result<Option<World>, String> {
-    let (fs, past) = match how {
-        How::Look => return World::onlook(conf, point, knows).map(|()| None),
+    match hop.how {
+        How::Look => World::onlook(conf, &point.look(), knows, true).map(|()| None),
+        _ => recovered(conf, point, knows, hop, record, |_| ()).map(Some),
+    }
+}
+
+/// The same; `prepare` sees the machine before anything is done on it.
+pub fn recovered(
+    conf: Conf,
+    point: &Snapshot,
+    knows: &[Know],
+    hop: &Hop,
+    record: bool,
+    prepare: impl FnOnce(&SimFs),
+) -> Result<World, String> {
+    let (fs, past) = match hop.how {
         How::Cut(choice) => (point.crash(choice), Past::PowerCut),
-        How::Kill => (point.kill_all(), Past::Killed),
+        _ => (point.kill_all(), Past::Killed),
     };
-    let mut world = World::begin(fs, conf, knows, past, record)?;
-    let salt = match how {
+    // Somebody made room meanwhile.
+    fs.set_room(None);
+    let salt = match hop.how {
         How::Cut(Choice::Mask(x) | Choice::Seed(x)) => x as usize,
         _ => 0,
     };
-    world.run(&sequel(number.wrapping_add(salt)))?;
-    world.finish(true).map(Some)
+    if past == Past::PowerCut && hop.point.wrapping_add(salt).is_multiple_of(3) {
+        // Nobody has repaired anything yet.
+        World::onlook(conf, &fs.process_new(), knows, false).map_err(|e| format!("read-only: {e}"))?;
+    }
+    prepare(&fs);
+    let begun = World::begin(fs.clone(), conf, knows, past, record, &hop.faults);
+    let world = begun.map_err(|e| fs.struck().first().map_or(e.clone(), |call| with_call(&e, call)))?;
+    play(world, &sequel(hop.point.wrapping_add(salt)))
 }
 
 /// Everything that happens at one moment.
-fn hows(point: &Snapshot, number: usize, effort: &Effort, rng: &mut Rng) -> Vec<How> {
+fn hows(point: &Snapshot, effort: &Effort, rng: &mut Rng) -> Vec<How> {
     let mut all = vec![How::Look, How::Kill];
     let pending = point.pending_count() as u32;
     if pending <= effort.bits {
@@ -167,7 +211,6 @@ fn hows(point: &Snapshot, number: usize, effort: &Effort, rng: &mut Rng) -> Vec<
         all.extend([How::Cut(Choice::Nothing), How::Cut(Choice::Everything)]);
         all.extend((0..(1u64 << effort.bits) / 2).map(|_| How::Cut(Choice::Mask(rng.next() >> 8))));
     }
-    let _ = number;
     all.extend((0..effort.seeds).map(|_| How::Cut(Choice::Seed(rng.next() >> 24))));
     all
 }
@@ -176,19 +219,20 @@ fn hows(point: &Snapshot, number: usize, effort: &Effort, rng: &mut Rng) -> Vec<
 fn try_moment(world: &World, number: usize, trace: &Trace, effort: &Effort, tally: &Tally, rng: &mut Rng) {
     let point = &world.points[number];
     let knows = world.known_at(point);
-    for how in hows(point, number, effort, rng) {
+    for how in hows(point, effort, rng) {
         if tally.is_over() {
             return;
         }
         // What a killed process left unsynced is lost only by a second crash.
         let one_of = if how == How::Kill { effort.kills } else { effort.every };
         let deep = how != How::Look && one_of > 0 && rng.below(one_of) == 0;
-        let done = guarded(|| recover(trace.conf, point, knows, (number, how), deep));
+        let hop = Hop { point: number, how, faults: Faults::new() };
+        let done = guarded(|| recover(trace.conf, point, knows, &hop, deep));
         let counter = if how == How::Look { &tally.looks } else { &tally.states };
         counter.fetch_add(1, Ordering::Relaxed);
-        let trace = trace.with(number, how);
+        let trace = trace.with(&hop);
         match done {
-            Err(what) => tally.fail(trace, format!("{what} [at {}]", point.label())),
+            Err(what) => tally.fail(trace, told(world, number, &what)),
             Ok(Some(next)) if deep => {
                 // Crash again, while recovering and going on.
                 let less = Effort { bits: 0, every: effort.third, third: 0, ..*effort };
@@ -216,11 +260,12 @@ fn try_again(world: &World, number: usize, trace: &Trace, effort: &Effort, tally
             _ => How::Cut(Choice::Seed(rng.next() >> 24)),
         };
         let deep = effort.every > 0 && rng.below(effort.every) == 0;
-        let done = guarded(|| recover(trace.conf, point, knows, (number, how), deep));
+        let hop = Hop { point: number, how, faults: Faults::new() };
+        let done = guarded(|| recover(trace.conf, point, knows, &hop, deep));
         tally.states.fetch_add(1, Ordering::Relaxed);
-        let trace = trace.with(number, how);
+        let trace = trace.with(&hop);
         match done {
-            Err(what) => tally.fail(trace, format!("{what} [at {}]", point.label())),
+            Err(what) => tally.fail(trace, told(world, number, &what)),
             Ok(Some(next)) if deep => {
                 let last = Effort { every: 0, second: 1, ..*effort };
                 for third in 0..next.points.len() {
@@ -235,11 +280,11 @@ fn try_again(world: &World, number: usize, trace: &Trace, effort: &Effort, tally
 /// Cuts the power at one moment, and recovers.
 pub fn try_one(world: &World, number: usize, choice: Choice, trace: &Trace, tally: &Tally) {
     let point = &world.points[number];
-    let how = How::Cut(choice);
-    let done = guarded(|| recover(trace.conf, point, world.known_at(point), (number, how), false));
+    let hop = Hop { point: number, how: How::Cut(choice), faults: Faults::new() };
+    let done = guarded(|| recover(trace.conf, point, world.known_at(point), &hop, false));
     tally.states.fetch_add(1, Ordering::Relaxed);
     if let Err(what) = done {
-        tally.fail(trace.with(number, how), format!("{what} [at {}]", point.label()));
+        tally.fail(trace.with(&hop), told(world, number, &what));
     }
 }
 
@@ -250,7 +295,8 @@ pub fn explore(trace: &Trace, effort: &Effort, tally: &Tally) {
         Err(what) => return tally.fail(trace.clone(), what),
     };
     // What came before a fault is what would have been without it.
-    let first = trace.fault.map_or(0, |(number, _)| world.points.partition_point(|p| p.ops() <= number));
+    let faulty = trace.faults.iter().map(|(number, _)| *number).min();
+    let first = faulty.map_or(0, |number| world.points.partition_point(|p| p.ops() <= number));
     explore_points(&world, first, trace, effort, tally);
 }
 
@@ -285,14 +331,16 @@ pub fn explore_all(traces: &[Trace], effort: &Effort, tally: &Tally) {
 
 pub fn replay(trace: &Trace) -> Result<(), String> {
     let mut world = guarded(|| run_script(trace, true))?;
-    for (number, how) in &trace.hops {
+    for hop in &trace.hops {
+        let number = hop.point;
         let point = world
             .points
-            .get(*number)
+            .get(number)
             .ok_or_else(|| format!("there are {} moments, and no moment {number}", world.points.len()))?;
         let knows = world.known_at(point).to_vec();
-        let here = |what: String| format!("{what} [at {}]", point.label());
-        match guarded(|| recover(trace.conf, point, &knows, (*number, *how), true)).map_err(here)? {
+        let here = |what: String| told(&world, number, &what);
+        let next = guarded(|| recover(trace.conf, point, &knows, hop, true)).map_err(here)?;
+        match next {
             Some(next) => world = next,
             None => return Ok(()),
         }

@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sessionlog::fs::{Choice, Fault};
 
-use super::explore::{Effort, Tally, explore_points, guarded, run_script, threads};
+use super::explore::{How, Tally, guarded, recovered, run_script, threads, try_one};
 use super::rng::Rng;
 use super::step::Step;
-use super::trace::Trace;
+use super::trace::{Faults, Hop, Trace};
+use super::world::World;
 
 pub const FAULTS: [Fault; 7] = [
     Fault::Io,
@@ -36,7 +37,7 @@ pub fn faults_everywhere(trace: &Trace, fault: Fault, crashes: usize, (part, of)
                     if number >= ops || tally.is_over() {
                         return;
                     }
-                    one(&Trace { fault: Some((number, fault)), ..trace.clone() }, crashes, tally);
+                    one(&trace.failing(vec![(number, fault)]), crashes, tally);
                 }
             });
         }
@@ -44,15 +45,19 @@ pub fn faults_everywhere(trace: &Trace, fault: Fault, crashes: usize, (part, of)
 }
 
 fn one(trace: &Trace, crashes: usize, tally: &Tally) {
-    let number = trace.fault.map_or(0, |(number, _)| number);
+    let number = trace.faults.first().map_or(0, |(number, _)| *number);
     tally.errors.fetch_add(1, Ordering::Relaxed);
     let world = match guarded(|| run_script(trace, true)) {
         Ok(world) => world,
         Err(what) => return tally.fail(trace.clone(), what),
     };
+    crash_behind(&world, number, crashes, trace, &mut Rng::new(trace.seed ^ number), tally);
+}
+
+/// Crashes behind an operation that failed.
+fn crash_behind(world: &World, number: u64, crashes: usize, trace: &Trace, rng: &mut Rng, tally: &Tally) {
     let first = world.points.partition_point(|p| p.ops() <= number);
     let behind = world.points.len() - first;
-    let mut rng = Rng::new(trace.seed ^ number);
     for i in 0..crashes {
         if behind == 0 || tally.is_over() {
             return;
@@ -63,24 +68,85 @@ fn one(trace: &Trace, crashes: usize, tally: &Tally) {
             0 => Choice::Nothing,
             _ => Choice::Seed(rng.next() >> 24),
         };
-        super::explore::try_one(&world, first + near.min(behind - 1), how, trace, tally);
+        try_one(world, first + near.min(behind - 1), how, trace, tally);
     }
 }
 
 /// The disk is full from step `at` on with so many bytes left, and has room again `later` steps on.
-pub fn full_disk(trace: &Trace, at: usize, room: u64, later: usize, tally: &Tally) {
+pub fn full_disk(trace: &Trace, at: usize, room: u64, later: usize, crashes: usize, tally: &Tally) {
     let mut steps = trace.steps.clone();
     let step = |arg| Step { verb: 'R', session: 0, arg };
     steps.insert(at.min(steps.len()), step(room.max(1)));
     steps.insert((at + 1 + later).min(steps.len()), step(0));
     // Errors are allowed from the beginning; this one never comes.
-    let trace = Trace { steps, fault: Some((u64::MAX, Fault::NoSpace)), ..trace.clone() };
+    let trace = Trace { steps, faults: vec![(u64::MAX, Fault::NoSpace)], ..trace.clone() };
     tally.errors.fetch_add(1, Ordering::Relaxed);
-    match guarded(|| run_script(&trace, true)) {
-        Ok(world) => {
-            let effort = Effort { bits: 0, seeds: 1, every: 0, kills: 0, second: 0, third: 0 };
-            explore_points(&world, 0, &trace, &effort, tally);
+    let world = match guarded(|| run_script(&trace, true)) {
+        Ok(world) => world,
+        Err(what) => return tally.fail(trace, what),
+    };
+    let mut rng = Rng::new(trace.seed ^ at as u64);
+    for _ in 0..crashes {
+        if tally.is_over() {
+            return;
         }
-        Err(what) => tally.fail(trace, what),
+        let number = rng.below(world.points.len() as u64) as usize;
+        try_one(&world, number, Choice::Seed(rng.next() >> 24), &trace, tally);
     }
+}
+
+/// Crashes at every `of`-th moment of the script, and lets operations of the recovery fail, one at a time; then
+/// crashes again behind it.
+pub fn faults_in_recovery(trace: &Trace, (part, of): (u64, u64), tries: usize, tally: &Tally) {
+    let world = match guarded(|| run_script(trace, true)) {
+        Ok(world) => world,
+        Err(what) => return tally.fail(trace.clone(), what),
+    };
+    let next = AtomicU64::new(part);
+    std::thread::scope(|scope| {
+        for _ in 0..threads() {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(of, Ordering::Relaxed) as usize;
+                    if number >= world.points.len() || tally.is_over() {
+                        return;
+                    }
+                    let mut rng = Rng::new(trace.seed ^ (number as u64) << 24);
+                    let how = match rng.below(3) {
+                        0 => How::Kill,
+                        1 => How::Cut(Choice::Nothing),
+                        _ => How::Cut(Choice::Seed(rng.next() >> 24)),
+                    };
+                    let point = &world.points[number];
+                    let knows = world.known_at(point);
+                    let recover = |faults: Faults| {
+                        let hop = Hop { point: number, how, faults };
+                        let mut first = 0;
+                        let done = guarded(|| {
+                            recovered(trace.conf, point, knows, &hop, true, |fs| first = fs.ops())
+                        });
+                        (trace.with(&hop), first, done)
+                    };
+                    let ops = match recover(Faults::new()) {
+                        (_, first, Ok(world)) => world.points.last().map_or(0, |p| p.ops()) - first,
+                        (trace, _, Err(what)) => return tally.fail(trace, what),
+                    };
+                    for _ in 0..tries {
+                        if tally.is_over() {
+                            return;
+                        }
+                        // Most of them while it opens and begins, not while it goes on.
+                        let failing = if rng.chance(70) { rng.below(ops.min(120)) } else { rng.below(ops) };
+                        let fault = FAULTS[rng.below(FAULTS.len() as u64) as usize];
+                        tally.errors.fetch_add(1, Ordering::Relaxed);
+                        let (trace, first, done) = recover(vec![(failing, fault)]);
+                        match done {
+                            Err(what) => tally.fail(trace, what),
+                            Ok(world) => crash_behind(&world, first + failing, 2, &trace, &mut rng, tally),
+                        }
+                    }
+                }
+            });
+        }
+    });
 }

@@ -11,15 +11,20 @@
 mod check;
 mod explore;
 mod faults;
+mod lies;
 mod model;
+mod processes;
 mod rng;
 mod scripts;
+mod sites;
 mod step;
 mod trace;
 mod world;
 
 pub use explore::{Effort, Tally, explore, explore_all};
-pub use faults::{FAULTS, faults_everywhere, full_disk};
+pub use faults::{FAULTS, faults_everywhere, faults_in_recovery, full_disk};
+pub use lies::{Eyes, Lied, MISTAKES, lie_about_each, mistake, table};
 pub use rng::Rng;
 pub use scripts::{random_script, scripts};
-pub use trace::{Failure, Trace};
+pub use sites::Site;
+pub use trace::{Failure, Faults, Hop, Trace};

@@ -22,15 +22,18 @@ pub type State = Option<Arc<Life>>;
 /// What may be found of one session: it went through these states, in this order, and it is in one of them.
 #[derive(Debug, Clone)]
 pub struct Know {
-    /// The first is durable; the last is the newest that was submitted.
+    /// The first is durable, or came out of an op whose outcome is unknown; the last is the newest that was
+    /// submitted. A power cut may leave any of them.
     pub states: Vec<State>,
     /// The first that a kill leaves: it was acknowledged.
     pub kill_from: usize,
+    /// It was closed, and the close was acknowledged: the next opening finds a clean end.
+    pub clean: bool,
 }
 
 impl Know {
     pub fn exactly(state: State) -> Know {
-        Know { states: vec![state], kill_from: 0 }
+        Know { states: vec![state], kill_from: 0, clean: false }
     }
 
     pub fn now(&self) -> &State {
@@ -51,6 +54,14 @@ impl Know {
     pub fn observed(&mut self, index: usize) {
         self.states.truncate(index + 1);
         self.kill_from = index;
+    }
+
+    /// The same, after an op whose outcome is unknown. What is seen is in the page cache; what the op wrote may
+    /// be on the medium all the same, and a power cut may show it, until something later is durable.
+    pub fn observed_unsure(&mut self, index: usize) {
+        let later = self.states.split_off(index + 1);
+        self.kill_from = index + later.len();
+        self.states.splice(0..0, later);
     }
 }
 

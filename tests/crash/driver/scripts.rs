@@ -8,7 +8,7 @@ use super::world::Conf;
 const LATE: u64 = u64::MAX;
 
 /// Name, `truncate_after`, steps; segments are as small as they can be.
-const SCRIPTS: [(&str, u64, &str); 14] = [
+const SCRIPTS: [(&str, u64, &str); 18] = [
     ("create, append, batch, attributes", LATE, "a0 a0:700 b0:5 B0:3 m0 C1 a1 m2"),
     ("buffered appends and sync", LATE, "u0 u0 y0 u0:900 a0 u0 u1 c0 u0 y1"),
     ("segments fill up", LATE, "a0:5000 a0:5000 a0:5000 a0:300 u0:5000 u0:5000 a0:9000 a0"),
@@ -27,6 +27,18 @@ const SCRIPTS: [(&str, u64, &str); 14] = [
     ("two processes take turns", LATE, "a0 a1 W a0 W a0 m0 A0:1 W t0 a1 u0 K a0 W a0 D0 W a0"),
     ("the catalog", LATE, "a0 a1 a2 c0 c1 a0 X a0 K a1 a2 X l K a0 c0 K a1 X a2 K a0"),
     ("odd clocks and short writes", LATE, "S0:100 a0:600 B0:3 J a0 A0:1 J t0 a0 K J a0 P7 a0 m0 P8 u0 c0"),
+    (
+        "a process dies, others go on",
+        LATE,
+        "a0 w a1 a0 w u0 a1 w m1 k a0 a1 w a2 w l k a1 a2 w D2 a0 k D1 a2",
+    ),
+    ("removals that fail", LATE, "a0 a1 c1 E0:3 D0 D0 a1 E0:3 D1 K a2 D1 E0:4 D2 D2 a2"),
+    (
+        "writes that fail",
+        LATE,
+        "a0 E0:0 a0 a0 E0:1 b0:3 a0 E0:2 a0 a0 E0:4 a0:9000 a0:9000 E0:3 a0:9000 a0 c0",
+    ),
+    ("creations that fail", LATE, "E0:3 a0 a0 E0:4 a1 a1 E0:2 a2 a2 K a0 a1 a2 D0 E0:0 a0 a0"),
 ];
 
 pub fn scripts(seed: u64) -> Vec<(&'static str, Trace)> {
@@ -36,7 +48,7 @@ pub fn scripts(seed: u64) -> Vec<(&'static str, Trace)> {
             let conf = Conf { segment: 16 << 10, after: *after };
             let steps = parse_steps(text).unwrap_or_default();
             assert!(!steps.is_empty(), "{name}");
-            (*name, Trace { seed, conf, steps, fault: None, hops: Vec::new() })
+            (*name, Trace { seed, conf, steps, faults: Vec::new(), hops: Vec::new() })
         })
         .collect()
 }
@@ -78,5 +90,5 @@ pub fn random_script(seed: u64, length: u64) -> Trace {
         };
         steps.push(Step { verb, session, arg });
     }
-    Trace { seed, conf, steps, fault: None, hops: Vec::new() }
+    Trace { seed, conf, steps, faults: Vec::new(), hops: Vec::new() }
 }

@@ -22,7 +22,10 @@ use std::str::FromStr;
 /// | `X` | close the store; another process opens it | |
 /// | `K` | kill the process; another one opens the store | |
 /// | `P` | cut the power, opened again | seed of what survives |
+/// | `k` | kill the process; the other one of two, or a new one, goes on | |
 /// | `W` | close the sessions and go on in the other one of two processes | |
+/// | `w` | the same, but what was written stays open and cannot be written there | |
+/// | `E` | the next operation of a kind fails, see `World::fail_later` | which |
 /// | `J` | the clock jumps back an hour | |
 /// | `R` | room for so many bytes more; 0 lifts it | bytes |
 /// | `S` | reads and writes are short | bytes |
@@ -33,7 +36,7 @@ pub struct Step {
     pub arg: u64,
 }
 
-pub const VERBS: &str = "aubByAtmnrcCDlXKPWJRS";
+pub const VERBS: &str = "aubByAtmnrcCDlXKkPWwEJRS";
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

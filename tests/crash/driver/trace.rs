@@ -9,15 +9,25 @@ use super::explore::{How, replay};
 use super::step::{Step, parse_steps, steps_text};
 use super::world::Conf;
 
-/// How a state came about: a script, perhaps an operation that failed in it, and crashes one after the other,
-/// each at a moment of what ran before it.
+/// Operations that fail: how many came before, and how.
+pub type Faults = Vec<(u64, Fault)>;
+
+/// A crash at a moment of what ran before it, and operations that fail in what follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    pub point: usize,
+    pub how: How,
+    pub faults: Faults,
+}
+
+/// How a state came about: a script, perhaps operations that failed in it, and crashes one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     pub seed: u64,
     pub conf: Conf,
     pub steps: Vec<Step>,
-    pub fault: Option<(u64, Fault)>,
-    pub hops: Vec<(usize, How)>,
+    pub faults: Faults,
+    pub hops: Vec<Hop>,
 }
 
 /// A state that should not be, and how to come there again.
@@ -33,7 +43,7 @@ impl fmt::Display for Failure {
     }
 }
 
-const FAULTS: [(&str, Fault); 8] = [
+const FAULTS: [(&str, Fault); 10] = [
     ("io", Fault::Io),
     ("after", Fault::IoAfter),
     ("half", Fault::IoHalf),
@@ -42,21 +52,35 @@ const FAULTS: [(&str, Fault); 8] = [
     ("eintr", Fault::Interrupted),
     ("emfile", Fault::TooManyFiles),
     ("lie", Fault::Lie),
+    ("early", Fault::Early),
+    ("wrong", Fault::WrongFile),
 ];
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed={};segment={};after={};", self.seed, self.conf.segment, self.conf.after)?;
         write!(f, "steps={}", steps_text(&self.steps))?;
-        if let Some((number, fault)) = self.fault {
-            let name = FAULTS.iter().find(|(_, known)| *known == fault).map_or("io", |(name, _)| name);
-            write!(f, ";fault={number}:{name}")?;
+        for (number, fault) in &self.faults {
+            write!(f, ";fault={number}:{}", name_of(*fault))?;
         }
-        for (point, how) in &self.hops {
-            write!(f, ";{point}:{how}")?;
+        for hop in &self.hops {
+            write!(f, ";{}:{}", hop.point, hop.how)?;
+            for (number, fault) in &hop.faults {
+                write!(f, "+{number}:{}", name_of(*fault))?;
+            }
         }
         Ok(())
     }
+}
+
+fn name_of(fault: Fault) -> &'static str {
+    FAULTS.iter().find(|(_, known)| *known == fault).map_or("io", |(name, _)| name)
+}
+
+fn parse_fault(text: &str) -> Result<(u64, Fault), String> {
+    let (number, name) = text.split_once(':').ok_or("a fault is <operation>:<kind>")?;
+    let fault = FAULTS.iter().find(|(known, _)| *known == name).ok_or("no such fault")?;
+    Ok((number.parse().map_err(|_| format!("{number:?} is no number"))?, fault.1))
 }
 
 impl fmt::Display for How {
@@ -96,7 +120,7 @@ impl FromStr for Trace {
 
     fn from_str(text: &str) -> Result<Trace, String> {
         let conf = Conf { segment: 16 << 10, after: u64::MAX };
-        let mut trace = Trace { seed: 1, conf, steps: Vec::new(), fault: None, hops: Vec::new() };
+        let mut trace = Trace { seed: 1, conf, steps: Vec::new(), faults: Vec::new(), hops: Vec::new() };
         let number = |t: &str| t.parse::<u64>().map_err(|_| format!("{t:?} is no number"));
         for part in text.split(';') {
             if let Some((key, value)) = part.split_once('=') {
@@ -105,16 +129,15 @@ impl FromStr for Trace {
                     "segment" => trace.conf.segment = number(value)?,
                     "after" => trace.conf.after = number(value)?,
                     "steps" => trace.steps = parse_steps(value)?,
-                    "fault" => {
-                        let (n, name) = value.split_once(':').ok_or("a fault is <operation>:<kind>")?;
-                        let fault = FAULTS.iter().find(|(known, _)| *known == name).ok_or("no such fault")?;
-                        trace.fault = Some((number(n)?, fault.1));
-                    }
+                    "fault" => trace.faults.push(parse_fault(value)?),
                     _ => return Err(format!("{key:?} is unknown")),
                 }
             } else {
                 let (point, how) = part.split_once(':').ok_or("a crash is <moment>:<what survives>")?;
-                trace.hops.push((number(point)? as usize, how.parse()?));
+                let mut parts = how.split('+');
+                let how = parts.next().unwrap_or_default().parse()?;
+                let faults = parts.map(parse_fault).collect::<Result<_, _>>()?;
+                trace.hops.push(Hop { point: number(point)? as usize, how, faults });
             }
         }
         Ok(trace)
@@ -127,9 +150,19 @@ impl Trace {
         replay(self)
     }
 
-    pub fn with(&self, point: usize, how: How) -> Trace {
+    pub fn with(&self, hop: &Hop) -> Trace {
         let mut trace = self.clone();
-        trace.hops.push((point, how));
+        trace.hops.push(hop.clone());
+        trace
+    }
+
+    /// With these faults in what runs last.
+    pub fn failing(&self, faults: Faults) -> Trace {
+        let mut trace = self.clone();
+        match trace.hops.last_mut() {
+            Some(hop) => hop.faults.extend(faults),
+            None => trace.faults.extend(faults),
+        }
         trace
     }
 }

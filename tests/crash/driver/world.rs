@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use sessionlog::fs::{Choice, Fault, SimFs, SimOp, Snapshot};
+use sessionlog::fs::{Fault, Fs, SimFs, SimOp, Snapshot};
 use sessionlog::{
     AppendOptions, Batch, Durability, ErrorKind, Keep, Options, Outcome, Result as LogResult, Session, Store,
 };
@@ -48,31 +48,41 @@ pub enum Past {
 }
 
 pub struct World {
-    conf: Conf,
+    pub(super) conf: Conf,
     pub fs: SimFs,
-    store: Option<Store>,
+    pub(super) store: Option<Store>,
     /// The process that is not at work, if there are two.
-    other: Option<(SimFs, Option<Store>)>,
+    pub(super) other: Option<(SimFs, Option<Store>)>,
     pub knows: Vec<Know>,
     /// Sessions that could not be looked at after an error.
-    unsure: [bool; SESSIONS],
-    /// Sessions that were written since they were opened: others are not touched by a close.
-    wrote: [bool; SESSIONS],
+    pub(super) unsure: [bool; SESSIONS],
+    /// The processes that wrote the sessions since they opened them: others do not touch them by a close, and
+    /// nobody else can write them.
+    pub(super) wrote: [Option<u32>; SESSIONS],
     /// What was known, by the tags of snapshots.
     pub tags: Vec<Arc<Vec<Know>>>,
     /// Every moment before a change, and after every step.
     pub points: Vec<Snapshot>,
-    record: bool,
+    pub(super) record: bool,
     /// Faults are on order, so errors are no failure.
     pub faulty: bool,
-    count: u64,
+    /// The operation that failed on order.
+    pub struck: Option<String>,
+    pub(super) count: u64,
 }
 
-type Done = Result<(), String>;
+pub(super) type Done = Result<(), String>;
 
 impl World {
     /// Opens the store on this machine, and looks whether it is what `knows` allows.
-    pub fn begin(fs: SimFs, conf: Conf, knows: &[Know], past: Past, record: bool) -> Result<World, String> {
+    pub fn begin(
+        fs: SimFs,
+        conf: Conf,
+        knows: &[Know],
+        past: Past,
+        record: bool,
+        faults: &[(u64, Fault)],
+    ) -> Result<World, String> {
         let mut world = World {
             conf,
             fs,
@@ -80,14 +90,20 @@ impl World {
             other: None,
             knows: knows.to_vec(),
             unsure: [false; SESSIONS],
-            wrote: [false; SESSIONS],
+            wrote: [None; SESSIONS],
             tags: vec![Arc::new(knows.to_vec())],
             points: Vec::new(),
             record,
             faulty: false,
+            struck: None,
             count: knows.iter().map(|k| k.states.len() as u64).sum::<u64>() * 1000,
         };
         world.watch();
+        world.order(faults);
+        if past == Past::PowerCut {
+            // What was in the page cache alone may be gone.
+            world.knows.iter_mut().for_each(|know| know.kill_from = 0);
+        }
         if past != Past::Fresh {
             world.open()?;
             world.look(past)?;
@@ -100,13 +116,23 @@ impl World {
 
     pub fn fresh(seed: u64, conf: Conf, record: bool) -> World {
         let none = vec![Know::exactly(None); SESSIONS];
-        match World::begin(SimFs::new(seed), conf, &none, Past::Fresh, record) {
+        match World::begin(SimFs::new(seed), conf, &none, Past::Fresh, record, &[]) {
             Ok(world) => world,
             Err(_) => unreachable!("a fresh world opens nothing"),
         }
     }
 
-    fn watch(&self) {
+    /// Makes operations fail that come from now on.
+    pub fn order(&mut self, faults: &[(u64, Fault)]) {
+        let base = self.fs.ops();
+        for (number, fault) in faults {
+            // A lie causes no error.
+            self.faulty |= !matches!(fault, Fault::Lie | Fault::Early | Fault::WrongFile);
+            self.fs.fail(base.saturating_add(*number), *fault);
+        }
+    }
+
+    pub(super) fn watch(&self) {
         if self.record {
             self.fs.drive();
             self.fs.record();
@@ -115,7 +141,7 @@ impl World {
     }
 
     /// What is known changed; `settled` if nothing is under way.
-    fn mark(&mut self, settled: bool) {
+    pub(super) fn mark(&mut self, settled: bool) {
         if !self.record {
             return;
         }
@@ -128,7 +154,7 @@ impl World {
         }
     }
 
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         if self.record {
             self.points.append(&mut self.fs.recorded());
             self.fs.record();
@@ -140,7 +166,7 @@ impl World {
         &self.tags[point.tag() as usize]
     }
 
-    fn open(&mut self) -> Done {
+    pub(super) fn open(&mut self) -> Done {
         match self.conf.open(&self.fs) {
             Ok(store) => self.store = Some(store),
             Err(_) if self.faulty => self.store = None,
@@ -149,7 +175,7 @@ impl World {
         Ok(())
     }
 
-    fn store(&mut self) -> Result<Option<Store>, String> {
+    pub(super) fn store(&mut self) -> Result<Option<Store>, String> {
         if self.store.is_none() {
             self.open()?;
         }
@@ -157,7 +183,7 @@ impl World {
     }
 
     /// Looks at all sessions, which must be in one of the states in which they can be.
-    fn look(&mut self, past: Past) -> Done {
+    pub(super) fn look(&mut self, past: Past) -> Done {
         let Some(store) = self.store.clone() else {
             self.unsure = [true; SESSIONS];
             return Ok(());
@@ -199,7 +225,7 @@ impl World {
         let know = &mut self.knows[s];
         match find(&know.states[know.kill_from..], &seen) {
             Some(place) => {
-                know.observed(know.kill_from + place);
+                know.observed_unsure(know.kill_from + place);
                 self.unsure[s] = false;
                 Ok(())
             }
@@ -223,19 +249,26 @@ impl World {
 
     pub fn step(&mut self, step: Step) -> Done {
         let s = step.session % SESSIONS;
-        if self.unsure[s] && !"XKPJRS".contains(step.verb) {
+        if self.unsure[s] && !"XKkPJRSEWw".contains(step.verb) {
             self.look_at(s)?;
             if self.unsure[s] {
                 return Ok(());
             }
         }
+        if "aubBmCAnrtyD".contains(step.verb) {
+            self.knows[s].clean = false;
+        }
         match step.verb {
+            _ if "aubBmCAnrtycD".contains(step.verb) && self.is_held(s) => self.refused(s)?,
             'a' | 'u' | 'b' | 'B' | 'm' | 'C' => self.write(step, s)?,
             'A' | 'n' | 'r' | 't' | 'y' | 'c' => self.control(step, s)?,
             'D' => self.remove(s)?,
             'l' => self.look_everywhere()?,
             'X' | 'K' | 'P' => self.end_process(step)?,
-            'W' => self.switch()?,
+            'W' => self.switch(true)?,
+            'w' => self.switch(false)?,
+            'k' => self.kill_one()?,
+            'E' => self.fail_later(step.arg)?,
             'J' => self.fs.set_now(self.now().saturating_sub(3_600_000_000)),
             'R' => self.fs.set_room((step.arg > 0).then_some(step.arg)),
             'S' => {
@@ -251,7 +284,7 @@ impl World {
     }
 
     fn now(&self) -> u64 {
-        sessionlog::fs::Fs::now(&self.fs)
+        self.fs.now()
     }
 
     fn text(&mut self, s: usize, size: u64) -> Arc<str> {
@@ -315,7 +348,7 @@ impl World {
                 if seqs.as_ref().is_some_and(|seqs| *seqs != (first..first + texts.len() as u64)) {
                     return Err(format!("it got {seqs:?}, not the {} from {first}", texts.len()));
                 }
-                self.wrote[s] = true;
+                self.wrote[s] = Some(self.process());
                 match step.verb {
                     'u' => self.knows[s].acknowledged(),
                     _ => self.knows[s].durable(),
@@ -328,7 +361,7 @@ impl World {
 
     /// An op failed that was to lead to the states from `pushed` on.
     fn failed(&mut self, s: usize, pushed: usize, e: &sessionlog::Error) -> Done {
-        self.wrote[s] = false;
+        self.wrote[s] = None;
         if !self.faulty {
             return Err(format!("an error without a cause: {e}"));
         }
@@ -351,7 +384,7 @@ impl World {
     }
 
     /// Ops on a session that is there.
-    fn control(&mut self, step: Step, s: usize) -> Done {
+    pub(super) fn control(&mut self, step: Step, s: usize) -> Done {
         let Some(life) = self.knows[s].now().clone() else { return Ok(()) };
         let Some(store) = self.store()? else { return Ok(()) };
         let before = self.knows[s].states.len();
@@ -381,7 +414,8 @@ impl World {
             }
             _ => {}
         }
-        if next != *life {
+        let changes = next != *life;
+        if changes {
             self.knows[s].states.push(Some(Arc::new(next)));
         }
         self.mark(false);
@@ -400,10 +434,18 @@ impl World {
                     't' => self.knows[s].acknowledged(),
                     // An archive of nothing writes nothing, and so syncs nothing.
                     'A' if self.knows[s].states.len() == before => {}
-                    'c' if !self.wrote[s] => {}
+                    'c' if self.wrote[s].is_none() => {}
                     _ => self.knows[s].durable(),
                 }
-                self.wrote[s] |= matches!(step.verb, 'n' | 'r') || self.knows[s].states.len() > before;
+                match step.verb {
+                    'c' if self.wrote[s].is_some() => {
+                        self.wrote[s] = None;
+                        self.knows[s].clean = true;
+                    }
+                    'n' | 'r' => self.wrote[s] = Some(self.process()),
+                    'A' if changes => self.wrote[s] = Some(self.process()),
+                    _ => {}
+                }
                 Ok(())
             }
             Err(e) => self.failed(s, before, &e),
@@ -424,6 +466,7 @@ impl World {
                     return Err(format!("removed: {removed}, there: {there}"));
                 }
                 self.knows[s].durable();
+                self.wrote[s] = None;
                 Ok(())
             }
             Err(e) => self.failed(s, before, &e),
@@ -437,78 +480,6 @@ impl World {
         self.look(Past::Killed)
     }
 
-    fn end_process(&mut self, step: Step) -> Done {
-        let past = match step.verb {
-            'X' => {
-                let other = self.other.take();
-                let mut closed = true;
-                let stores = self.store.take().into_iter().chain(other.and_then(|(_, store)| store));
-                for store in stores {
-                    match store.close() {
-                        Ok(()) => {}
-                        Err(_) if self.faulty => closed = false,
-                        Err(e) => return Err(format!("close the store: {e}")),
-                    }
-                }
-                for (know, wrote) in self.knows.iter_mut().zip(self.wrote) {
-                    if closed && wrote {
-                        know.durable();
-                    }
-                }
-                self.mark(false);
-                self.fs = self.replace(SimFs::process_new);
-                Past::Killed
-            }
-            'K' => {
-                self.fs.kill();
-                if let Some((fs, _)) = &self.other {
-                    fs.kill();
-                }
-                self.fs = self.replace(SimFs::process_new);
-                Past::Killed
-            }
-            _ => {
-                self.collect();
-                let fs = self.fs.crash_with(Choice::Seed(step.arg));
-                self.fs = self.replace(|_| fs);
-                // What is being found out now is what the disk holds.
-                self.watch();
-                Past::PowerCut
-            }
-        };
-        self.store = None;
-        self.other = None;
-        self.unsure = [false; SESSIONS];
-        self.wrote = [false; SESSIONS];
-        self.open()?;
-        self.look(past)
-    }
-
-    /// The machine as another process sees it, when the stores of those before it are gone.
-    fn replace(&mut self, next: impl FnOnce(&SimFs) -> SimFs) -> SimFs {
-        let fs = next(&self.fs);
-        if self.record {
-            fs.drive();
-        }
-        drop(self.store.take());
-        drop(self.other.take());
-        fs
-    }
-
-    fn switch(&mut self) -> Done {
-        for s in 0..SESSIONS {
-            self.control(Step { verb: 'c', session: s, arg: 0 }, s)?;
-        }
-        let next = match self.other.take() {
-            Some(next) => next,
-            None => (self.fs.process_new(), None),
-        };
-        let fs = std::mem::replace(&mut self.fs, next.0);
-        let store = std::mem::replace(&mut self.store, next.1);
-        self.other = Some((fs, store));
-        self.store().map(drop)
-    }
-
     /// Everything is as it should be: here, and after a restart in good order.
     pub fn finish(mut self, restart: bool) -> Result<World, String> {
         self.look_everywhere().map_err(|e| format!("at the end: {e}"))?;
@@ -520,19 +491,22 @@ impl World {
     }
 
     /// A reader without locks looks at the moment of a point, while the writer is in the middle of something.
-    pub fn onlook(conf: Conf, point: &Snapshot, knows: &[Know]) -> Done {
-        let fs = point.look();
-        let store = match conf.options(&fs).read_only(true).open(Path::new(ROOT)) {
+    /// `killed` as in [`observe_reading`].
+    pub fn onlook(conf: Conf, fs: &SimFs, knows: &[Know], killed: bool) -> Done {
+        let from = |know: &Know| if killed { know.kill_from } else { 0 };
+        let first = |know: &Know| know.states[from(know)..].iter().any(Option::is_none);
+        let store = match conf.options(fs).read_only(true).open(Path::new(ROOT)) {
             Ok(store) => store,
-            // The store itself is being made.
-            Err(e)
-                if e.kind() == ErrorKind::NotFound
-                    && knows.iter().all(|k| k.states[k.kill_from].is_none()) =>
-            {
+            // The store itself is being made. Once it has its file it has everything.
+            Err(e) if e.kind() == ErrorKind::NotFound && knows.iter().all(first) && !is_store(fs) => {
                 return Ok(());
             }
             Err(e) => return Err(format!("open the store for reading: {e}")),
         };
-        observe_reading(&store, knows, true).map(drop)
+        observe_reading(&store, knows, killed).map(drop)
     }
+}
+
+fn is_store(fs: &SimFs) -> bool {
+    fs.open_root(Path::new(ROOT)).is_ok_and(|root| root.stat("STORE").is_ok())
 }

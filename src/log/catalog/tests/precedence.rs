@@ -63,7 +63,9 @@ fn every_row_of_the_table() {
         ("was removed", removed("s", 1, 1), closed("s", 1, 1, 1), false, Verdict::Old),
         ("restored", removed("s", 1, 1), mark(2), false, Verdict::New),
         ("contradiction", closed("s", 1, 1, 1), closed("s", 1, 1, 2), false, Verdict::Doubt),
-        ("order unknown", mark(1), closed("s", 1, 1, 1), false, Verdict::Doubt),
+        ("closed elsewhere", mark(1), closed("s", 1, 1, 1), false, Verdict::New),
+        ("was closed elsewhere", closed("s", 1, 1, 1), mark(1), false, Verdict::Old),
+        ("order unknown", mark(1), CatalogEntry::Doubt(open("s", 1, 1)), false, Verdict::Doubt),
         ("in doubt", closed("s", 1, 1, 1), CatalogEntry::Doubt(open("s", 1, 1)), false, Verdict::Doubt),
     ];
     for (what, old, new, same_instance, verdict) in rows {
@@ -98,10 +100,11 @@ fn the_files_of_one_instance_are_one_file_in_order() {
     let given_up = || source(1, 0, vec![CatalogEntry::Open(open("s", 1, 1))]);
     let next = || source(1, 1, vec![CatalogEntry::Open(open("s", 1, 1)), closed("s", 1, 1, 4)]);
     assert_eq!(word(&merge(vec![next(), given_up()]), "s"), "4");
-    // The same words from two instances are a contradiction.
+    // From two instances, the summary is the last word of the writer; other summaries are a contradiction.
     let mut other = given_up();
     other.header.instance = 2;
-    assert_eq!(word(&merge(vec![next(), other]), "s"), "doubt");
+    assert_eq!(word(&merge(vec![next(), other]), "s"), "4");
+    assert_eq!(word(&merge(vec![next(), source(2, 0, vec![closed("s", 1, 1, 5)])]), "s"), "doubt");
 }
 
 #[test]

@@ -1,0 +1,271 @@
+//! The ways through a segment: forward over frames, backward over their heads.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+
+use super::message::Buffer;
+use super::resync::next_frame;
+use super::segment::Segment;
+use super::window::{At, Found, Window};
+use crate::error::{Error, Result};
+use crate::format::{Entries, Entry, Extras, Frame, FrameKind, Place, RecordKind, SegmentHeader, Table};
+use crate::fs::read_up_to_at;
+use crate::state::SegmentInfo;
+
+/// The estimate of a message's tokens, which stands in its extras. `bodies` holds what was read around it.
+pub(super) fn tokens(segment: &Segment, bodies: &mut Window, entry: &Entry<'_>) -> Result<u64> {
+    /// What is read at once on the way back.
+    const STRETCH: u64 = 16 << 10;
+    if entry.extras_len == 0 {
+        return Ok(0);
+    }
+    let to = entry.body_offset + entry.extras_len as u64;
+    if !bodies.covers(entry.body_offset, to) {
+        let from = to.saturating_sub(STRETCH).min(entry.body_offset);
+        bodies.fill(&*segment.file, from, to).map_err(|e| Error::io("read a segment", &segment.path, e))?;
+    }
+    let extras = bodies.bytes(entry.body_offset);
+    let extras = Extras::decode(extras.get(..entry.extras_len).unwrap_or(extras)).unwrap_or_default();
+    Ok(u64::from(extras.tokens.unwrap_or(0)))
+}
+
+/// The offset of the first frame that ends behind `position` and, if `seq` is given, holds it or a later one;
+/// and a window on what was read to find it. Walks from the end.
+pub(super) fn seek(
+    segment: &Arc<Segment>,
+    info: &SegmentInfo,
+    position: u64,
+    seq: Option<u64>,
+) -> Result<(u64, Window)> {
+    let start = SegmentHeader::LEN as u64;
+    let wanted = seq.unwrap_or(0);
+    if position <= info.low && wanted <= info.low_seq {
+        return Ok((start, Window::new()));
+    }
+    let mut back = Backward::new(segment, info);
+    let mut best = info.end_offset;
+    loop {
+        match back.step() {
+            Ok(Some((table, offset))) => {
+                if table.header().kind == FrameKind::Snapshot
+                    || table.end_position() <= position
+                    || (seq.is_some() && table.header().next() <= wanted)
+                {
+                    return Ok((best, back.window));
+                }
+                best = offset;
+                let first = table.entries().find(|e| e.kind == RecordKind::Message);
+                if seq.is_some() && first.is_some_and(|e| e.seq <= wanted) {
+                    // It begins with that message or before it, and so do all in front of it.
+                    return Ok((best, back.window));
+                }
+            }
+            Ok(None) => return Ok((best, back.window)),
+            // Damage on the way back: the way from the front goes around it.
+            Err(_) => return Ok((start, Window::new())),
+        }
+    }
+}
+
+/// Walks over the headers and tables of a segment's frames from its end to its beginning.
+pub(super) struct Backward<'a> {
+    segment: &'a Arc<Segment>,
+    window: Window,
+    end: u64,
+    len: u32,
+    limit: u64,
+    size: u64,
+}
+
+/// What is read at once on the way back, at first and of a frame that is larger.
+const BACK: u64 = 32 << 10;
+
+impl<'a> Backward<'a> {
+    pub(super) fn new(segment: &'a Arc<Segment>, info: &SegmentInfo) -> Backward<'a> {
+        Backward {
+            segment,
+            window: Window::new(),
+            end: info.end_offset,
+            len: info.end_len,
+            limit: info.end_offset,
+            size: BACK,
+        }
+    }
+
+    /// The frame before the last one returned, and its offset.
+    pub(super) fn step(&mut self) -> Result<Option<(Table<'_>, u64)>> {
+        let segment = self.segment;
+        let io = |e| Error::io("read a segment", &segment.path, e);
+        let first = SegmentHeader::LEN as u64;
+        if self.len == 0 || self.end <= first {
+            return Ok(None);
+        }
+        let Some(offset) = self.end.checked_sub(u64::from(self.len)).filter(|o| *o >= first) else {
+            return Err(Error::corrupt(
+                &segment.path,
+                self.end,
+                "the length of the frame before is too large",
+            ));
+        };
+        if self.window.bytes(offset).len() < self.len as usize {
+            if u64::from(self.len) > self.size {
+                // A large frame: its head alone, and a little more if the table is long.
+                self.window.fill(&*segment.file, offset, offset + BACK).map_err(io)?;
+            } else {
+                let from = self.end.saturating_sub(self.size).max(first);
+                self.size = (self.size * 2).min(1 << 20);
+                self.window.fill(&*segment.file, from, self.end).map_err(io)?;
+            }
+        }
+        let damaged = |what: String| Error::corrupt(&segment.path, offset, what);
+        match self.window.find(&*segment.file, segment.seed, offset, self.limit).map_err(io)? {
+            Found::Frame { head_len, .. } => {
+                let table = self.window.table(segment.seed, offset, head_len);
+                let table = table.map_err(|fault| damaged(fault.to_string()))?;
+                self.end = offset;
+                self.len = table.header().prev_len;
+                Ok(Some((table, offset)))
+            }
+            Found::End => Err(damaged(NOTHING.to_owned())),
+            Found::Fault(fault) => Err(damaged(fault.to_string())),
+        }
+    }
+}
+
+const NOTHING: &str = "zeros or nothing where commits were written";
+
+/// A walk forward over one segment.
+pub(super) struct Run {
+    pub(super) segment: Arc<Segment>,
+    pub(super) window: Window,
+    pub(super) offset: u64,
+    pub(super) limit: u64,
+}
+
+/// A frame that a run met.
+pub(super) enum Whole<'a> {
+    Frame(Frame<'a>),
+    End,
+    Failed(Error),
+}
+
+/// What a run met: of a large frame no more bodies were read than what is wanted of it.
+pub(super) enum Step<'a> {
+    Frame(Part<'a>),
+    End,
+    Failed(Error),
+}
+
+/// A frame, and records of it in a row: at least those that are wanted.
+pub(super) struct Part<'a> {
+    pub(super) table: Table<'a>,
+    pub(super) entries: Entries<'a>,
+    /// Holds their bodies; its first byte stands at `base` in the file.
+    pub(super) buffer: Cow<'a, Arc<Buffer>>,
+    pub(super) base: u64,
+}
+
+impl Run {
+    pub(super) fn whole(&mut self) -> Whole<'_> {
+        if self.offset >= self.limit {
+            return Whole::End;
+        }
+        let Run { segment, window, offset, limit } = self;
+        match window.at(&*segment.file, segment.seed, *offset, *limit) {
+            Ok(At::Frame(frame)) => Whole::Frame(frame),
+            Ok(At::End) => Whole::Failed(Error::corrupt(&segment.path, *offset, NOTHING)),
+            Ok(At::Fault(fault)) => Whole::Failed(Error::corrupt(&segment.path, *offset, fault.to_string())),
+            Err(e) => Whole::Failed(Error::io("read a segment", &segment.path, e)),
+        }
+    }
+
+    /// The next frame, and of its records at least those that are `wanted`.
+    pub(super) fn step(&mut self, wanted: impl Fn(&Entry<'_>) -> bool) -> Step<'_> {
+        if self.offset >= self.limit {
+            return Step::End;
+        }
+        let Run { segment, window, offset, limit } = self;
+        let (offset, limit) = (*offset, *limit);
+        let damaged = |what: String| Step::Failed(Error::corrupt(&segment.path, offset, what));
+        let found = window.find(&*segment.file, segment.seed, offset, limit).and_then(|found| {
+            let Found::Frame { len, head_len } = found else { return Ok((found, None)) };
+            let apart = if window.covers(offset, offset + len as u64) {
+                None
+            } else {
+                apart(segment, window, (offset, limit), (len, head_len), wanted)?
+            };
+            Ok((found, apart))
+        });
+        let (head_len, apart) = match found {
+            Ok((Found::Frame { head_len, .. }, apart)) => (head_len, apart),
+            Ok((Found::End, _)) => return damaged(NOTHING.to_owned()),
+            Ok((Found::Fault(fault), _)) => return damaged(fault.to_string()),
+            Err(e) => return Step::Failed(Error::io("read a segment", &segment.path, e)),
+        };
+        let table = match window.table(segment.seed, offset, head_len) {
+            Ok(table) => table,
+            Err(fault) => return damaged(fault.to_string()),
+        };
+        Step::Frame(match apart {
+            Some(Apart { first, buffer, base }) => {
+                let entries = table.entries_from(first);
+                Part { table, entries, buffer: Cow::Owned(buffer), base }
+            }
+            None => {
+                let (buffer, base) = window.buffer();
+                Part { table, entries: table.entries(), buffer: Cow::Borrowed(buffer), base }
+            }
+        })
+    }
+
+    /// Moves behind damage; false if nothing good follows.
+    pub(super) fn resync(&mut self) -> bool {
+        match next_frame(&*self.segment.file, self.segment.seed, self.offset, self.limit, 0) {
+            Ok(Some(found)) => {
+                self.offset = found;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Bodies that were read on their own: of the records from `first` on.
+struct Apart {
+    first: Place,
+    buffer: Arc<Buffer>,
+    base: u64,
+}
+
+/// Reads what is wanted of a frame of which the window has no more than the head: into the window, or apart if
+/// that is much less than all.
+fn apart(
+    segment: &Segment,
+    window: &mut Window,
+    (offset, limit): (u64, u64),
+    (len, head_len): (usize, usize),
+    wanted: impl Fn(&Entry<'_>) -> bool,
+) -> io::Result<Option<Apart>> {
+    // A fault in the table is met again by who parses it next.
+    let Ok(table) = window.table(segment.seed, offset, head_len) else { return Ok(None) };
+    let mut ends = table.entries().filter(|e| wanted(e));
+    let Some(first) = ends.next() else {
+        return Ok(Some(Apart {
+            first: table.end(),
+            buffer: Arc::new(Buffer::Heap(Vec::new())),
+            base: offset,
+        }));
+    };
+    let last = table.entries_from(first.place()).rev().find(|e| wanted(e)).unwrap_or(first);
+    let (first, from) = (first.place(), first.body_offset);
+    let to = last.body_offset + last.body_len() as u64;
+    if (to - from) * 2 >= len as u64 {
+        window.ensure(&*segment.file, offset, len, limit)?;
+        return Ok(None);
+    }
+    let mut bytes = vec![0; (to - from) as usize];
+    let have = read_up_to_at(&*segment.file, &mut bytes, from)?;
+    bytes.truncate(have);
+    Ok(Some(Apart { first, buffer: Arc::new(Buffer::Heap(bytes)), base: from }))
+}

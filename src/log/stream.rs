@@ -1,0 +1,204 @@
+//! Messages in order, across segments and around damage.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::message::Message;
+use super::run::{Part, Run, Step, seek};
+use super::segment::Segment;
+use super::view::View;
+use super::window::Window;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Entry, FrameKind, RecordKind};
+use crate::state::Extent;
+
+/// Messages of a view, read in order. See `Messages` for what it promises.
+pub(crate) struct Stream {
+    pub(super) view: View,
+    /// What is still to be read; the first is the one under way.
+    pub(super) extents: VecDeque<Extent>,
+    pub(super) run: Option<(Run, u64)>,
+    /// Where the next run begins; `None` at the beginning of an extent.
+    pub(super) position: Option<u64>,
+    pub(super) ready: VecDeque<Result<Message>>,
+    pub(super) bulk: bool,
+    /// An error was handed out for the extent under way, so that what is missing of it is known.
+    pub(super) failed: bool,
+    pub(super) lost: Option<Error>,
+    /// How often in a row the session was looked at again.
+    pub(super) renewals: u32,
+}
+
+impl Stream {
+    /// How many messages are still to come, damage aside.
+    pub(crate) fn remaining(&self) -> u64 {
+        self.ready.len() as u64 + self.extents.iter().map(|e| e.count).sum::<u64>()
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Result<Message>> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Some(item);
+            }
+            if !self.fill() {
+                return self.lost.take().map(Err);
+            }
+        }
+    }
+
+    /// Does one step; false when there is nothing more.
+    fn fill(&mut self) -> bool {
+        let Some(extent) = self.extents.front().copied() else { return false };
+        if extent.count == 0 {
+            self.extents.pop_front();
+            self.run = None;
+            self.position = None;
+            self.failed = false;
+            return true;
+        }
+        if self.run.is_none() && !self.start_run(&extent) {
+            self.give_up(&extent);
+            return true;
+        }
+        let Some((run, stop)) = &mut self.run else { return true };
+        let (start, stop) = (run.offset, *stop);
+        let segment = run.segment.clone();
+        let wanted = |e: &Entry<'_>| {
+            let inside = e.position >= extent.from && e.position < stop;
+            e.kind == RecordKind::Message && inside && e.seq >= extent.seq && e.seq < extent.end()
+        };
+        match run.step(wanted) {
+            Step::Frame(Part { table, entries, buffer, base }) => {
+                let (kind, first, len) = (table.header().kind, table.header().first_position, table.len());
+                if first >= stop && kind != FrameKind::Snapshot {
+                    self.finish_run();
+                    return true;
+                }
+                if kind != FrameKind::Snapshot && table.end_position() > extent.from {
+                    let Some(front) = self.extents.front_mut() else { return false };
+                    for e in entries.filter(wanted) {
+                        if e.seq < front.seq {
+                            continue;
+                        }
+                        if e.seq > front.seq && !self.failed {
+                            self.ready.push_back(Err(missing(&segment, start, front.seq, e.seq)));
+                        }
+                        self.failed = false;
+                        self.renewals = 0;
+                        front.count = front.end() - e.seq - 1;
+                        front.seq = e.seq + 1;
+                        let at = (e.body_offset - base) as usize;
+                        let (middle, end) = (at + e.extras_len, at + e.body_len());
+                        if let Err(fault) = e.verify(buffer.get(at..end).unwrap_or_default()) {
+                            self.ready.push_back(Err(Error::corrupt(
+                                &segment.path,
+                                e.body_offset,
+                                format!("message {}: {fault}", e.seq),
+                            )));
+                            continue;
+                        }
+                        self.ready.push_back(Ok(Message {
+                            buffer: Arc::clone(&buffer),
+                            extras: at..middle,
+                            body: middle..end,
+                            seq: e.seq,
+                            time: e.time,
+                            flags: e.flags,
+                            codec: e.codec,
+                            confirmed: e.position < self.view.mark,
+                        }));
+                    }
+                }
+                run.offset += len as u64;
+            }
+            Step::End => self.finish_run(),
+            Step::Failed(e) => {
+                self.ready.push_back(Err(e));
+                self.failed = true;
+                if !run.resync() {
+                    self.finish_run();
+                }
+            }
+        }
+        true
+    }
+
+    /// Opens the segment that comes next; false if there is none or it cannot be opened.
+    fn start_run(&mut self, extent: &Extent) -> bool {
+        let (position, seq) = match self.position {
+            Some(p) => (p, None),
+            None => (self.view.holder_of(extent, extent.seq), Some(extent.seq)),
+        };
+        if position >= extent.to {
+            return false;
+        }
+        let Some((info, source, high)) = self.view.holder(position) else { return false };
+        let stop = high.min(info.end).min(extent.to);
+        if stop <= position {
+            // A stretch that no segment holds: go on where one begins.
+            self.position = Some(high.min(extent.to));
+            return high < extent.to && self.start_run(extent);
+        }
+        let opened = source.segment(&*self.view.dir, self.view.owner).and_then(|segment| {
+            let found = seek(&segment, &info, position, seq)?;
+            Ok((segment, found))
+        });
+        match opened {
+            Ok((segment, (offset, window))) => {
+                let sealed = source.pinned.is_none();
+                let map =
+                    if self.bulk && self.view.map && sealed { segment.map(info.end_offset) } else { None };
+                let window = map.map_or(window, Window::mapped);
+                self.run = Some((Run { segment, window, offset, limit: info.end_offset }, stop));
+                true
+            }
+            Err(e) if self.renew(&e, info.number) => true,
+            Err(e) => {
+                // The rest may still be readable from the segments behind this one.
+                self.ready.push_back(Err(e));
+                self.failed = true;
+                self.position = Some(stop);
+                true
+            }
+        }
+    }
+
+    fn finish_run(&mut self) {
+        if let Some((_, stop)) = self.run.take() {
+            self.position = Some(stop);
+        }
+    }
+
+    /// No segment has the rest of this extent.
+    fn give_up(&mut self, extent: &Extent) {
+        if extent.to == 0 {
+            let (first, last) = (extent.seq, extent.end() - 1);
+            self.ready.push_back(Err(Error::new(ErrorKind::NotFound, "read messages")
+                .path(self.view.dir.path())
+                .hint(format!("messages {first} to {last} were removed while they were read"))));
+        } else if !self.failed {
+            let path = self
+                .view
+                .active
+                .pinned
+                .as_ref()
+                .map_or_else(|| self.view.dir.path().to_path_buf(), |s| s.path.clone());
+            self.ready.push_back(Err(Error::corrupt(
+                path,
+                self.view.active_end.1,
+                format!("messages {} to {} are in no segment that is here", extent.seq, extent.end() - 1),
+            )));
+        }
+        if let Some(front) = self.extents.front_mut() {
+            front.count = 0;
+        }
+    }
+}
+
+fn missing(segment: &Segment, offset: u64, from: u64, to: u64) -> Error {
+    Error::corrupt(
+        &segment.path,
+        offset,
+        format!("messages {from} to {} are missing in front of this commit", to - 1),
+    )
+}

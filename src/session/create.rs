@@ -1,0 +1,135 @@
+//! How a session comes into being: its directory is built under a temporary name and gets its own in one step.
+
+use std::sync::Arc;
+
+use super::core::Shared;
+use super::files::{SessionLock, create_lock};
+use super::staged::Staged;
+use super::writer::{Writer, open_mark};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::SegmentHeader;
+use crate::format::catalog::CatalogEntry;
+use crate::fs::Dir;
+use crate::ids::{BirthId, Incarnation, SessionId};
+use crate::log::writer::{Birth, Naming, SegmentWriter};
+use crate::recovery::{EndVerdict, Plan, Report};
+use crate::state::State;
+use crate::store::Env;
+
+/// How often a directory is made anew because a sweep took it away.
+const ATTEMPTS: usize = 8;
+/// How the temporary name of a session begins that is being made.
+pub(crate) const UNBORN: &str = "new-";
+
+impl Writer {
+    /// Creates the session: its directory is built under a temporary name and gets its own in one step. Fails
+    /// with `AlreadyExists` if somebody else was faster.
+    pub(crate) fn create(env: &Arc<Env>, id: &SessionId) -> Result<(Writer, Shared)> {
+        // The store first: what is in a store that lost its own file is not a new one.
+        env.settle()?;
+        let sessions = &env.layout.sessions;
+        let path = sessions.path().join(id.shard()).join(id.dir_name());
+        let io = |e| Error::io("create a session", &path, e).session(id);
+        let shard = env.shards.open_or_create(&**sessions, &id.shard()).map_err(io)?;
+        let mut attempts = 0;
+        let (temp, (dir, lock, mut log, state)) = loop {
+            let temp = shard.create_temp_dir(UNBORN).map_err(io)?;
+            let built = build(env, id, &shard, &temp);
+            match built {
+                Ok(Some(built)) => break (temp, built),
+                Ok(None) if attempts < ATTEMPTS => attempts += 1,
+                Ok(None) => {
+                    return Err(Error::new(ErrorKind::Conflict, "create a session")
+                        .session(id)
+                        .path(&path)
+                        .hint("its temporary directory is cleared away again and again"));
+                }
+                Err(e) => {
+                    discard(&*shard, &temp);
+                    return Err(e.session(id));
+                }
+            }
+        };
+        let incarnation = Incarnation { number: 1, nonce: env.random_u64()? };
+        let open = open_mark(&state, incarnation, &log.info(), env.now());
+        if let Err(e) = env.mark_open(open) {
+            discard(&*shard, &temp);
+            return Err(e);
+        }
+        if let Err(e) = shard.rename(&temp, &*shard, &id.dir_name()) {
+            discard(&*shard, &temp);
+            let _ =
+                env.catalog.record(CatalogEntry::Removed { id: id.clone(), birth: state.birth, incarnation });
+            // Unless somebody else has the name, an error does not say that nothing happened.
+            let taken = e.kind() == std::io::ErrorKind::AlreadyExists;
+            return Err(if taken { io(e) } else { io(e).unknown() });
+        }
+        // From here on the session may exist. A failed sync leaves that open; the disk will tell.
+        shard.sync().map_err(|e| io(e).unknown())?;
+        let dir = shard.open_dir(&id.dir_name()).map_err(io).unwrap_or(dir);
+        log.moved_to(dir.path());
+        let shared = Shared::of_writer(env, dir.clone(), &log, state, Arc::default(), Report::default());
+        let essential = log.position;
+        let plan = Plan {
+            end: EndVerdict::Append,
+            truncate: false,
+            remove: Vec::new(),
+            report: Report::default(),
+            lost: None,
+        };
+        let writer = Writer {
+            dir,
+            lock: Some(lock),
+            log: Some(log),
+            tail: None,
+            plan,
+            incarnation,
+            marked: true,
+            announced: false,
+            essential,
+            staged: Staged::default(),
+            written: false,
+        };
+        Ok((writer, shared))
+    }
+}
+
+type Built = (Arc<dyn Dir>, SessionLock, SegmentWriter, State);
+
+/// The content of a new session's directory, under its temporary name. `None` if a
+/// sweep in another process took it for a dead one's meanwhile.
+fn build(env: &Arc<Env>, id: &SessionId, shard: &Arc<dyn Dir>, temp: &str) -> Result<Option<Built>> {
+    let io = |e| Error::io("create a session", shard.path().join(temp), e);
+    let dir = shard.open_dir(temp).map_err(io)?;
+    let Some(lock) = create_lock(env, id, &*dir)? else { return Ok(None) };
+    let mut birth = [0; 16];
+    env.fs.random(&mut birth).map_err(io)?;
+    let now = env.now();
+    let state = State::new(id.clone(), BirthId(birth), now);
+    let header = SegmentHeader {
+        store: env.layout.id,
+        birth: state.birth,
+        number: 1,
+        salt: env.random_u64()?,
+        first_position: state.position,
+        prev_number: 0,
+        prev_end_position: 0,
+        prev_end_offset: 0,
+        prev_end_crc: 0,
+        carry_len: 0,
+        incarnation: 1,
+        created: now,
+    };
+    let log = Birth::new(header, &state)?.publish(&*dir, Naming::Unseen).map_err(|(e, _)| e)?;
+    Ok(Some((dir, lock, log, state)))
+}
+
+/// Removes a half-made session: nobody knows its name.
+fn discard(shard: &dyn Dir, temp: &str) {
+    if let Ok(dir) = shard.open_dir(temp) {
+        for entry in dir.list().unwrap_or_default() {
+            let _ = dir.remove_file(&entry.name);
+        }
+    }
+    let _ = shard.remove_dir(temp);
+}
