@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --features sim --example torture -- --seconds 30 --seed 1
 //! cargo run --release --features sim --example torture -- --forever
+//! cargo run --release --features sim --example torture -- --states 5000000 --threads 1
 //! cargo run --release --features sim --example torture -- --replay '<trace>'
 //! ```
 //!
@@ -24,12 +25,15 @@ use std::time::{Duration, Instant};
 
 use driver::{
     Effort, Eyes, FAULTS, MISTAKES, Rng, Tally, Trace, explore, faults_everywhere, faults_in_recovery,
-    full_disk, lie_about_each, mistake, random_script, scripts, table,
+    full_disk, lie_about_each, mistake, patient_scripts, random_script, scripts, set_threads, table,
 };
 
 struct Args {
     seed: u64,
     until: Option<Instant>,
+    /// So many crash states, however long it takes.
+    states: u64,
+    threads: Option<usize>,
     replay: Option<Trace>,
     random: bool,
     lies: bool,
@@ -37,7 +41,8 @@ struct Args {
 
 fn args() -> Result<Args, String> {
     let until = Some(Instant::now() + Duration::from_secs(30));
-    let mut out = Args { seed: 1, until, replay: None, random: false, lies: false };
+    let mut out =
+        Args { seed: 1, until, states: u64::MAX, threads: None, replay: None, random: false, lies: false };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
@@ -46,6 +51,8 @@ fn args() -> Result<Args, String> {
             "--seconds" => out.until = Some(Instant::now() + Duration::from_secs(number(value()?)?)),
             "--seed" => out.seed = number(value()?)?,
             "--forever" => out.until = None,
+            "--states" => (out.until, out.states) = (None, number(value()?)?),
+            "--threads" => out.threads = Some(number(value()?)?.max(1) as usize),
             "--lies" => out.lies = true,
             "--random" => out.random = true,
             "--replay" => out.replay = Some(value()?.parse()?),
@@ -77,13 +84,18 @@ fn main() -> ExitCode {
             }
         };
     }
+    if let Some(threads) = args.threads {
+        set_threads(threads);
+    }
     if args.lies {
         return lies(args.seed);
     }
     let mut tally = Tally::new(args.until);
     tally.most = 10;
+    tally.enough = args.states;
     let tally = tally;
     println!("seed {}", args.seed);
+    let began = Instant::now();
     std::thread::scope(|scope| {
         let work = scope.spawn(|| run(args.seed, args.random, &tally));
         let mut shown = 0;
@@ -95,7 +107,12 @@ fn main() -> ExitCode {
                 shown += 1;
             }
             if told.elapsed() >= Duration::from_secs(5) {
-                println!("{} crash states so far", tally.states());
+                println!(
+                    "{} crash states so far, {} failures, {:.0} s",
+                    tally.states(),
+                    tally.failures().len(),
+                    began.elapsed().as_secs_f64()
+                );
                 told = Instant::now();
             }
         }
@@ -109,14 +126,15 @@ fn main() -> ExitCode {
         tally.looks.load(Ordering::Relaxed),
         tally.errors.load(Ordering::Relaxed)
     );
+    println!("took {:.0} s", began.elapsed().as_secs_f64());
     println!("{} crash states, {failures} failures", tally.states());
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Every sync of every script, skipped.
 fn lies(seed: u64) -> ExitCode {
-    let eyes = Eyes { states: 4000, kills: 8, lies: 24, all: true, until: None };
-    let traces: Vec<Trace> = scripts(seed).into_iter().map(|(_, trace)| trace).collect();
+    let eyes = Eyes { states: 1000, kills: 8, lies: 24, all: true, until: None };
+    let traces = patient_scripts(seed);
     let mut unseen = 0;
     for (name, fault, kinds) in MISTAKES {
         let lied = mistake(&traces, fault, kinds, &eyes);

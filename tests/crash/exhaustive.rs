@@ -86,7 +86,15 @@ fn a_full_disk_loses_nothing_and_works_again_with_room() {
     let _turn = TURN.lock();
     let start = Instant::now();
     let tally = Tally::new(limit(40));
-    for (i, (_, trace)) in scripts(3).into_iter().enumerate() {
+    // After so many bytes, from the very beginning, when there is no store yet, and from the middle.
+    let scripts = scripts(3);
+    for (i, room) in (1..24_000).step_by(if seconds() > 0 { 64 } else { 512 }).enumerate() {
+        for trace in [&scripts[i % scripts.len()].1, &scripts[(i * 7 + 2) % scripts.len()].1] {
+            full_disk(trace, 0, room, i % 5, 6, &tally);
+            full_disk(trace, trace.steps.len() / 2, room, i % 5, 6, &tally);
+        }
+    }
+    for (i, (_, trace)) in scripts.into_iter().enumerate() {
         for at in 0..trace.steps.len() {
             let room = [1, 700, 3000, 9000][(i + at) % 4];
             full_disk(&trace, at, room, 1 + at % 4, 12, &tally);

@@ -3,25 +3,21 @@
 
 use std::time::{Duration, Instant};
 
-use crate::driver::{Eyes, MISTAKES, Trace, lie_about_each, mistake, scripts, table};
+use crate::driver::{Eyes, MISTAKES, lie_about_each, mistake, patient_scripts, table};
 
 /// Syncs whose absence no crash can show: function, what is synced, and why it is asked for all the same.
 const UNSEEN: [(&str, &str, &str); 0] = [];
 
-fn traces() -> Vec<Trace> {
-    scripts(4).into_iter().map(|(_, trace)| trace).collect()
-}
-
 fn eyes(seconds: u64) -> Eyes {
     let until = Some(Instant::now() + Duration::from_secs(seconds));
-    Eyes { states: 600, kills: 3, lies: 8, all: false, until }
+    Eyes { states: 600, kills: 3, lies: 16, all: false, until }
 }
 
 #[test]
 fn every_sync_that_is_skipped_is_noticed() {
     let _turn = crate::exhaustive::TURN.lock();
     let start = Instant::now();
-    let all = lie_about_each(&traces(), &eyes(120)).unwrap();
+    let all = lie_about_each(&patient_scripts(4), &eyes(120)).unwrap();
     eprintln!("{}", table(all.iter().map(|(site, lied)| (format!("{}, {}", site.call, site.kind), lied))));
     eprintln!("skipped syncs: {} sites in {:.1} s", all.len(), start.elapsed().as_secs_f64());
     assert!(all.len() > 20, "the backtraces name too few sites");
@@ -44,7 +40,7 @@ fn every_sync_that_is_skipped_is_noticed() {
 #[test]
 fn mistakes_that_are_made_all_the_time_are_noticed() {
     let _turn = crate::exhaustive::TURN.lock();
-    let traces = traces();
+    let traces = patient_scripts(4);
     for (name, fault, kinds) in MISTAKES {
         let lied = mistake(&traces, fault, kinds, &eyes(20));
         eprint!("{}", table([(name.to_owned(), &lied)]));

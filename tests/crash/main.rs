@@ -5,5 +5,6 @@
 
 mod driver;
 mod exhaustive;
+mod histories;
 mod lies;
 mod regressions;

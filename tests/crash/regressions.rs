@@ -182,7 +182,7 @@ fn a_catalog_file_that_cannot_be_read_again_is_not_adopted() {
         if let Ok(store) = &store {
             let _ = store.session("other").and_then(|session| session.append("m0").map(drop));
         }
-        fs.let_others();
+        fs.let_others_for(Duration::from_millis(10));
         drop(store);
         hit += fs.struck().len();
         let listing = open(&fs.process_new()).sessions().unwrap();
@@ -236,7 +236,7 @@ fn a_catalog_file_that_comes_back_says_nothing_new() {
     fs.drive();
     let store = open(&fs);
     store.session("another").unwrap().append("m0").unwrap();
-    fs.let_others();
+    fs.let_others_for(Duration::from_millis(10));
     assert_eq!(catalog(&fs), 1);
     let mut back = 0;
     for mask in 0..1 << fs.pending().len().min(10) {

@@ -12,6 +12,8 @@ mod choice;
 mod damage;
 mod dir;
 mod fault;
+#[cfg(test)]
+mod fault_tests;
 mod file;
 mod node;
 mod process;

@@ -192,12 +192,17 @@ impl SimFs {
 
     /// Lets the other threads do what they have to do, until they are quiet.
     pub fn let_others(&self) {
+        self.let_others_for(QUIET);
+    }
+
+    /// The same, with so much time for a thread to turn up: more of it where the machine is busy.
+    pub fn let_others_for(&self, quiet: Duration) {
         self.state().control.set_open(true);
         self.machine.turn.notify_all();
         loop {
-            std::thread::sleep(QUIET);
+            std::thread::sleep(quiet);
             let mut state = self.state();
-            if state.control.last_passed().is_none_or(|last| last.elapsed() >= QUIET) {
+            if state.control.last_passed().is_none_or(|last| last.elapsed() >= quiet) {
                 state.control.set_open(false);
                 return;
             }

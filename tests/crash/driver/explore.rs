@@ -109,7 +109,18 @@ impl Tally {
 
 /// Twice as many as cores: each waits for the background threads of its stores now and then.
 pub fn threads() -> usize {
-    std::thread::available_parallelism().map_or(4, |n| n.get() * 2)
+    match THREADS.load(Ordering::Relaxed) {
+        0 => std::thread::available_parallelism().map_or(4, |n| n.get() * 2),
+        n => n,
+    }
+}
+
+/// 0 for what the machine has.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// From now on so many at once.
+pub fn set_threads(threads: usize) {
+    THREADS.store(threads, Ordering::Relaxed);
 }
 
 /// A panic is a failure like any other.
@@ -329,21 +340,33 @@ pub fn explore_all(traces: &[Trace], effort: &Effort, tally: &Tally) {
     }
 }
 
+/// Does it all again.
 pub fn replay(trace: &Trace) -> Result<(), String> {
-    let mut world = guarded(|| run_script(trace, true))?;
-    for hop in &trace.hops {
+    let mut hops = trace.hops.iter().cloned();
+    travel(trace, |_| hops.next()).1
+}
+
+/// Runs the script of a trace, and then from crash to crash: `next` chooses each, knowing how many moments the run
+/// before it had. What came of it, with the trace that leads there.
+pub fn travel(trace: &Trace, mut next: impl FnMut(usize) -> Option<Hop>) -> (Trace, Result<(), String>) {
+    let mut way = Trace { hops: Vec::new(), ..trace.clone() };
+    let mut world = match guarded(|| run_script(trace, true)) {
+        Ok(world) => world,
+        Err(what) => return (way, Err(what)),
+    };
+    while let Some(hop) = next(world.points.len()) {
+        way.hops.push(hop.clone());
         let number = hop.point;
-        let point = world
-            .points
-            .get(number)
-            .ok_or_else(|| format!("there are {} moments, and no moment {number}", world.points.len()))?;
+        let Some(point) = world.points.get(number) else {
+            let what = format!("there are {} moments, and no moment {number}", world.points.len());
+            return (way, Err(what));
+        };
         let knows = world.known_at(point).to_vec();
-        let here = |what: String| told(&world, number, &what);
-        let next = guarded(|| recover(trace.conf, point, &knows, hop, true)).map_err(here)?;
-        match next {
-            Some(next) => world = next,
-            None => return Ok(()),
+        match guarded(|| recover(trace.conf, point, &knows, &hop, true)) {
+            Ok(Some(next)) => world = next,
+            Ok(None) => break,
+            Err(what) => return (way, Err(told(&world, number, &what))),
         }
     }
-    Ok(())
+    (way, Ok(()))
 }

@@ -3,7 +3,7 @@
 use super::rng::Rng;
 use super::step::{Step, parse_steps};
 use super::trace::Trace;
-use super::world::Conf;
+use super::world::{Conf, PATIENT, QUIET};
 
 const LATE: u64 = u64::MAX;
 
@@ -32,7 +32,11 @@ const SCRIPTS: [(&str, u64, &str); 18] = [
         LATE,
         "a0 w a1 a0 w u0 a1 w m1 k a0 a1 w a2 w l k a1 a2 w D2 a0 k D1 a2",
     ),
-    ("removals that fail", LATE, "a0 a1 c1 E0:3 D0 D0 a1 E0:3 D1 K a2 D1 E0:4 D2 D2 a2"),
+    (
+        "removals that fail",
+        LATE,
+        "a0 a1 c1 E0:3 D0 D0 a1 E0:3 D1 K a2 D1 E0:4 D2 D2 a2 a0 a1 E0:3 D0 E0:3 D1 K a2 l",
+    ),
     (
         "writes that fail",
         LATE,
@@ -45,7 +49,7 @@ pub fn scripts(seed: u64) -> Vec<(&'static str, Trace)> {
     SCRIPTS
         .iter()
         .map(|(name, after, text)| {
-            let conf = Conf { segment: 16 << 10, after: *after };
+            let conf = Conf { segment: 16 << 10, after: *after, quiet: QUIET };
             let steps = parse_steps(text).unwrap_or_default();
             assert!(!steps.is_empty(), "{name}");
             (*name, Trace { seed, conf, steps, faults: Vec::new(), hops: Vec::new() })
@@ -53,10 +57,17 @@ pub fn scripts(seed: u64) -> Vec<(&'static str, Trace)> {
         .collect()
 }
 
+/// The same, where runs are compared with one another.
+pub fn patient_scripts(seed: u64) -> Vec<Trace> {
+    let patient = |(_, trace): (_, Trace)| Trace { conf: Conf { quiet: PATIENT, ..trace.conf }, ..trace };
+    scripts(seed).into_iter().map(patient).collect()
+}
+
 /// A random history of several sessions, processes, power cuts and short disks.
 pub fn random_script(seed: u64, length: u64) -> Trace {
     let mut rng = Rng::new(seed);
-    let conf = Conf { segment: 16 << 10, after: if rng.chance(30) { rng.below(4000) } else { LATE } };
+    let conf =
+        Conf { segment: 16 << 10, after: if rng.chance(30) { rng.below(4000) } else { LATE }, quiet: QUIET };
     let sessions = 1 + rng.below(3);
     let mut steps = Vec::new();
     for _ in 0..length {

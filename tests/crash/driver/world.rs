@@ -21,7 +21,14 @@ pub const ROOT: &str = "/store";
 pub struct Conf {
     pub segment: u64,
     pub after: u64,
+    /// How long background threads are waited for, in microseconds.
+    pub quiet: u64,
 }
+
+/// Enough on a machine that is not too busy.
+pub const QUIET: u64 = 300;
+/// Where the same must happen twice.
+pub const PATIENT: u64 = 3000;
 
 impl Conf {
     pub fn open(self, fs: &SimFs) -> LogResult<Store> {
@@ -148,7 +155,7 @@ impl World {
         self.tags.push(Arc::new(self.knows.clone()));
         self.fs.set_tag(self.tags.len() as u64 - 1);
         if settled {
-            self.fs.let_others();
+            self.fs.let_others_for(Duration::from_micros(self.conf.quiet));
             self.collect();
             self.points.push(self.fs.snapshot());
         }
