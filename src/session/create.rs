@@ -58,11 +58,14 @@ impl Writer {
         }
         if let Err(e) = shard.rename(&temp, &*shard, &id.dir_name()) {
             discard(&*shard, &temp);
-            let _ =
-                env.catalog.record(CatalogEntry::Removed { id: id.clone(), birth: state.birth, incarnation });
-            // Unless somebody else has the name, an error does not say that nothing happened.
-            let taken = e.kind() == std::io::ErrorKind::AlreadyExists;
-            return Err(if taken { io(e) } else { io(e).unknown() });
+            // Unless somebody else has the name, an error does not say that nothing happened. Then the open mark stays:
+            // if the session is there, its next writer must not take the incarnation of this one.
+            if e.kind() != std::io::ErrorKind::AlreadyExists {
+                return Err(io(e).unknown());
+            }
+            let removed = CatalogEntry::Removed { id: id.clone(), birth: state.birth, incarnation };
+            let _ = env.catalog.record(removed);
+            return Err(io(e));
         }
         // From here on the session may exist. A failed sync leaves that open; the disk will tell.
         shard.sync().map_err(|e| io(e).unknown())?;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::driver::{Eyes, MISTAKES, lie_about_each, mistake, patient_scripts, table};
+use crate::driver::{Eyes, MISTAKES, Trace, lie_about_each, mistake, patient_scripts, table};
 
 /// Syncs whose absence no crash can show: function, what is synced, and why it is asked for all the same.
 const UNSEEN: [(&str, &str, &str); 0] = [];
@@ -35,6 +35,18 @@ fn every_sync_that_is_skipped_is_noticed() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    // What is printed of a failure leads to it again.
+    let mut again = 0;
+    for (_, lied) in all.iter().filter(|(site, _)| site.call.contains("write_store")) {
+        let Some(failure) = &lied.example else { continue };
+        let line = failure.trace.to_string();
+        let trace: Trace = line.parse().unwrap();
+        assert_eq!(trace.to_string(), line);
+        assert!(trace.replay().is_err(), "{failure}");
+        again += 1;
+    }
+    assert!(again > 0);
 }
 
 #[test]

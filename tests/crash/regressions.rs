@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sessionlog::fs::{Choice, Fault, Fs, SimFs, SimOp};
-use sessionlog::{Options, Store};
+use sessionlog::{Finding, Options, Store};
 
 fn open(fs: &SimFs) -> Store {
     Options::new().create(true).fs(Arc::new(fs.clone())).open("/store").unwrap()
@@ -246,4 +246,37 @@ fn a_catalog_file_that_comes_back_says_nothing_new() {
         assert!(session.report().unwrap().findings.is_empty(), "{mask}: {:?}", session.report());
     }
     assert!(back > 0);
+}
+
+/// The rename that gives a new session its name said EIO and was done all the same. The catalog was told that the
+/// session is removed, and so forgot the open mark of the first writer; the next one took the same incarnation. When
+/// a power cut brought the first one's catalog file back, two writers of one incarnation contradicted each other, and
+/// a session that had been closed counted as not closed.
+#[test]
+fn a_session_whose_creation_is_in_doubt_keeps_its_open_mark() {
+    let fs = SimFs::new(1);
+    let store = open(&fs);
+    store.session("other").unwrap().append("m0").unwrap();
+    fs.fail_when(0, 1, Fault::IoAfter, |call| {
+        call.op == SimOp::Rename
+            && call.dir.to_string_lossy().contains("/sessions/")
+            && !call.name.contains(".log")
+    });
+    store.session("s").unwrap().append("m0").unwrap_err();
+    assert_eq!(fs.struck().len(), 1);
+    fs.kill();
+
+    let fs = fs.process_new();
+    fs.drive();
+    let store = open(&fs);
+    store.session("s").unwrap().append("m0").unwrap();
+    // The catalog file of the first one is adopted, and removed.
+    fs.let_others_for(Duration::from_millis(10));
+    store.close().unwrap();
+    for mask in 0..1 << fs.pending().len().min(10) {
+        let session = open(&fs.crash_copy_with(Choice::Mask(mask))).session("s").unwrap();
+        let report = session.report().unwrap();
+        let unclean = report.findings.iter().any(|f| matches!(f, Finding::UncleanEnd { .. }));
+        assert!(!unclean, "{mask}: {report:?}");
+    }
 }
