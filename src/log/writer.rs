@@ -24,9 +24,9 @@ pub(crate) const RESERVE: u64 = 1024;
 const BLOCK: u64 = 4096;
 /// Space is allocated ahead in steps that grow with the segment up to this.
 const LARGEST_STEP: u64 = 1 << 20;
-/// So much is written at once: the larger the piece, the fewer and larger the page cache's own pieces, and the faster
-/// a load that maps them.
-const ZEROS: usize = 1 << 20;
+/// Written in pieces of this size. Larger ones make larger pieces of the page cache too: loads that map them gain by it,
+/// but each small write into one costs twice as much, and those are more.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The active segment of a session that this process writes.
 ///
@@ -312,10 +312,9 @@ fn frame_header(kind: FrameKind, last: (u32, u32), first: u64, mark: u64, after:
 }
 
 fn write_zeros(file: &dyn File, mut from: u64, to: u64) -> io::Result<()> {
-    let zeros = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(ZEROS).min(ZEROS)];
     while from < to {
-        let n = ((to - from) as usize).min(zeros.len());
-        write_all_at(file, zeros.get(..n).unwrap_or_default(), from)?;
+        let n = ((to - from) as usize).min(ZEROS.len());
+        write_all_at(file, ZEROS.get(..n).unwrap_or_default(), from)?;
         from += n as u64;
     }
     Ok(())
