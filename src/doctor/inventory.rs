@@ -10,6 +10,7 @@ use crate::format::{
 };
 use crate::fs::{Access, Dir, File, read_up_to_at};
 use crate::ids::{BirthId, StoreId};
+use crate::log::segment::open_error;
 use crate::log::{parse_segment_name, segment_name};
 use crate::state::{Op, State, op_error};
 
@@ -235,7 +236,7 @@ pub(crate) fn take(
 fn open(dir: &dyn Dir, number: u64, store: StoreId) -> Result<SegmentFile> {
     let name = segment_name(number);
     let path = dir.path().join(&name);
-    let file = dir.open(&name, Access::Read).map_err(|e| Error::io("open a segment", &path, e))?;
+    let file = dir.open(&name, Access::Read).map_err(|e| open_error(&path, e))?;
     let io = |e| Error::io("read a segment", &path, e);
     let len = file.len().map_err(io)?;
     let mut bytes = [0; SegmentHeader::LEN];

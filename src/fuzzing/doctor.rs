@@ -46,7 +46,8 @@ impl Trial<'_> {
         assert!(take(&fs.process_new()) == take(&put(&self.damage.files, 10)), "looking changed the disk");
         assert!(
             told.is_empty() || found.has_damage() || self.forged(),
-            "{told:?} are damaged, and no check says so"
+            "{told:?} are damaged, and no check says so: {:?}",
+            found.findings
         );
         if self.damage.touched.is_empty() {
             assert!(found.is_well(), "nothing is damaged, but: {found:#?}");

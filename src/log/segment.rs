@@ -38,7 +38,7 @@ impl Segment {
     pub(crate) fn open(dir: &dyn Dir, number: u64, owner: Owner) -> Result<Segment> {
         let name = segment_name(number);
         let path = dir.path().join(&name);
-        let file = dir.open(&name, Access::Read).map_err(|e| Error::io("open a segment", &path, e))?;
+        let file = dir.open(&name, Access::Read).map_err(|e| open_error(&path, e))?;
         Segment::with_file(file, path, number, owner)
     }
 
@@ -89,6 +89,16 @@ impl Segment {
             self.file.map(len).ok().flatten().map(|m| Arc::new(Buffer::Map(m)))
         });
         mapped.clone().filter(|b| b.len() as u64 >= len)
+    }
+}
+
+/// Why a segment cannot be opened: what is no file under its name is damage.
+pub(crate) fn open_error(path: &Path, e: io::Error) -> Error {
+    match e.kind() {
+        io::ErrorKind::InvalidInput => {
+            Error::corrupt(path, 0, "what has the name of a segment is no regular file")
+        }
+        _ => Error::io("open a segment", path, e),
     }
 }
 
