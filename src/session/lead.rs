@@ -33,12 +33,14 @@ pub(crate) fn lead(core: &Arc<Core>, batch: &mut Pending, out: &mut Vec<Reply>) 
     // If anything here panics, the state in memory and the log may differ: this writer must not go on.
     let mut guard = PoisonOnPanic { core, phase: &mut phase, armed: true };
     let ops = std::mem::take(&mut batch.ops);
+    let mut verdicts = std::mem::take(&mut batch.verdicts);
     let mut at = 0;
     while let Some(op) = ops.get(at) {
         match op {
             PendingOp::Append(first) => {
                 let end = group_end(core, &ops, at, first);
-                append_group(core, guard.phase, batch, ops.get(at..end).unwrap_or_default(), out);
+                let group = ops.get(at..end).unwrap_or_default();
+                append_group(core, guard.phase, batch, group, &mut verdicts, out);
                 at = end;
             }
             PendingOp::Control(control) => {
@@ -51,6 +53,7 @@ pub(crate) fn lead(core: &Arc<Core>, batch: &mut Pending, out: &mut Vec<Reply>) 
     drop(guard);
     // The arena keeps its capacity.
     batch.ops = ops;
+    batch.verdicts = verdicts;
     schedule(core);
 }
 
@@ -116,7 +119,7 @@ pub(crate) fn with_writer<T>(
 }
 
 /// What becomes of one append.
-enum Verdict {
+pub(crate) enum Verdict {
     /// It gets these sequences.
     Fresh(Range<u64>),
     /// An earlier append had the same key and content.
@@ -129,6 +132,7 @@ fn append_group(
     phase: &mut Phase,
     batch: &Pending,
     ops: &[PendingOp],
+    verdicts: &mut Vec<Verdict>,
     out: &mut Vec<Reply>,
 ) {
     let appends = || {
@@ -144,9 +148,9 @@ fn append_group(
     if !matches!(phase, Phase::Open(_)) {
         // Not there yet. It begins with its first op that counts; and whoever made it in the meantime, what is
         // there then is what the ops are judged by.
-        let verdicts = judge(core, &empty_state(core), appends());
+        judge(core, &empty_state(core), appends(), verdicts);
         if verdicts.iter().all(|v| matches!(v, Verdict::Refused(_))) {
-            out.extend(verdicts.into_iter().filter_map(|v| match v {
+            out.extend(verdicts.drain(..).filter_map(|v| match v {
                 Verdict::Refused(e) => Some(Err(e)),
                 Verdict::Fresh(_) | Verdict::Repeated(..) => None,
             }));
@@ -157,26 +161,29 @@ fn append_group(
             return;
         }
     }
-    let Some((verdicts, epoch)) = core.with_shared(|s| (judge(core, &s.state, appends()), s.state.epoch))
-    else {
+    let judged = core.with_shared(|s| {
+        judge(core, &s.state, appends(), verdicts);
+        s.state.epoch
+    });
+    let Some(epoch) = judged else {
         let gone = Error::new(ErrorKind::Closed, "append").session(&core.id);
         out.extend(appends().map(|_| Err(gone.clone())));
         return;
     };
     let accepted = verdicts.iter().any(|v| matches!(v, Verdict::Fresh(_)));
     let wants_sync = appends()
-        .zip(&verdicts)
+        .zip(verdicts.iter())
         .any(|(op, v)| op.durability == Durability::Sync && !matches!(v, Verdict::Refused(_)));
     let mut result = Ok(());
     if accepted || wants_sync {
         result = with_writer(core, phase, |writer| {
             if accepted {
-                write_group(core, writer, batch, appends(), &verdicts)?;
+                write_group(core, writer, batch, appends(), verdicts)?;
             }
             writer.settle(&core.env, &core.shared, wants_sync)
         });
     }
-    for verdict in verdicts {
+    for verdict in verdicts.drain(..) {
         out.push(match (verdict, &result) {
             (Verdict::Refused(e), _) => Err(e),
             (_, Err(e)) => Err(e.clone()),
@@ -195,61 +202,65 @@ fn empty_state(core: &Core) -> State {
 }
 
 /// Decides about each append of a group, in order, against the state and what the group adds to it.
-fn judge<'a>(core: &Core, state: &State, appends: impl Iterator<Item = &'a AppendOp>) -> Vec<Verdict> {
+fn judge<'a>(
+    core: &Core,
+    state: &State,
+    appends: impl Iterator<Item = &'a AppendOp>,
+    verdicts: &mut Vec<Verdict>,
+) {
     let mut next = state.next;
     let mut keys: Vec<(u128, u128, Range<u64>)> = Vec::new();
     let refuse = |hint: String| {
         Verdict::Refused(Error::new(ErrorKind::Conflict, "append").session(&core.id).hint(hint))
     };
-    appends
-        .map(|op| {
-            if let Some((key, digest)) = op.key {
-                let known = keys
-                    .iter()
-                    .find(|(k, ..)| *k == key)
-                    .map(|(_, d, seqs)| (*d, seqs.clone(), state.epoch))
-                    .or_else(|| {
-                        state
-                            .keys
-                            .find(key)
-                            .map(|e: &KeyEntry| (e.digest, e.seq..e.seq + u64::from(e.count), e.epoch))
-                    });
-                match known {
-                    Some((d, seqs, epoch)) if d == digest => return Verdict::Repeated(seqs, epoch),
-                    Some(_) => return refuse("this idempotency key was used with other content".to_owned()),
-                    None => {}
-                }
+    verdicts.clear();
+    verdicts.extend(appends.map(|op| {
+        if let Some((key, digest)) = op.key {
+            let known = keys
+                .iter()
+                .find(|(k, ..)| *k == key)
+                .map(|(_, d, seqs)| (*d, seqs.clone(), state.epoch))
+                .or_else(|| {
+                    state
+                        .keys
+                        .find(key)
+                        .map(|e: &KeyEntry| (e.digest, e.seq..e.seq + u64::from(e.count), e.epoch))
+                });
+            match known {
+                Some((d, seqs, epoch)) if d == digest => return Verdict::Repeated(seqs, epoch),
+                Some(_) => return refuse("this idempotency key was used with other content".to_owned()),
+                None => {}
             }
-            if let Some((seq, epoch)) = op.expect
-                && (seq != next || epoch.is_some_and(|e| e != u64::from(state.epoch)))
+        }
+        if let Some((seq, epoch)) = op.expect
+            && (seq != next || epoch.is_some_and(|e| e != u64::from(state.epoch)))
+        {
+            return refuse(format!(
+                "the next message is {next} in epoch {}, not {seq}{}",
+                state.epoch,
+                epoch.map(|e| format!(" in epoch {e}")).unwrap_or_default()
+            ));
+        }
+        if let Some(patch) = &op.patch {
+            if let Some(version) = patch.expect
+                && version != state.attributes_version
             {
                 return refuse(format!(
-                    "the next message is {next} in epoch {}, not {seq}{}",
-                    state.epoch,
-                    epoch.map(|e| format!(" in epoch {e}")).unwrap_or_default()
+                    "the attributes are at version {}, not {version}",
+                    state.attributes_version
                 ));
             }
-            if let Some(patch) = &op.patch {
-                if let Some(version) = patch.expect
-                    && version != state.attributes_version
-                {
-                    return refuse(format!(
-                        "the attributes are at version {}, not {version}",
-                        state.attributes_version
-                    ));
-                }
-                if let Err(e) = check_merged(&state.attributes, &patch.text) {
-                    return Verdict::Refused(e.session(&core.id));
-                }
+            if let Err(e) = check_merged(&state.attributes, &patch.text) {
+                return Verdict::Refused(e.session(&core.id));
             }
-            let seqs = next..next + op.messages.len() as u64;
-            next = seqs.end;
-            if let Some((key, digest)) = op.key {
-                keys.push((key, digest, seqs.clone()));
-            }
-            Verdict::Fresh(seqs)
-        })
-        .collect()
+        }
+        let seqs = next..next + op.messages.len() as u64;
+        next = seqs.end;
+        if let Some((key, digest)) = op.key {
+            keys.push((key, digest, seqs.clone()));
+        }
+        Verdict::Fresh(seqs)
+    }));
 }
 
 /// The attributes after a patch must stay within their limit.

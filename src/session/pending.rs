@@ -7,6 +7,7 @@ use serde_json::Value;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::archive::{ArchiveOutcome, Keep};
+use super::lead::Verdict;
 use super::message::{AppendOptions, Appended, Batch, Durability, NewMessage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Extras, TURN_START};
@@ -75,6 +76,8 @@ pub(crate) struct Pending {
     pub(crate) ops: Vec<PendingOp>,
     pub(crate) messages: Vec<PendingMessage>,
     pub(crate) bytes: Vec<u8>,
+    /// Room for what the leader decides of them.
+    pub(crate) verdicts: Vec<Verdict>,
 }
 
 impl queue::Batch for Pending {
@@ -94,6 +97,8 @@ impl queue::Batch for Pending {
         self.bytes.shrink_to(1 << 20);
         self.messages.shrink_to(4096);
         self.ops.shrink_to(4096);
+        self.verdicts.clear();
+        self.verdicts.shrink_to(4096);
     }
 }
 

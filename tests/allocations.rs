@@ -1,0 +1,79 @@
+//! How often memory is asked for: never by an append in steady state, and not for each message by a load.
+
+#![allow(unsafe_code, reason = "an allocator that counts cannot be had without it")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use sessionlog::{AppendOptions, Batch, Durability, Store};
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: everything is handed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = COUNT.try_with(|c| c.set(c.get() + 1));
+        // SAFETY: the caller's promises are the ones that are asked for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: it came from `alloc` above.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let _ = COUNT.try_with(|c| c.set(c.get() + 1));
+        // SAFETY: it came from `alloc` above, and the caller's promises are the ones that are asked for.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often this thread asked for memory meanwhile.
+fn counted<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let before = COUNT.with(Cell::get);
+    let out = work();
+    (out, COUNT.with(Cell::get) - before)
+}
+
+#[test]
+fn an_append_in_steady_state_asks_for_no_memory() {
+    let place = tempfile::tempdir().unwrap();
+    let store = Store::open(place.path().join("store")).unwrap();
+    let session = store.session("s").unwrap();
+    let payload = vec![b'x'; 1024];
+    for durability in [Durability::Buffered, Durability::Sync] {
+        let options = AppendOptions::new().durability(durability);
+        let append = || session.append_with(&payload, &options).unwrap();
+        (0..50).for_each(|_| drop(append()));
+        let mut all: Vec<u64> = (0..50).map(|_| counted(append).1).collect();
+        all.sort_unstable();
+        // Now and then a timer is set, or the file grows.
+        assert_eq!(all[25], 0, "{durability:?}: {all:?}");
+        assert!(all.iter().sum::<u64>() <= 25, "{durability:?}: {all:?}");
+    }
+}
+
+#[test]
+fn a_load_asks_for_memory_by_the_window_and_not_by_the_message() {
+    let place = tempfile::tempdir().unwrap();
+    let store = Store::options().create(true).segment_size(1 << 20).open(place.path().join("store")).unwrap();
+    let session = store.session("s").unwrap();
+    let batch: Batch<'_> = (0..100).map(|_| vec![b'x'; 256]).collect();
+    for _ in 0..100 {
+        session.append_batch(&batch).unwrap();
+    }
+    let (bytes, count) =
+        counted(|| session.load().unwrap().map(|m| m.unwrap().payload().len()).sum::<usize>());
+    assert_eq!(bytes, 10_000 * 256);
+    assert!(count < 200, "{count} for 10,000 messages");
+    let (last, count) = counted(|| session.tail(20).unwrap().count());
+    assert!(last == 20 && count < 30, "{count} for the last 20");
+}
