@@ -52,7 +52,9 @@ fn an_append_in_steady_state_asks_for_no_memory() {
     for durability in [Durability::Buffered, Durability::Sync] {
         let options = AppendOptions::new().durability(durability);
         let append = || session.append_with(&payload, &options).unwrap();
-        (0..50).for_each(|_| drop(append()));
+        for _ in 0..50 {
+            append();
+        }
         let mut all: Vec<u64> = (0..50).map(|_| counted(append).1).collect();
         all.sort_unstable();
         // Now and then a timer is set, or the file grows.
