@@ -22,10 +22,11 @@ impl World {
                         Err(e) => return Err(format!("close the store: {e}")),
                     }
                 }
+                let well = self.is_well();
                 for (know, wrote) in self.knows.iter_mut().zip(self.wrote) {
                     if closed && wrote.is_some() {
                         know.durable();
-                        know.clean = true;
+                        know.clean = well;
                     }
                 }
                 self.mark(false);

@@ -161,6 +161,12 @@ impl World {
         }
     }
 
+    /// Nothing has failed in this run. After a failure a close may find nothing left to close, and the catalog may
+    /// know less than what was told.
+    pub(super) fn is_well(&self) -> bool {
+        self.fs.struck().is_empty()
+    }
+
     pub(super) fn collect(&mut self) {
         if self.record {
             self.points.append(&mut self.fs.recorded());
@@ -447,7 +453,7 @@ impl World {
                 match step.verb {
                     'c' if self.wrote[s].is_some() => {
                         self.wrote[s] = None;
-                        self.knows[s].clean = true;
+                        self.knows[s].clean = self.is_well();
                     }
                     'n' | 'r' => self.wrote[s] = Some(self.process()),
                     'A' if changes => self.wrote[s] = Some(self.process()),
