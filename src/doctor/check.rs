@@ -10,6 +10,7 @@ use super::options::{CheckOptions, look};
 use super::session::{Looked, look_at};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Dir, Kind};
+use crate::ids::SessionId;
 use crate::log::catalog::{Known, Merged};
 use crate::log::scan::Ending;
 use crate::session::{UNBORN, Whose, load_tail};
@@ -21,7 +22,7 @@ use crate::store::{Env, Store, is_session_dir};
 /// Reads every segment of every session, in one go each.
 ///
 /// # Errors
-/// `NotFound` if there is no store; `Unsupported` if a newer program made it; `Io` if its directories cannot be listed.
+/// `NotFound` if there is no store, or not the session that is asked for; `Unsupported` if a newer program made it; `Io` if its directories cannot be listed.
 /// Everything else is a finding.
 ///
 /// ```
@@ -73,15 +74,20 @@ pub(crate) fn run(env: &Arc<Env>, fault: Option<&Error>, options: &CheckOptions)
             Err(e) => out.findings.push(unreadable(&place.rel, &e)),
         }
     }
-    if options.session.is_none() {
-        catalog(&merged, &mut out.findings);
-        let here: HashSet<&str> = sessions.iter().map(|p| p.name.as_str()).collect();
-        for summary in merged.summaries().filter(|s| !here.contains(s.id.dir_name().as_str())) {
-            let rel = format!("sessions/{}/{}", summary.id.shard(), summary.id.dir_name());
-            let what = format!("it was closed with {} messages and is not there", summary.message_count);
-            out.findings.push(Finding::new(Code::MissingSession, rel, what).of(Some(summary.id.as_str())));
+    let here: HashSet<&str> = sessions.iter().map(|p| p.name.as_str()).collect();
+    let asked = |id: &SessionId| options.session.as_ref().is_none_or(|wanted| wanted == id);
+    for summary in merged.summaries().filter(|s| asked(&s.id) && !here.contains(s.id.dir_name().as_str())) {
+        let rel = format!("sessions/{}/{}", summary.id.shard(), summary.id.dir_name());
+        let what = format!("it was closed with {} messages and is not there", summary.message_count);
+        out.findings.push(Finding::new(Code::MissingSession, rel, what).of(Some(summary.id.as_str())));
+    }
+    match &options.session {
+        None => {
+            catalog(&merged, &mut out.findings);
+            outside(env, &mut out.findings);
         }
-        outside(env, &mut out.findings);
+        Some(id) if sessions.is_empty() && out.findings.is_empty() => return Err(no_session(id)),
+        Some(_) => {}
     }
     out.sort();
     Ok(out)
@@ -100,6 +106,12 @@ pub(crate) fn stale(env: &Env, place: &Place, merged: &Merged) -> Option<String>
     let behind = summary.birth != tail.state.birth || said < found;
     (behind && settled)
         .then(|| format!("the catalog knows it as writer {said} left it; writer {found} came since"))
+}
+
+/// There is nothing of the session that is asked for.
+pub(crate) fn no_session(id: &SessionId) -> Error {
+    let hint = "there is no session of this id in the store; Store::sessions lists those that are there";
+    Error::new(ErrorKind::NotFound, "check a session").session(id).hint(hint)
 }
 
 fn add(out: &mut Checkup, looked: Looked) {

@@ -59,7 +59,7 @@ codes! {
         "repair: the header says nothing that is not known from elsewhere, as a rule";
     /// The state with which a segment begins, or what was carried into it, is not what was written.
     DamagedState = "D003" "damaged-state" Damage
-        "repair: the state is found from what survives";
+        "put the file back from a backup, or repair: the state is found from what survives, and what is lost is written down";
     /// A segment is missing that another one, the state or the catalog names.
     MissingSegment = "D004" "missing-segment" Damage
         "put the file back if it can be found, or repair: what it held is given up";

@@ -356,23 +356,30 @@ fn start(env: &Arc<Env>, place: &Place, looked: &Looked, id: &SessionId, fresh: 
         incarnation: incarnation.number,
         created: env.now(),
     };
+    // The state that the segment begins with is the repair's: the last summary of the catalog is older than it, and a
+    // second repair sees that, should this one die before the catalog knows.
+    state.incarnation = incarnation;
     let mut birth = Birth::new(header, &state)?;
     for run in &carry {
         copy(looked, run, &mut birth)?;
     }
     env.sync_name(id)?;
-    let mut log = birth.publish(&*place.dir, Naming::Durable).map_err(|(e, _)| e.session(id))?;
-    let info = log.info();
-    env.mark_open(Open {
+    let open = |number: u64, salt: u64, time: u64| Open {
         id: id.clone(),
         birth: state.birth,
         incarnation,
-        segment: info.number,
-        salt: info.salt,
-        time: env.now(),
-    })?;
-    let ops = [Op::Opened { incarnation }, Op::Close];
-    write(&mut log, &mut state, &ops, env.now()).map_err(|e| e.session(id))?;
+        segment: number,
+        salt,
+        time,
+    };
+    // Listings must not believe the last summary from the moment at which the new segment has its name.
+    if let Some(prev) = prev {
+        env.mark_open(open(prev.number, prev.salt, env.now()))?;
+    }
+    let mut log = birth.publish(&*place.dir, Naming::Durable).map_err(|(e, _)| e.session(id))?;
+    let info = log.info();
+    env.mark_open(open(info.number, info.salt, env.now()))?;
+    write(&mut log, &mut state, &[Op::Close], env.now()).map_err(|e| e.session(id))?;
     log.sync()?;
     let position = state.position;
     write(&mut log, &mut state, &[], env.now()).map_err(|e| e.session(id))?;

@@ -14,6 +14,9 @@
 //!   message count leaves it out, and the epoch rises by one.
 //! - A session from a newer program, or one that somebody writes to, is left alone.
 //! - A second repair finds nothing to do.
+//! - Bytes that cannot be read (an I/O error) are not damage: the session is skipped, and named. Copy the file past the error
+//!   first, with the unreadable blocks as zeros, and put the copy in its place.
+//! - What must be carried into the new segment is at most 1 GiB, as much as a segment holds; a session that needs more is skipped.
 //!
 //! ```
 //! # fn main() -> sessionlog::Result<()> {

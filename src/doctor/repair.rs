@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::catalogs;
-use super::check::{Place, session_dirs};
+use super::check::{Place, no_session, session_dirs};
 use super::code::Severity;
 use super::fresh::{self, Plan};
 use super::options::{RepairOptions, look, reach, wish};
@@ -60,6 +60,9 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
     }
     let mut beside = Vec::new();
     let places = session_dirs(&env, &options.check, &mut beside)?;
+    if let Some(id) = options.check.session.as_ref().filter(|_| places.is_empty() && beside.is_empty()) {
+        return Err(no_session(id));
+    }
     for f in beside.into_iter().filter(|f| f.severity > Severity::Info) {
         let why = format!("{}: {}", f.what, f.remedy);
         out.skipped.push(Skipped { session: f.session, file: f.file, why });

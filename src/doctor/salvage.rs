@@ -6,7 +6,7 @@ use super::survivors::{Survivors, messages_of};
 use crate::format::FrameKind;
 use crate::format::catalog::{CatalogEntry, Summary};
 use crate::ids::{BirthId, SessionId};
-use crate::state::{ArchiveState, Attributes, Extent, Hole, MessageFacts, Op, State, Sums};
+use crate::state::{ArchiveState, Attributes, Extent, Hole, KeyEntry, MessageFacts, Op, State, Sums};
 
 /// The state that survives, and what it cost.
 pub(crate) struct Salvage {
@@ -95,9 +95,13 @@ fn roll(state: &mut State, survivors: &Survivors<'_>, gaps: &mut bool) {
                 pass(state, *seq);
                 let facts = MessageFacts { seq: *seq, bytes: *bytes, tokens: *tokens, time: s.record.time };
                 if !s.record.good {
+                    // What it was appended with is known all the same: a repeat is one.
+                    if let Some((key, digest, count)) = state.pending_key.take() {
+                        let (position, epoch) = (state.position, state.epoch);
+                        state.keys.push(KeyEntry { key, digest, position, seq: *seq, count, epoch });
+                    }
                     pass(state, seq + 1);
                     state.position += 1;
-                    state.pending_key = None;
                 } else if state.apply_message(facts).is_err() {
                     state.position += 1;
                 }

@@ -139,7 +139,7 @@ impl Judge<'_> {
                     self.other(s, &loaded.tail);
                 }
                 self.links(inventory, &loaded.tail);
-                self.report(loaded);
+                self.report(inventory, loaded);
                 for h in loaded.tail.state.holes.iter().filter(|h| h.count > 0) {
                     let what = format!("messages {} to {} were given up", h.seq, h.seq + h.count - 1);
                     self.say(Code::AcceptedHole, &segment_name(active), None, what);
@@ -269,10 +269,14 @@ impl Judge<'_> {
         }
     }
 
-    fn report(&mut self, loaded: &LoadedTail) {
-        let active = segment_name(loaded.tail.segment.header.number);
+    fn report(&mut self, inventory: &Inventory, loaded: &LoadedTail) {
+        let number = loaded.tail.segment.header.number;
+        let active = segment_name(number);
+        let newest = inventory.segments.iter().all(|s| s.number <= number);
         for finding in &loaded.plan.report.findings {
             match finding {
+                // Of a segment that has a successor, readable or not, they say nothing.
+                recovery::Finding::StalePrefix { .. } | recovery::Finding::UncleanEnd { .. } if !newest => {}
                 recovery::Finding::StalePrefix { range } => {
                     let what = format!("messages {} to {} are archived", range.start, range.end - 1);
                     self.say(Code::StalePrefix, &active, None, what);

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::message::Buffer;
-use super::resync::next_frame;
+use super::resync::{Wanted, next_frame};
 use super::segment::Segment;
 use super::window::{At, Found, Window};
 use crate::error::{Error, Result};
@@ -13,21 +13,26 @@ use crate::format::{Entries, Entry, Extras, Frame, FrameKind, Place, RecordKind,
 use crate::fs::read_up_to_at;
 use crate::state::SegmentInfo;
 
-/// The estimate of a message's tokens, which stands in its extras. `bodies` holds what was read around it.
-pub(super) fn tokens(segment: &Segment, bodies: &mut Window, entry: &Entry<'_>) -> Result<u64> {
+/// The estimate of a message's tokens, which stands in its extras; `None` if they are not what was written.
+/// `bodies` holds what was read around it.
+pub(super) fn tokens(segment: &Segment, bodies: &mut Window, entry: &Entry<'_>) -> Result<Option<u64>> {
     /// What is read at once on the way back.
     const STRETCH: u64 = 16 << 10;
     if entry.extras_len == 0 {
-        return Ok(0);
+        return Ok(Some(0));
     }
-    let to = entry.body_offset + entry.extras_len as u64;
-    if !bodies.covers(entry.body_offset, to) {
-        let from = to.saturating_sub(STRETCH).min(entry.body_offset);
+    let (from, to) = (entry.body_offset, entry.body_offset + entry.body_len() as u64);
+    if !bodies.covers(from, to) {
+        let from = to.saturating_sub(STRETCH).min(from);
         bodies.fill(&*segment.file, from, to).map_err(|e| Error::io("read a segment", &segment.path, e))?;
     }
-    let extras = bodies.bytes(entry.body_offset);
-    let extras = Extras::decode(extras.get(..entry.extras_len).unwrap_or(extras)).unwrap_or_default();
-    Ok(u64::from(extras.tokens.unwrap_or(0)))
+    let body = bodies.bytes(from);
+    let body = body.get(..entry.body_len()).unwrap_or(body);
+    if entry.verify(body).is_err() {
+        return Ok(None);
+    }
+    let extras = Extras::decode(body.get(..entry.extras_len).unwrap_or_default());
+    Ok(extras.ok().map(|extras| u64::from(extras.tokens.unwrap_or(0))))
 }
 
 /// The offset of the first frame that ends behind `position` and, if `seq` is given, holds it or a later one;
@@ -221,7 +226,7 @@ impl Run {
 
     /// Moves behind damage; false if nothing good follows.
     pub(super) fn resync(&mut self) -> bool {
-        match next_frame(&*self.segment.file, self.segment.seed, self.offset, self.limit, 0) {
+        match next_frame(&*self.segment.file, self.segment.seed, self.offset, self.limit, 0, Wanted::Head) {
             Ok(Some(found)) => {
                 self.offset = found;
                 true

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::resync::next_frame;
+use super::resync::{Wanted, next_frame};
 use super::segment::Segment;
 use super::window::{At, Window};
 use crate::error::{Error, ErrorKind, Result};
@@ -81,7 +81,7 @@ impl Tail {
 
         let mut offset = start;
         let (mut last_crc, mut last_len) = (0u32, 0u32);
-        let mut state = None;
+        let (mut state, mut damage) = (None, Vec::new());
         let (mut low, mut low_seq) = (segment.header.first_position, None);
         while offset < carry_end {
             let at = window.at(&*segment.file, segment.seed, offset, carry_end).map_err(io)?;
@@ -95,7 +95,17 @@ impl Tail {
                     return Err(corrupt(offset, format!("the state of the session cannot be read: {fault}")));
                 }
             };
-            frame.verify().map_err(|f| corrupt(offset, f.to_string()))?;
+            match (frame.verify(), frame.header().kind) {
+                (Ok(()), _) => {}
+                // A copy is looked up and never folded: what rots in it is one message's damage, and no state's.
+                (Err(fault), FrameKind::Carry) => damage.push(Damage {
+                    offset,
+                    until: offset + frame.len() as u64,
+                    what: fault.to_string(),
+                    hides_state: false,
+                }),
+                (Err(fault), _) => return Err(corrupt(offset, fault.to_string())),
+            }
             if frame.header().prev_crc != last_crc || frame.header().prev_len != last_len {
                 return Err(corrupt(offset, "this frame does not follow the one before it".into()));
             }
@@ -132,7 +142,7 @@ impl Tail {
             above: VecDeque::new(),
             ending: Ending::Open,
             torn: false,
-            damage: Vec::new(),
+            damage,
             next: None,
             segment,
         };
@@ -340,7 +350,9 @@ impl Tail {
         let mut proof = None;
         let mut first = None;
         let mut at = self.offset;
-        while let Some(found) = next_frame(&*segment.file, segment.seed, at, limit, position).map_err(io)? {
+        while let Some(found) =
+            next_frame(&*segment.file, segment.seed, at, limit, position, Wanted::Whole).map_err(io)?
+        {
             first.get_or_insert(found);
             let At::Frame(frame) = window.at(&*segment.file, segment.seed, found, limit).map_err(io)? else {
                 break;

@@ -94,7 +94,8 @@ pub(crate) struct Head {
     pub(crate) seq: u64,
     pub(crate) position: u64,
     pub(crate) bytes: u64,
-    pub(crate) tokens: u64,
+    /// `None` if the message is damaged.
+    pub(crate) tokens: Option<u64>,
     pub(crate) turn_start: bool,
 }
 

@@ -1,5 +1,6 @@
 //! The handle on a session.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::{Bound, ControlFlow, RangeBounds};
 use std::sync::Arc;
@@ -215,12 +216,13 @@ impl Session {
         self.tail_within(bytes, |head| head.bytes)
     }
 
-    /// As many of the last live messages as have at most `tokens` estimated tokens together.
+    /// As many of the last live messages as have at most `tokens` estimated tokens together. A damaged message
+    /// counts nothing, and comes as an error.
     ///
     /// # Errors
     /// As [`Session::load`].
     pub fn tail_tokens(&self, tokens: u64) -> Result<Messages> {
-        self.tail_within(tokens, |head| head.tokens)
+        self.tail_within(tokens, |head| head.tokens.unwrap_or(0))
     }
 
     fn tail_within(&self, budget: u64, cost: impl Fn(&Head) -> u64) -> Result<Messages> {
@@ -250,6 +252,7 @@ impl Session {
             Some((view, base, next)) if (base..next).contains(&seq) => {
                 view.messages(seq, seq + 1, false).next().transpose()
             }
+            Some((View { lost: Some(lost), .. }, _, next)) if seq >= next => Err(lost),
             _ => Ok(None),
         }
     }
@@ -361,9 +364,15 @@ impl Session {
     /// # Errors
     /// `NotFound` if there is no archive of this number; otherwise as [`Session::load`].
     pub fn archived(&self, number: u64) -> Result<Messages> {
-        let view = self.view(|s| s.archive(number).map(|a| a.extents.clone()).unwrap_or_default())?;
+        let known = Cell::new(false);
+        let view = self.view(|s| {
+            let archive = s.archive(number);
+            known.set(archive.is_some());
+            archive.map(|a| a.extents.clone()).unwrap_or_default()
+        })?;
         match view {
-            Some((mut view, ..)) if !view.extents.is_empty() => {
+            // All of it may have been given up by a repair.
+            Some((mut view, ..)) if known.get() => {
                 view.lost = None;
                 Ok(Messages::new(view.messages(0, u64::MAX, true)))
             }

@@ -498,12 +498,16 @@ fn find_cut(s: &Live, keep: Keep) -> Result<Cut> {
     }
     let mut cut = all;
     let (mut kept, mut turns, mut bytes, mut tokens) = (0u64, 0u64, 0u64, 0u64);
-    let mut pending = None;
+    let (mut pending, mut damaged) = (None, None);
     let mut done = false;
     s.view.walk_back(|head| {
         kept += 1;
         bytes += head.bytes;
-        tokens += head.tokens;
+        if head.tokens.is_none() && matches!(keep, Keep::Tokens(_)) {
+            damaged = Some(head.seq);
+            return ControlFlow::Break(());
+        }
+        tokens += head.tokens.unwrap_or(0);
         turns += u64::from(head.turn_start);
         let here = Cut {
             upto: head.seq,
@@ -524,6 +528,11 @@ fn find_cut(s: &Live, keep: Keep) -> Result<Cut> {
         done = stop;
         if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
+    if let Some(seq) = damaged {
+        // How many tokens it has decides, and cannot be known: reading it says what is wrong.
+        let found = s.view.messages(seq, seq + 1, false).next().transpose();
+        return found.and_then(|_| Err(Error::corrupt(s.view.dir.path(), 0, "a message is damaged")));
+    }
     if !done {
         // The way back ended at the base: all of it is kept.
         return Ok(nothing());

@@ -1,5 +1,6 @@
 //! Reading a session without becoming its writer.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::ops::RangeBounds;
@@ -136,12 +137,13 @@ impl Reader {
         self.tail_within(bytes, |head| head.bytes)
     }
 
-    /// As many of the last live messages as have at most `tokens` estimated tokens together.
+    /// As many of the last live messages as have at most `tokens` estimated tokens together. A damaged message
+    /// counts nothing, and comes as an error.
     ///
     /// # Errors
     /// As [`Reader::load`].
     pub fn tail_tokens(&self, tokens: u64) -> Result<Messages> {
-        self.tail_within(tokens, |head| head.tokens)
+        self.tail_within(tokens, |head| head.tokens.unwrap_or(0))
     }
 
     fn tail_within(&self, budget: u64, cost: impl Fn(&Head) -> u64) -> Result<Messages> {
@@ -173,10 +175,10 @@ impl Reader {
     pub fn get(&self, seq: u64) -> Result<Option<Message>> {
         let (view, base, next) = self.fresh_view(|s| s.live.clone())?;
         if (base..next).contains(&seq) {
-            view.messages(seq, seq + 1, false).next().transpose()
-        } else {
-            Ok(None)
+            return view.messages(seq, seq + 1, false).next().transpose();
         }
+        // Behind an end that is not the end it may be live all the same.
+        view.lost.filter(|_| seq >= next).map_or(Ok(None), Err)
     }
 
     /// Counters, ranges, times, attributes.
@@ -210,9 +212,14 @@ impl Reader {
     /// # Errors
     /// `NotFound` if there is no archive of this number; otherwise as [`Reader::load`].
     pub fn archived(&self, number: u64) -> Result<Messages> {
-        let (mut view, ..) =
-            self.fresh_view(|s| s.archive(number).map(|a| a.extents.clone()).unwrap_or_default())?;
-        if view.extents.is_empty() {
+        let known = Cell::new(false);
+        let (mut view, ..) = self.fresh_view(|s| {
+            let archive = s.archive(number);
+            known.set(archive.is_some());
+            archive.map(|a| a.extents.clone()).unwrap_or_default()
+        })?;
+        // All of it may have been given up by a repair.
+        if !known.get() {
             return Err(Error::new(ErrorKind::NotFound, "read an archive")
                 .session(&self.id)
                 .hint(format!("there is no archive {number}; archives() lists them")));

@@ -155,7 +155,9 @@ impl Writer {
         let sure = tail.trusted;
         let info =
             SegmentInfo { end: sure.position, end_offset: sure.offset, end_len: sure.len, ..tail.info() };
-        let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate;
+        // What is damaged cannot be carried whole; it stays, and what is good in it is read there.
+        let whole = tail.damage.is_empty();
+        let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate && whole;
         let carry = if replace { tail.low } else { sure.position };
         let prev = Previous { info, end_crc: sure.crc, release: replace };
         // The predecessor may have died between giving the session its name and syncing that.

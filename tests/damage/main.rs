@@ -7,7 +7,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod expect;
+mod random;
 mod store;
+mod stories;
 mod suite;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sessionlog::doctor::{self, Action, CheckOptions, Checkup, Code, Repair, RepairOptions, Severity};
 use sessionlog::fs::{Choice, Dir, Fault, Fs, Kind, SimFs};
-use sessionlog::{ErrorKind, Store};
+use sessionlog::{ErrorKind, SessionInfo, Store};
 
 use crate::common::{SIM, sim_files, sim_read, sim_write};
 use crate::expect::{Expected, Trouble};
@@ -286,11 +286,16 @@ impl<'a> Case<'a> {
             let written = &self.base.expected[id];
             match shown.first() {
                 None => assert!(told, "{what}: {id} is missing from {listing:?}"),
+                Some(info) if repaired && !told => {
+                    let read = store.reader(id).unwrap().info().unwrap();
+                    let now = |i: &SessionInfo| (i.message_count, i.live.clone(), i.attributes.clone());
+                    assert_eq!(now(info), now(&read), "{what}: {id} as it is listed, and as it is read");
+                }
                 // Nobody can tell that the newest file of the catalog is gone, except by reading the sessions.
                 Some(_)
                     if self.file.starts_with("/catalog/")
                         && !matches!(self.change, Change::Flip(_) | Change::Cut(_)) => {}
-                Some(info) if told || repaired || self.may_be_short(id) => {
+                Some(info) if told || self.may_be_short(id) => {
                     assert!((info.live.end) <= written.range.1, "{what}: {info:?}");
                     let report = store.reader(id).unwrap().report();
                     let hidden = report.findings.iter().any(|f| f.hides_state());
