@@ -22,7 +22,7 @@ pub(crate) struct Owner {
 /// A segment file: its header is read and checked.
 pub(crate) struct Segment {
     pub(crate) file: Arc<dyn File>,
-    pub(crate) path: PathBuf,
+    pub(crate) path: Box<Path>,
     pub(crate) header: SegmentHeader,
     pub(crate) seed: Seed,
     map: OnceLock<Option<Arc<Buffer>>>,
@@ -74,7 +74,7 @@ impl Segment {
             ));
         }
         let seed = header.seed();
-        Ok(Segment { file, path, header, seed, map: OnceLock::new() })
+        Ok(Segment { file, path: path.into(), header, seed, map: OnceLock::new() })
     }
 
     /// The first `len` bytes, mapped, if this platform and file system can; kept for the next caller. Only for

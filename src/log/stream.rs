@@ -182,7 +182,7 @@ impl Stream {
                 .active
                 .pinned
                 .as_ref()
-                .map_or_else(|| self.view.dir.path().to_path_buf(), |s| s.path.clone());
+                .map_or_else(|| self.view.dir.path().to_path_buf(), |s| s.path.to_path_buf());
             self.ready.push_back(Err(Error::corrupt(
                 path,
                 self.view.active_end.1,

@@ -356,7 +356,7 @@ impl SegmentWriter {
     /// Its directory got its own name: messages name the file by it from now on.
     pub(crate) fn moved_to(&mut self, dir: &Path) {
         if let Some(segment) = Arc::get_mut(&mut self.segment) {
-            segment.path = dir.join(segment_name(segment.header.number));
+            segment.path = dir.join(segment_name(segment.header.number)).into();
         }
     }
 
@@ -463,6 +463,11 @@ impl SegmentWriter {
             }
         }
         Ok(())
+    }
+
+    /// Gives back the memory in which frames are built, until the next one.
+    pub(crate) fn rest(&mut self) {
+        self.builder.shrink(0);
     }
 
     /// Makes everything written so far durable. An error ends the writer.

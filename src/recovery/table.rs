@@ -136,7 +136,7 @@ pub(crate) fn plan(
 
     for d in &tail.damage {
         report.findings.push(Finding::Damaged {
-            file: tail.segment.path.clone(),
+            file: tail.segment.path.to_path_buf(),
             offset: d.offset,
             until: Some(d.until),
             what: d.what.clone(),
@@ -179,7 +179,7 @@ pub(crate) fn plan(
     if facts.stale() {
         report.findings.push(Finding::StalePrefix { range: state.truncated..state.base });
     }
-    let at = || (tail.segment.path.clone(), tail.offset);
+    let at = || (tail.segment.path.to_path_buf(), tail.offset);
     if tail.torn {
         let (file, offset) = at();
         report.findings.push(Finding::TornTail { file, offset });
@@ -213,7 +213,7 @@ impl Plan {
     pub(crate) fn lost_end(&mut self, tail: &Tail, position: u64) {
         self.lost = Some(lost_error(tail));
         self.hide(Finding::Damaged {
-            file: tail.segment.path.clone(),
+            file: tail.segment.path.to_path_buf(),
             offset: tail.offset,
             until: None,
             what: format!(

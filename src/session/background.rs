@@ -33,7 +33,8 @@ impl Core {
         Ok(())
     }
 
-    /// Writes a mark if the session is idle, so that little lies above the last one.
+    /// If the session is idle: writes a mark, so that little lies above the last one, and gives back the memory that it
+    /// keeps for the next commits.
     pub(crate) fn background_mark(self: &Arc<Core>, used: u64) -> Result<()> {
         let Some(mut phase) = self.phase.try_lock() else { return Ok(()) };
         if !self.is_open(&phase) {
@@ -45,10 +46,18 @@ impl Core {
             return Ok(());
         }
         let due = self.with_shared(|s| s.lag()).is_some_and(|(unsynced, unmarked)| unmarked && !unsynced);
-        if !due {
-            return Ok(());
+        let done = match due {
+            true => with_writer(self, &mut phase, |w| w.write_mark(&self.env, &self.shared)),
+            false => Ok(()),
+        };
+        if let Phase::Open(writer) = &mut *phase {
+            writer.rest();
+            self.queue.rest();
+            if let Some(shared) = self.shared.lock().as_mut() {
+                shared.rest();
+            }
         }
-        with_writer(self, &mut phase, |w| w.write_mark(&self.env, &self.shared))
+        done
     }
 
     /// Pays what archives owe, if it is due, and removes what nobody reaches.

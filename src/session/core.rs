@@ -108,6 +108,11 @@ impl Shared {
         (self.mark < self.essential, self.marked < self.mark)
     }
 
+    /// Gives back memory that nothing is in.
+    pub(crate) fn rest(&mut self) {
+        self.state.live.shrink_to_fit();
+    }
+
     pub(crate) fn view(&self, extents: Vec<Extent>) -> View {
         View {
             dir: self.dir.clone(),

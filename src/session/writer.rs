@@ -218,6 +218,14 @@ impl Writer {
         Ok(true)
     }
 
+    /// Gives back what is kept from commit to commit: nobody commits for a while.
+    pub(crate) fn rest(&mut self) {
+        self.staged = Staged::default();
+        if let Some(log) = &mut self.log {
+            log.rest();
+        }
+    }
+
     /// This writer's term, once it has begun.
     pub(crate) fn incarnation(&self) -> Incarnation {
         self.incarnation

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fs::File as StdFile;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
@@ -70,7 +70,7 @@ impl Fs for DiskFs {
             let path = dir.path.join(name);
             // The user's own links are followed, as they would be had the directory been there from the start.
             let fd = open_at(&dir.fd, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
-            dir = DiskDir { fd, path };
+            dir = DiskDir { fd, path: path.into() };
         }
         Ok(Arc::new(dir))
     }
@@ -93,7 +93,7 @@ impl Fs for DiskFs {
 pub(super) struct DiskDir {
     /// Opened for reading: the directory itself, whatever its path leads to by now.
     fd: StdFile,
-    path: PathBuf,
+    path: Box<Path>,
 }
 
 impl DiskDir {
@@ -101,7 +101,7 @@ impl DiskDir {
         // An empty path is what `parent` makes of a relative one.
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let fd = open_at(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
-        Ok(DiskDir { fd, path: path.to_path_buf() })
+        Ok(DiskDir { fd, path: path.into() })
     }
 
     fn sync_parent(&self) -> io::Result<()> {
@@ -174,7 +174,7 @@ impl Dir for DiskDir {
         check(name)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         match open_at(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => Ok(Arc::new(DiskDir { fd, path: self.path.join(name) })),
+            Ok(fd) => Ok(Arc::new(DiskDir { fd, path: self.path.join(name).into() })),
             Err(Errno::LOOP | Errno::MLINK) => Err(io::ErrorKind::NotADirectory.into()),
             Err(e) => Err(e.into()),
         }

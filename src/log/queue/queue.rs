@@ -143,6 +143,18 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
         leading.take_last()
     }
 
+    /// Gives back the memory that is kept for reuse, if nothing is pending: of a queue that nobody uses for a while.
+    pub(crate) fn rest(&self) {
+        let mut inner = self.inner.lock();
+        if inner.led || !inner.collecting.is_empty() {
+            return;
+        }
+        inner.spare = Vec::new();
+        inner.collecting = Group::default();
+        drop(inner);
+        *self.free.lock() = Vec::new();
+    }
+
     /// For the background thread: leads until nothing is pending or a blocked thread takes over. False if
     /// somebody else leads (whose end will see to what is pending) or nothing was there.
     pub(crate) fn lead_pending(&self, lead: &mut LeadFn<'_, B, R>) -> bool {
