@@ -86,7 +86,9 @@ pub(crate) fn run(env: &Arc<Env>, fault: Option<&Error>, options: &CheckOptions)
             catalog(&merged, &mut out.findings);
             outside(env, &mut out.findings);
         }
-        Some(id) if sessions.is_empty() && out.findings.is_empty() => return Err(no_session(id)),
+        Some(id) if out.sessions == 0 && out.findings.is_empty() => {
+            return Err(no_session("check a session", id));
+        }
         Some(_) => {}
     }
     out.sort();
@@ -109,9 +111,9 @@ pub(crate) fn stale(env: &Env, place: &Place, merged: &Merged) -> Option<String>
 }
 
 /// There is nothing of the session that is asked for.
-pub(crate) fn no_session(id: &SessionId) -> Error {
+pub(crate) fn no_session(doing: &'static str, id: &SessionId) -> Error {
     let hint = "there is no session of this id in the store; Store::sessions lists those that are there";
-    Error::new(ErrorKind::NotFound, "check a session").session(id).hint(hint)
+    Error::new(ErrorKind::NotFound, doing).session(id).hint(hint)
 }
 
 fn add(out: &mut Checkup, looked: Looked) {

@@ -364,21 +364,17 @@ fn start(env: &Arc<Env>, place: &Place, looked: &Looked, id: &SessionId, fresh: 
         copy(looked, run, &mut birth)?;
     }
     env.sync_name(id)?;
-    let open = |number: u64, salt: u64, time: u64| Open {
+    let mut log = birth.publish(&*place.dir, Naming::Durable).map_err(|(e, _)| e.session(id))?;
+    // Not before: the last summary may be all that bears witness of what is lost.
+    let info = log.info();
+    env.mark_open(Open {
         id: id.clone(),
         birth: state.birth,
         incarnation,
-        segment: number,
-        salt,
-        time,
-    };
-    // Listings must not believe the last summary from the moment at which the new segment has its name.
-    if let Some(prev) = prev {
-        env.mark_open(open(prev.number, prev.salt, env.now()))?;
-    }
-    let mut log = birth.publish(&*place.dir, Naming::Durable).map_err(|(e, _)| e.session(id))?;
-    let info = log.info();
-    env.mark_open(open(info.number, info.salt, env.now()))?;
+        segment: info.number,
+        salt: info.salt,
+        time: env.now(),
+    })?;
     write(&mut log, &mut state, &[Op::Close], env.now()).map_err(|e| e.session(id))?;
     log.sync()?;
     let position = state.position;

@@ -1,5 +1,6 @@
 //! Everything that the segment files of one session's directory hold, good or not.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::walk::{Met, walk};
@@ -138,11 +139,9 @@ impl SegmentFile {
     /// marks confirm or what nothing speaks against. A commit behind a torn one counts only if it was confirmed.
     pub(crate) fn trusted(&self, sealed: Option<u64>) -> Vec<&FrameAt> {
         let mut out: Vec<&FrameAt> = Vec::new();
-        let mut pending: Vec<&FrameAt> = Vec::new();
-        let mut position = self.first_position().unwrap_or(0);
+        let mut pending: VecDeque<&FrameAt> = VecDeque::new();
+        let (mut position, mut confirmed) = (self.first_position().unwrap_or(0), 0);
         let head_end = self.head_end();
-        let sure =
-            |f: &FrameAt, position: u64| f.header.mark > position || sealed.is_some_and(|end| f.offset < end);
         for f in self.frames.iter().take_while(|f| sealed.is_none_or(|end| f.offset < end)) {
             match f.header.kind {
                 FrameKind::Snapshot | FrameKind::Carry => {
@@ -153,18 +152,22 @@ impl SegmentFile {
                 FrameKind::Next => {}
                 FrameKind::Commit if f.header.first_position < position => {}
                 FrameKind::Commit => {
-                    let follows = out.last().is_some_and(|l| {
-                        (l.crc, l.len, l.until()) == (f.header.prev_crc, f.header.prev_len, f.offset)
-                    });
-                    if pending.is_empty() && follows && f.is_good() {
-                        position = f.end;
-                        out.push(f);
-                    } else if pending.last().is_none_or(|p| f.header.first_position >= p.end) {
-                        pending.push(f);
-                        if sure(f, position) {
-                            position = f.end;
-                            out.append(&mut pending);
+                    if pending.back().is_some_and(|p| f.header.first_position < p.end) {
+                        continue;
+                    }
+                    confirmed = confirmed.max(f.header.mark);
+                    pending.push_back(f);
+                    while let Some(p) = pending.front() {
+                        let follows = out.last().is_some_and(|l| {
+                            (l.crc, l.len, l.until()) == (p.header.prev_crc, p.header.prev_len, p.offset)
+                        });
+                        // What is not whole may be torn, unless it was durable once.
+                        let durable = p.end <= confirmed || sealed.is_some_and(|end| p.offset < end);
+                        if !durable && !(p.is_good() && (follows || confirmed > position)) {
+                            break;
                         }
+                        position = p.end;
+                        out.extend(pending.pop_front());
                     }
                 }
             }

@@ -7,7 +7,7 @@ use super::catalogs;
 use super::check::{Place, no_session, session_dirs};
 use super::code::Severity;
 use super::fresh::{self, Plan};
-use super::options::{RepairOptions, look, reach, wish};
+use super::options::{CheckOptions, RepairOptions, look, reach, wish};
 use super::plan::{Action, Repair, Skipped, Step};
 use super::quarantine::{Note, keep};
 use super::session::look_at;
@@ -27,7 +27,7 @@ use crate::store::{Env, Layout, Options, UNTOLD};
 /// Reads every segment of every session, and writes what survives of damaged ones.
 ///
 /// # Errors
-/// `NotFound` if there is no store; `Unsupported` if a newer program made it; `NoSpace`, `Io` if the quarantine or a
+/// `NotFound` if there is no store, or not the session that is asked for; `Unsupported` if a newer program made it; `NoSpace`, `Io` if the quarantine or a
 /// catalog cannot be written; `Conflict` if this process has the store open with other options: pass them by
 /// [`RepairOptions::store`]. What goes wrong with one session is in [`Repair::skipped`].
 ///
@@ -46,6 +46,12 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
     let path = path.as_ref();
     let mut out = Repair { dry_run: options.dry_run, ..Repair::default() };
     let (mut env, fault) = look(path, &options.check.store)?;
+    if let Some(id) = &options.check.session {
+        let mut beside = Vec::new();
+        if session_dirs(&env, &options.check, &mut beside)?.is_empty() && beside.is_empty() {
+            return Err(no_session("repair a session", id));
+        }
+    }
     if let Some(fault) = fault
         && !restore_store(path, &env, &fault, options, &mut out)?
     {
@@ -60,9 +66,6 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
     }
     let mut beside = Vec::new();
     let places = session_dirs(&env, &options.check, &mut beside)?;
-    if let Some(id) = options.check.session.as_ref().filter(|_| places.is_empty() && beside.is_empty()) {
-        return Err(no_session(id));
-    }
     for f in beside.into_iter().filter(|f| f.severity > Severity::Info) {
         let why = format!("{}: {}", f.what, f.remedy);
         out.skipped.push(Skipped { session: f.session, file: f.file, why });
@@ -97,7 +100,8 @@ fn restore_store(
     let (fs, settings) = reach(&options.check.store);
     let why = super::finding::reason(fault);
     let skip = |why: &str| Skipped { session: None, file: "STORE".to_owned(), why: why.to_owned() };
-    let places = session_dirs(env, &options.check, &mut Vec::new())?;
+    let all = CheckOptions::new().store(&options.check.store);
+    let places = session_dirs(env, &all, &mut Vec::new())?;
     if env.layout.id == UNTOLD {
         out.skipped.push(skip("there is no segment that tells the id of the store"));
         return Ok(false);

@@ -95,8 +95,12 @@ fn roll(state: &mut State, survivors: &Survivors<'_>, gaps: &mut bool) {
                 pass(state, *seq);
                 let facts = MessageFacts { seq: *seq, bytes: *bytes, tokens: *tokens, time: s.record.time };
                 if !s.record.good {
-                    // What it was appended with is known all the same: a repeat is one.
-                    if let Some((key, digest, count)) = state.pending_key.take() {
+                    // What it was appended with is known all the same: a repeat is one, if anything of it is there.
+                    if let Some((key, digest, count)) = state.pending_key.take()
+                        && survivors
+                            .range(*position..*position + u64::from(count))
+                            .any(|(_, s)| s.record.good && matches!(s.record.what, What::Message { .. }))
+                    {
                         let (position, epoch) = (state.position, state.epoch);
                         state.keys.push(KeyEntry { key, digest, position, seq: *seq, count, epoch });
                     }

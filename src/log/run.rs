@@ -13,26 +13,32 @@ use crate::format::{Entries, Entry, Extras, Frame, FrameKind, Place, RecordKind,
 use crate::fs::read_up_to_at;
 use crate::state::SegmentInfo;
 
-/// The estimate of a message's tokens, which stands in its extras; `None` if they are not what was written.
-/// `bodies` holds what was read around it.
-pub(super) fn tokens(segment: &Segment, bodies: &mut Window, entry: &Entry<'_>) -> Result<Option<u64>> {
+/// The estimate of a message's tokens, which stands in its extras. `bodies` holds what was read around it. To be `sure`
+/// reads the payload too; then `None` is the answer if they are not what was written.
+pub(super) fn tokens(
+    segment: &Segment,
+    bodies: &mut Window,
+    entry: &Entry<'_>,
+    sure: bool,
+) -> Result<Option<u64>> {
     /// What is read at once on the way back.
     const STRETCH: u64 = 16 << 10;
     if entry.extras_len == 0 {
         return Ok(Some(0));
     }
-    let (from, to) = (entry.body_offset, entry.body_offset + entry.body_len() as u64);
+    let needed = if sure { entry.body_len() } else { entry.extras_len };
+    let (from, to) = (entry.body_offset, entry.body_offset + needed as u64);
     if !bodies.covers(from, to) {
         let from = to.saturating_sub(STRETCH).min(from);
         bodies.fill(&*segment.file, from, to).map_err(|e| Error::io("read a segment", &segment.path, e))?;
     }
     let body = bodies.bytes(from);
-    let body = body.get(..entry.body_len()).unwrap_or(body);
-    if entry.verify(body).is_err() {
+    let body = body.get(..needed).unwrap_or(body);
+    if sure && entry.verify(body).is_err() {
         return Ok(None);
     }
-    let extras = Extras::decode(body.get(..entry.extras_len).unwrap_or_default());
-    Ok(extras.ok().map(|extras| u64::from(extras.tokens.unwrap_or(0))))
+    let extras = Extras::decode(body.get(..entry.extras_len).unwrap_or_default()).unwrap_or_default();
+    Ok(Some(u64::from(extras.tokens.unwrap_or(0))))
 }
 
 /// The offset of the first frame that ends behind `position` and, if `seq` is given, holds it or a later one;

@@ -1,13 +1,15 @@
 //! A segment file that is open for reading.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::message::Buffer;
 use super::names::{parse_segment_name, segment_name};
+use super::window::{At, Window};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{HeaderFault, Seed, SegmentHeader};
+use crate::format::{FrameKind, HeaderFault, Seed, SegmentHeader};
 use crate::fs::{Access, Dir, Entry, File, Kind, read_up_to_at};
 use crate::ids::{BirthId, StoreId};
 
@@ -75,6 +77,28 @@ impl Segment {
         }
         let seed = header.seed();
         Ok(Segment { file, path: path.into(), header, seed, map: OnceLock::new() })
+    }
+
+    /// Whether the records that were carried into it from these positions can be read, every byte.
+    pub(crate) fn copies_are_whole(&self, positions: &Range<u64>) -> io::Result<bool> {
+        let (mut offset, end) = (SegmentHeader::LEN as u64, self.carry_end());
+        let mut window = Window::new();
+        while offset < end {
+            let At::Frame(frame) = window.at(&*self.file, self.seed, offset, end)? else { return Ok(false) };
+            let copied = frame.header().kind == FrameKind::Carry
+                && frame.header().first_position < positions.end
+                && frame.end_position() > positions.start;
+            if copied && frame.verify().is_err() {
+                return Ok(false);
+            }
+            offset += frame.len() as u64;
+        }
+        Ok(true)
+    }
+
+    /// Where what was carried into it ends, and its own commits begin.
+    fn carry_end(&self) -> u64 {
+        SegmentHeader::LEN as u64 + u64::from(self.header.carry_len)
     }
 
     /// The first `len` bytes, mapped, if this platform and file system can; kept for the next caller. Only for

@@ -40,7 +40,7 @@ impl Source {
         Arc::new(Source { info, open: Mutex::default(), pinned: Some(segment) })
     }
 
-    pub(super) fn segment(&self, dir: &dyn Dir, owner: Owner) -> Result<Arc<Segment>> {
+    pub(crate) fn segment(&self, dir: &dyn Dir, owner: Owner) -> Result<Arc<Segment>> {
         if let Some(pinned) = &self.pinned {
             return Ok(pinned.clone());
         }
@@ -94,7 +94,7 @@ pub(crate) struct Head {
     pub(crate) seq: u64,
     pub(crate) position: u64,
     pub(crate) bytes: u64,
-    /// `None` if the message is damaged.
+    /// An estimate; `None` if the message is damaged, and it was asked for to be sure.
     pub(crate) tokens: Option<u64>,
     pub(crate) turn_start: bool,
 }
@@ -159,11 +159,12 @@ impl View {
         }
     }
 
-    /// Visits the headers of the messages of the extents from the last to the first, until told to stop.
+    /// Visits the headers of the messages of the extents from the last to the first, until told to stop. To be `sure` of
+    /// the tokens costs reading the payloads.
     ///
     /// # Errors
     /// The first damage on the way.
-    pub(crate) fn walk_back(&self, mut visit: impl FnMut(Head) -> ControlFlow<()>) -> Result<()> {
+    pub(crate) fn walk_back(&self, sure: bool, mut visit: impl FnMut(Head) -> ControlFlow<()>) -> Result<()> {
         for extent in self.extents.iter().rev() {
             let mut to = extent.to;
             while to > extent.from {
@@ -183,7 +184,7 @@ impl View {
                             seq: e.seq,
                             position: e.position,
                             bytes: e.len as u64,
-                            tokens: tokens(&segment, &mut bodies, &e)?,
+                            tokens: tokens(&segment, &mut bodies, &e, sure)?,
                             turn_start: e.flags & TURN_START != 0,
                         };
                         if visit(head).is_break() {

@@ -6,7 +6,7 @@
 //! | E2 | no confirmed close (writer died, power cut) | certain; the segment is large | new segment, carry what lies above the mark |
 //! | E3 | no confirmed close | certain; the segment is small and needed by nothing else | new segment, carry it whole, release it |
 //! | E4 | anything | damage may hide a journal record, or a named successor is missing | read-only until repaired |
-//! | E5 | damage that hides no journal record | certain | as E2: the bad stretch is never rewritten |
+//! | E5 | damage that hides no journal record, or in a copy | certain | as E2: the bad stretch is never rewritten |
 //! | E6 | records of an unknown kind that may be ignored | certain | as E1 or E2, but nothing is rewritten: no truncation, no whole carry |
 //! | D1 | no archived message in the live log | nothing owed | nothing |
 //! | D2 | archived messages in the live log, ended clean, below the threshold | owed, not due | nothing: not a finding |

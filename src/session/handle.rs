@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SessionId;
 use crate::limits;
 use crate::log::Message;
-use crate::log::view::{Head, View};
+use crate::log::view::View;
 use crate::recovery::Report;
 use crate::state::{Extent, State};
 use crate::store::Lease;
@@ -213,7 +213,7 @@ impl Session {
     /// # Errors
     /// As [`Session::load`].
     pub fn tail_bytes(&self, bytes: u64) -> Result<Messages> {
-        self.tail_within(bytes, |head| head.bytes)
+        self.tail_within(Budget::Bytes(bytes))
     }
 
     /// As many of the last live messages as have at most `tokens` estimated tokens together. A damaged message
@@ -222,13 +222,13 @@ impl Session {
     /// # Errors
     /// As [`Session::load`].
     pub fn tail_tokens(&self, tokens: u64) -> Result<Messages> {
-        self.tail_within(tokens, |head| head.tokens.unwrap_or(0))
+        self.tail_within(Budget::Tokens(tokens))
     }
 
-    fn tail_within(&self, budget: u64, cost: impl Fn(&Head) -> u64) -> Result<Messages> {
+    fn tail_within(&self, budget: Budget) -> Result<Messages> {
         match self.view(|s| s.live.clone())? {
             None => Ok(Messages::empty()),
-            Some((view, _, next)) => tail_within(&view, next, budget, cost),
+            Some((view, _, next)) => tail_within(&view, next, budget),
         }
     }
 
@@ -372,6 +372,7 @@ impl Session {
         })?;
         match view {
             // All of it may have been given up by a repair.
+            Some((View { lost: Some(lost), .. }, ..)) if !known.get() => Err(lost),
             Some((mut view, ..)) if known.get() => {
                 view.lost = None;
                 Ok(Messages::new(view.messages(0, u64::MAX, true)))
@@ -486,17 +487,23 @@ pub(crate) fn bounds(range: &impl RangeBounds<u64>, base: u64, next: u64) -> (u6
     (from.max(base), to.min(next))
 }
 
-pub(crate) fn tail_within(
-    view: &View,
-    next: u64,
-    budget: u64,
-    cost: impl Fn(&Head) -> u64,
-) -> Result<Messages> {
+/// What the last messages may cost together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Budget {
+    Bytes(u64),
+    Tokens(u64),
+}
+
+pub(crate) fn tail_within(view: &View, next: u64, budget: Budget) -> Result<Messages> {
     let mut from = next;
     let mut sum = 0u64;
-    view.walk_back(|head| {
-        sum = sum.saturating_add(cost(&head));
-        if sum > budget {
+    view.walk_back(matches!(budget, Budget::Tokens(_)), |head| {
+        let (cost, most) = match budget {
+            Budget::Bytes(most) => (head.bytes, most),
+            Budget::Tokens(most) => (head.tokens.unwrap_or(0), most),
+        };
+        sum = sum.saturating_add(cost);
+        if sum > most {
             return ControlFlow::Break(());
         }
         from = head.seq;

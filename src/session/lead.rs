@@ -500,10 +500,11 @@ fn find_cut(s: &Live, keep: Keep) -> Result<Cut> {
     let (mut kept, mut turns, mut bytes, mut tokens) = (0u64, 0u64, 0u64, 0u64);
     let (mut pending, mut damaged) = (None, None);
     let mut done = false;
-    s.view.walk_back(|head| {
+    let by_tokens = matches!(keep, Keep::Tokens(_));
+    s.view.walk_back(by_tokens, |head| {
         kept += 1;
         bytes += head.bytes;
-        if head.tokens.is_none() && matches!(keep, Keep::Tokens(_)) {
+        if head.tokens.is_none() {
             damaged = Some(head.seq);
             return ControlFlow::Break(());
         }

@@ -217,7 +217,8 @@ impl<'a> AppendOptions<'a> {
 
     /// An idempotency key of at most 256 bytes: a repeat with the same content gets the first result and
     /// appends nothing, a repeat with other content is a `Conflict`. A session remembers its last 1,024 keys,
-    /// across archives, crashes and processes.
+    /// across archives, crashes and processes; and a repair, as long as one of the messages survives: the repeat of a batch
+    /// of which some are lost is still a repeat.
     #[must_use]
     pub fn key(mut self, key: &'a str) -> Self {
         self.key = Some(key);

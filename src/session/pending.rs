@@ -1,5 +1,5 @@
 //! What waits in a session's commit queue: ops with their bytes in one arena, so that handing one over
-//! allocates nothing in steady state.
+//! allocates nothing in steady state (a session that rests for a moment gives the memory back).
 
 use std::ops::Range;
 

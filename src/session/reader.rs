@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::archive::Archive;
 use super::files::{Whose, load_tail, locate, still_there};
-use super::handle::{bounds, tail_within};
+use super::handle::{Budget, bounds, tail_within};
 use super::info::{OpenState, SessionInfo};
 use super::read::Messages;
 use super::writer::view_of_tail;
@@ -21,7 +21,7 @@ use crate::ids::SessionId;
 use crate::log::Message;
 use crate::log::parse_segment_name;
 use crate::log::scan::{Ending, Tail};
-use crate::log::view::{Head, View};
+use crate::log::view::View;
 use crate::recovery::Report;
 use crate::state::{Extent, State};
 use crate::store::{Env, Lease};
@@ -134,7 +134,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::load`].
     pub fn tail_bytes(&self, bytes: u64) -> Result<Messages> {
-        self.tail_within(bytes, |head| head.bytes)
+        self.tail_within(Budget::Bytes(bytes))
     }
 
     /// As many of the last live messages as have at most `tokens` estimated tokens together. A damaged message
@@ -143,14 +143,14 @@ impl Reader {
     /// # Errors
     /// As [`Reader::load`].
     pub fn tail_tokens(&self, tokens: u64) -> Result<Messages> {
-        self.tail_within(tokens, |head| head.tokens.unwrap_or(0))
+        self.tail_within(Budget::Tokens(tokens))
     }
 
-    fn tail_within(&self, budget: u64, cost: impl Fn(&Head) -> u64) -> Result<Messages> {
+    fn tail_within(&self, budget: Budget) -> Result<Messages> {
         let mut rounds = 0;
         loop {
             let (view, _, next) = self.fresh_view(|s| s.live.clone())?;
-            match tail_within(&view, next, budget, &cost) {
+            match tail_within(&view, next, budget) {
                 // A segment was released on the way back: the next look finds what took its place.
                 Err(e) if e.kind() == ErrorKind::NotFound && rounds < 16 => rounds += 1,
                 other => return other,
@@ -220,6 +220,10 @@ impl Reader {
         })?;
         // All of it may have been given up by a repair.
         if !known.get() {
+            // Behind an end that is not the end it may have been made all the same.
+            if let Some(lost) = view.lost {
+                return Err(lost);
+            }
             return Err(Error::new(ErrorKind::NotFound, "read an archive")
                 .session(&self.id)
                 .hint(format!("there is no archive {number}; archives() lists them")));

@@ -11,7 +11,7 @@ use crate::state::{Contradiction, MessageFacts, Op, State};
 /// So many records (and bytes of bodies) keep their room from commit to commit.
 const KEPT: usize = 4096;
 
-/// Reused from commit to commit, so that nothing is allocated in steady state.
+/// Reused from commit to commit, so that nothing is allocated in steady state; given back when the session rests.
 #[derive(Default)]
 pub(crate) struct Staged {
     records: Vec<Staging>,

@@ -1,5 +1,6 @@
 //! The writing side of one open session: what the leader of a commit works with.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -13,10 +14,10 @@ use crate::format::catalog::Open;
 use crate::fs::Dir;
 use crate::ids::{BirthId, Incarnation, SessionId};
 use crate::log::scan::Tail;
-use crate::log::segment::Owner;
-use crate::log::segment_name;
+use crate::log::segment::{Owner, Segment};
 use crate::log::view::{Source, View};
 use crate::log::writer::{After, Birth, Naming, RESERVE, SegmentWriter, WriteFault};
+use crate::log::{parse_segment_name, segment_name};
 use crate::recovery::{EndVerdict, Plan};
 use crate::state::{Op, SegmentInfo, State};
 use crate::store::Env;
@@ -123,9 +124,16 @@ impl Writer {
         self.essential = log.position;
         self.tail = None;
         self.plan.truncate = false;
+        let sealed = shared.lock().as_ref().map(Copies::of);
         for name in self.plan.remove.drain(..) {
-            // What cannot be removed now is found again by the next opening.
-            let _ = self.dir.remove_file(&name);
+            // A segment that went may hold the only good copy of what was carried into those behind it.
+            let needed = parse_segment_name(&name)
+                .zip(sealed.as_ref())
+                .is_some_and(|(number, copies)| !copies.are_whole(env, &*self.dir, log, number, 0..u64::MAX));
+            if !needed {
+                // What cannot be removed now is found again by the next opening.
+                let _ = self.dir.remove_file(&name);
+            }
         }
         Ok(())
     }
@@ -155,9 +163,7 @@ impl Writer {
         let sure = tail.trusted;
         let info =
             SegmentInfo { end: sure.position, end_offset: sure.offset, end_len: sure.len, ..tail.info() };
-        // What is damaged cannot be carried whole; it stays, and what is good in it is read there.
-        let whole = tail.damage.is_empty();
-        let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate && whole;
+        let replace = self.plan.end == EndVerdict::Replace && !self.plan.truncate;
         let carry = if replace { tail.low } else { sure.position };
         let prev = Previous { info, end_crc: sure.crc, release: replace };
         // The predecessor may have died between giving the session its name and syncing that.
@@ -343,10 +349,16 @@ impl Writer {
     /// Removes segments that nothing reaches any more: first the record that says so, then the files.
     pub(crate) fn release(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(low) = self.log.as_ref().map(|l| l.low) else { return Ok(()) };
-        let segments = match shared.lock().as_ref() {
-            Some(s) if !s.state.frozen => s.state.unreachable(low),
+        let (mut segments, held, copies) = match shared.lock().as_ref() {
+            Some(s) if !s.state.frozen => (s.state.unreachable(low), s.state.segments.clone(), Copies::of(s)),
             _ => return Ok(()),
         };
+        if let Some(log) = &self.log {
+            segments.retain(|number| {
+                let held = held.iter().find(|i| i.number == *number).map_or(0..u64::MAX, |i| i.low..i.end);
+                copies.are_whole(env, &*self.dir, log, *number, held)
+            });
+        }
         if segments.is_empty() {
             return Ok(());
         }
@@ -365,6 +377,38 @@ impl Writer {
             let _ = self.dir.remove_file(&segment_name(number));
         }
         Ok(())
+    }
+}
+
+/// The sealed segments, into which something may have been carried.
+struct Copies {
+    sealed: Arc<Vec<Arc<Source>>>,
+    birth: BirthId,
+}
+
+impl Copies {
+    fn of(shared: &Shared) -> Copies {
+        Copies { sealed: shared.sealed.clone(), birth: shared.state.birth }
+    }
+
+    /// Whether what was carried out of segment `number`, which held these positions, can be read in the segments
+    /// behind it: asked before it goes. What cannot be looked at now is not whole. Reads those copies, 1 MiB each at
+    /// most.
+    fn are_whole(
+        &self,
+        env: &Env,
+        dir: &dyn Dir,
+        log: &SegmentWriter,
+        number: u64,
+        held: Range<u64>,
+    ) -> bool {
+        let concerned = |low: u64, first: u64| low < first && low < held.end && first > held.start;
+        let whole = |s: &Segment| s.copies_are_whole(&held).unwrap_or(false);
+        let mut behind = self.sealed.iter().filter(|s| s.info.number > number);
+        behind.all(|s| {
+            !concerned(s.info.low, s.info.first)
+                || s.segment(dir, owner(env, self.birth)).is_ok_and(|segment| whole(&segment))
+        }) && (!concerned(log.low, log.segment.header.first_position) || whole(&log.segment))
     }
 }
 

@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use sessionlog::doctor::{CheckOptions, Code, RepairOptions, check, repair};
-use sessionlog::fs::SimFs;
+use sessionlog::doctor::{CheckOptions, Checkup, Code, RepairOptions, check, repair};
+use sessionlog::fs::{Fault, SimFs};
 use sessionlog::{AppendOptions, Batch, ErrorKind, Keep, NewMessage, Session, Store};
 
 use crate::common::{
-    Place, SIM, fill, segments, session_dirs, sim_options, sim_read, sim_session, sim_store, sim_write,
+    Place, SIM, fill, segments, session_dirs, sim_options, sim_read, sim_segments, sim_session, sim_store,
+    sim_write,
 };
 
 fn offset_of(file: &Path, text: &str) -> usize {
-    let bytes = std::fs::read(file).unwrap();
-    bytes.windows(text.len()).position(|w| w == text.as_bytes()).unwrap()
+    place_of(&std::fs::read(file).unwrap(), text)
 }
 
 fn flip(file: &Path, at: usize) {
@@ -232,8 +232,8 @@ fn where_the_newest_segment_is_unreadable_no_writer_is_said_to_be_at_work() {
     assert!(!told.contains(&Code::UncleanEnd) && !told.contains(&Code::StalePrefix), "{found:#?}");
 }
 
-#[test]
-fn a_listing_after_a_repair_that_was_killed_anywhere_is_right() {
+/// A repair of a store of one session of twenty messages that was harmed, killed at every step of it: `look` sees each.
+fn killed_anywhere(harm: impl FnOnce(&mut Vec<u8>), mut look: impl FnMut(&SimFs, &str)) {
     let fs = SimFs::new(1);
     let store = sim_store(&fs);
     fill(&store.session("s").unwrap(), 20);
@@ -241,25 +241,234 @@ fn a_listing_after_a_repair_that_was_killed_anywhere_is_right() {
     drop(store);
     let dir = sim_session(&fs);
     let mut bytes = sim_read(&*dir, "00000001.log");
-    let at = bytes.windows(2).position(|w| w == b"m5").unwrap();
-    bytes[at] ^= 1;
+    harm(&mut bytes);
     sim_write(&*dir, "00000001.log", &bytes);
     let fs = fs.crash();
     fs.record();
-    let options = |fs: &SimFs| RepairOptions::new().store(&sim_options(fs.clone()));
-    let counts = |fs: &SimFs| {
-        let store: Store = sim_options(fs.clone()).create(false).read_only(true).open(SIM).unwrap();
-        let listed = store.sessions().unwrap().sessions.remove(0).message_count;
-        (listed, store.reader("s").unwrap().info().unwrap().message_count)
-    };
-    repair(SIM, &options(&fs)).unwrap();
+    repair(SIM, &sim_repair(&fs)).unwrap();
     let moments = fs.recorded();
-    assert!(moments.len() > 20, "{}", moments.len());
+    assert!(moments.len() > 15, "{}", moments.len());
+    for moment in moments {
+        look(&moment.kill_all(), moment.label());
+    }
+}
+
+fn sim_repair(fs: &SimFs) -> RepairOptions {
+    RepairOptions::new().store(&sim_options(fs.clone()))
+}
+
+fn sim_check(fs: &SimFs) -> Checkup {
+    check(SIM, &CheckOptions::new().store(&sim_options(fs.clone()))).unwrap()
+}
+
+/// How many messages a listing shows, and how many there are.
+fn counts(fs: &SimFs) -> (u64, Option<u64>) {
+    let store: Store = sim_options(fs.clone()).create(false).read_only(true).open(SIM).unwrap();
+    let listed = store.sessions().unwrap().sessions.remove(0).message_count;
+    (listed, store.reader("s").and_then(|r| r.info()).ok().map(|i| i.message_count))
+}
+
+fn place_of(bytes: &[u8], text: &str) -> usize {
+    bytes.windows(text.len()).position(|w| w == text.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_listing_that_a_killed_repair_leaves_behind_is_found_and_mended() {
+    let one = |bytes: &mut Vec<u8>| {
+        let at = place_of(bytes, "m5");
+        bytes[at] ^= 1;
+    };
+    // Also where no segment is left of those that were there.
+    let head_too = |bytes: &mut Vec<u8>| {
+        bytes[30] ^= 1;
+        one(bytes);
+    };
+    for harm in [&one as &dyn Fn(&mut Vec<u8>), &head_too] {
+        killed_anywhere(harm, |fs, label| {
+            let (listed, read) = counts(fs);
+            let found = sim_check(fs);
+            let stale = found.findings.iter().any(|f| f.code == Code::StaleSummary);
+            assert!(
+                read.is_none_or(|read| read == listed) || stale,
+                "{label}: {listed} {read:?}\n{found:#?}"
+            );
+            repair(SIM, &sim_repair(fs)).unwrap();
+            assert_eq!(counts(fs), (19, Some(19)), "{label}");
+            assert!(repair(SIM, &sim_repair(fs)).unwrap().steps.is_empty(), "{label}");
+        });
+    }
+}
+
+#[test]
+fn a_repair_that_does_not_come_to_its_end_leaves_the_cut_as_evident_as_it_was() {
+    let cut = |bytes: &mut Vec<u8>| bytes.truncate(place_of(bytes, "m15") - 20);
+    let told = |fs: &SimFs| {
+        let found = sim_check(fs);
+        found.has_damage() || found.findings.iter().any(|f| f.code == Code::AcceptedHole)
+    };
+    let mut first = None;
+    killed_anywhere(cut, |fs, label| {
+        assert!(told(fs), "{label}: nothing is told");
+        first.get_or_insert_with(|| fs.crash_copy());
+        repair(SIM, &sim_repair(fs)).unwrap();
+        let store = sim_options(fs.clone()).create(false).open(SIM).unwrap();
+        let next = store.session("s").unwrap().append("new").unwrap().seq();
+        assert!(next >= 20, "{label}: sequence {next} was given before");
+        store.close().unwrap();
+    });
+    // Nor one that finds no room.
+    let base = first.unwrap();
+    let mut stopped = 0;
+    for number in 0..400 {
+        let fs = base.crash_copy();
+        fs.fail(fs.ops() + number, Fault::NoSpace);
+        let done = repair(SIM, &sim_repair(&fs));
+        if done.is_ok_and(|done| done.skipped.is_empty()) {
+            continue;
+        }
+        stopped += 1;
+        fs.heal();
+        assert!(told(&fs.process_new()), "no room at operation {number}: {:?}", fs.struck());
+    }
+    assert!(stopped > 5, "{stopped}");
+}
+
+#[test]
+fn a_segment_goes_only_when_what_was_copied_out_of_it_is_good() {
+    let (place, segment) = closed(|s| {
+        fill(s, 10);
+        s.archive(Keep::Messages(5)).unwrap();
+        s.truncate().unwrap();
+    });
+    assert!(segment.ends_with("00000002.log"));
+    flip(&segment, offset_of(&segment, "m7"));
+    let store = place.open();
+    let session = store.session("s").unwrap();
+    session.append("m10").unwrap();
+    // Nothing reaches the first segment now, but for the copy that is rotten.
+    session.remove_archive(1).unwrap();
+    drop(session);
+    store.close().unwrap();
+    assert!(segment.with_file_name("00000001.log").exists());
+    mend(&place);
+    let wanted: Vec<u64> = (5..11).collect();
+    assert_eq!(readable(&place), (wanted.clone(), wanted));
+}
+
+#[test]
+fn an_opening_does_not_remove_the_only_good_copy_either() {
+    let fs = SimFs::new(1);
+    let store = sim_store(&fs);
+    fill(&store.session("s").unwrap(), 10);
+    fs.kill();
+    drop(store);
+    // The next writer carries all of it into a new segment, and dies before it removes the old one.
+    let fs = fs.process_new();
+    fs.record();
+    let store = sim_store(&fs);
+    store.session("s").unwrap().append("m10").unwrap();
+    let moments = fs.recorded();
+    drop(store);
+    let mut tried = 0;
     for moment in moments {
         let fs = moment.kill_all();
-        let (listed, read) = counts(&fs);
-        assert_eq!(listed, read, "killed before {}", moment.label());
-        repair(SIM, &options(&fs)).unwrap();
-        assert_eq!(counts(&fs), (19, 19), "killed before {}", moment.label());
+        let dir = sim_session(&fs);
+        if sim_segments(&*dir).len() < 2 {
+            continue;
+        }
+        let mut bytes = sim_read(&*dir, "00000002.log");
+        let Some(at) = bytes.windows(2).position(|w| w == b"m7") else { continue };
+        bytes[at] ^= 0x40;
+        sim_write(&*dir, "00000002.log", &bytes);
+        tried += 1;
+        let store = sim_store(&fs);
+        let _ = store.session("s").unwrap().append("later");
+        store.close().unwrap();
+        drop(store);
+        repair(SIM, &sim_repair(&fs)).unwrap();
+        let store = sim_options(fs.clone()).create(false).read_only(true).open(SIM).unwrap();
+        let reader = store.reader("s").unwrap();
+        assert!(reader.get(7).unwrap().is_some(), "{}: message 7 is lost", moment.label());
     }
+    assert!(tried > 3, "{tried}");
+}
+
+#[test]
+fn what_is_lost_whole_can_be_appended_again_under_its_key() {
+    let options = AppendOptions::new().key("one");
+    let (place, segment) = closed(|s| {
+        s.append("first").unwrap();
+        s.append_with("precious", &options).unwrap();
+        s.append("last").unwrap();
+    });
+    flip(&segment, offset_of(&segment, "precious"));
+    mend(&place);
+    let store = place.open();
+    let session = store.session("s").unwrap();
+    let done = session.append_with("precious", &options).unwrap();
+    assert!(!done.repeated, "{done:?}");
+    assert_eq!(session.get(done.seq()).unwrap().unwrap().payload(), b"precious");
+}
+
+#[test]
+fn where_the_end_is_lost_an_archive_is_not_said_to_be_none() {
+    let (place, segment) = closed(|s| {
+        fill(s, 10);
+        s.archive(Keep::Messages(5)).unwrap();
+    });
+    let first = segments(segment.parent().unwrap()).remove(0);
+    for later in segments(segment.parent().unwrap()).into_iter().skip(1) {
+        std::fs::remove_file(later).unwrap();
+    }
+    let bytes = std::fs::read(&first).unwrap();
+    std::fs::write(&first, &bytes[..place_of(&bytes, "m9") + 2]).unwrap();
+    let store = place.open();
+    let reader = store.reader("s").unwrap();
+    assert_eq!(reader.get(10).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(reader.archived(1).err().map(|e| e.kind()), Some(ErrorKind::Corrupt));
+    let session = store.session("s").unwrap();
+    assert_eq!(session.archived(1).err().map(|e| e.kind()), Some(ErrorKind::Corrupt));
+}
+
+#[test]
+fn a_rotten_payload_does_not_falsify_the_sums_of_tokens() {
+    let (place, segment) = closed(|s| {
+        for i in 0..10 {
+            s.append(NewMessage::new(format!("message {i}.").into_bytes()).tokens(10)).unwrap();
+        }
+    });
+    flip(&segment, offset_of(&segment, "message 8."));
+    let store = place.open();
+    let session = store.session("s").unwrap();
+    session.archive(Keep::Messages(4)).unwrap();
+    assert_eq!(session.info().unwrap().live_tokens, 40);
+}
+
+#[test]
+fn a_repair_takes_no_part_of_a_torn_commit() {
+    let fs = SimFs::new(1);
+    let store = sim_store(&fs);
+    let session = store.session("s").unwrap();
+    fill(&session, 5);
+    session.append("lost commit").unwrap();
+    session.append_batch(&ten("f")).unwrap();
+    fs.kill();
+    drop(session);
+    drop(store);
+    let fs = fs.process_new();
+    let dir = sim_session(&fs);
+    let mut bytes = sim_read(&*dir, "00000001.log");
+    // A message of the second commit, the header of the one before the last, and a message of the last.
+    for (text, back) in [("m2", 0), ("lost commit", 60), ("f 5.", 0)] {
+        let at = place_of(&bytes, text) - back;
+        bytes[at] ^= 0x40;
+    }
+    sim_write(&*dir, "00000001.log", &bytes);
+    let look = |fs: &SimFs| -> Vec<u64> {
+        let store = sim_options(fs.clone()).create(false).read_only(true).open(SIM).unwrap();
+        store.reader("s").unwrap().load().unwrap().flatten().map(|m| m.seq()).collect()
+    };
+    assert_eq!(look(&fs), [0, 1, 3, 4]);
+    repair(SIM, &sim_repair(&fs)).unwrap();
+    assert_eq!(look(&fs), [0, 1, 3, 4]);
 }
