@@ -32,10 +32,12 @@ fn verdict(what: &str, tally: &Tally, start: Instant, least: u64) {
         start.elapsed().as_secs_f64()
     );
     let failures = tally.failures();
-    for failure in &failures {
-        eprintln!("{failure}");
-    }
-    assert!(failures.is_empty(), "{} failures; replay them with the torture example", failures.len());
+    let told: String = failures.iter().take(10).map(|failure| format!("{failure}\n")).collect();
+    assert!(
+        failures.is_empty(),
+        "{} failures; replay them with the torture example:\n{told}",
+        failures.len()
+    );
     let tried = tally.states() + tally.errors.load(Relaxed);
     assert!(tried >= least, "{what}: {tried} states and runs with errors are too few");
 }

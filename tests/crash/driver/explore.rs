@@ -238,7 +238,7 @@ fn try_moment(world: &World, number: usize, trace: &Trace, effort: &Effort, tall
         let one_of = if how == How::Kill { effort.kills } else { effort.every };
         let deep = how != How::Look && one_of > 0 && rng.below(one_of) == 0;
         let hop = Hop { point: number, how, faults: Faults::new() };
-        let done = guarded(|| recover(trace.conf, point, knows, &hop, deep));
+        let done = guarded(|| recover(trace.conf, point, &knows, &hop, deep));
         let counter = if how == How::Look { &tally.looks } else { &tally.states };
         counter.fetch_add(1, Ordering::Relaxed);
         let trace = trace.with(&hop);
@@ -272,7 +272,7 @@ fn try_again(world: &World, number: usize, trace: &Trace, effort: &Effort, tally
         };
         let deep = effort.every > 0 && rng.below(effort.every) == 0;
         let hop = Hop { point: number, how, faults: Faults::new() };
-        let done = guarded(|| recover(trace.conf, point, knows, &hop, deep));
+        let done = guarded(|| recover(trace.conf, point, &knows, &hop, deep));
         tally.states.fetch_add(1, Ordering::Relaxed);
         let trace = trace.with(&hop);
         match done {
@@ -292,7 +292,7 @@ fn try_again(world: &World, number: usize, trace: &Trace, effort: &Effort, tally
 pub fn try_one(world: &World, number: usize, choice: Choice, trace: &Trace, tally: &Tally) {
     let point = &world.points[number];
     let hop = Hop { point: number, how: How::Cut(choice), faults: Faults::new() };
-    let done = guarded(|| recover(trace.conf, point, world.known_at(point), &hop, false));
+    let done = guarded(|| recover(trace.conf, point, &world.known_at(point), &hop, false));
     tally.states.fetch_add(1, Ordering::Relaxed);
     if let Err(what) = done {
         tally.fail(trace.with(&hop), told(world, number, &what));
@@ -361,7 +361,7 @@ pub fn travel(trace: &Trace, mut next: impl FnMut(usize) -> Option<Hop>) -> (Tra
             let what = format!("there are {} moments, and no moment {number}", world.points.len());
             return (way, Err(what));
         };
-        let knows = world.known_at(point).to_vec();
+        let knows = world.known_at(point);
         match guarded(|| recover(trace.conf, point, &knows, &hop, true)) {
             Ok(Some(next)) => world = next,
             Ok(None) => break,

@@ -123,7 +123,7 @@ pub fn faults_in_recovery(trace: &Trace, (part, of): (u64, u64), tries: usize, t
                         let hop = Hop { point: number, how, faults };
                         let mut first = 0;
                         let done = guarded(|| {
-                            recovered(trace.conf, point, knows, &hop, true, |fs| first = fs.ops())
+                            recovered(trace.conf, point, &knows, &hop, true, |fs| first = fs.ops())
                         });
                         (trace.with(&hop), first, done)
                     };

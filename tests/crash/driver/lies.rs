@@ -63,7 +63,7 @@ fn run_last(
     guarded(|| match (base, trace.hops.last()) {
         (Some(base), Some(hop)) => {
             let point = &base.points[hop.point];
-            recovered(trace.conf, point, base.known_at(point), hop, record, prepare)
+            recovered(trace.conf, point, &base.known_at(point), hop, record, prepare)
         }
         _ => {
             let mut world = World::fresh(trace.seed, trace.conf, record);

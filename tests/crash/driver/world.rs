@@ -175,8 +175,13 @@ impl World {
     }
 
     /// What was known at the moment of a point.
-    pub fn known_at(&self, point: &Snapshot) -> &[Know] {
-        &self.tags[point.tag() as usize]
+    pub fn known_at(&self, point: &Snapshot) -> Vec<Know> {
+        let mut knows = self.tags[point.tag() as usize].to_vec();
+        if self.struck.is_some() {
+            // The catalog may be in doubt since, of whatever was closed before.
+            knows.iter_mut().for_each(|know| know.clean = false);
+        }
+        knows
     }
 
     pub(super) fn open(&mut self) -> Done {
@@ -202,6 +207,9 @@ impl World {
             return Ok(());
         };
         let killed = past != Past::PowerCut;
+        if !self.is_well() {
+            self.knows.iter_mut().for_each(|know| know.clean = false);
+        }
         let seen = match self.other {
             None => observe(&store, &self.knows, killed),
             Some(_) => observe_reading(&store, &self.knows, killed),
