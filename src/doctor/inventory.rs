@@ -141,6 +141,8 @@ impl SegmentFile {
         let mut out: Vec<&FrameAt> = Vec::new();
         let mut pending: VecDeque<&FrameAt> = VecDeque::new();
         let (mut position, mut confirmed) = (self.first_position().unwrap_or(0), 0);
+        // Where the last commit ends that is good: a mark above it proves that what is bad behind it was durable once.
+        let mut whole = position;
         let head_end = self.head_end();
         for f in self.frames.iter().take_while(|f| sealed.is_none_or(|end| f.offset < end)) {
             match f.header.kind {
@@ -148,28 +150,33 @@ impl SegmentFile {
                     if f.offset < head_end {
                         out.push(f);
                     }
+                    continue;
                 }
                 FrameKind::Next => {}
-                FrameKind::Commit if f.header.first_position < position => {}
                 FrameKind::Commit => {
-                    if pending.back().is_some_and(|p| f.header.first_position < p.end) {
+                    let behind = pending.back().map_or(position, |p| p.end);
+                    if f.header.first_position < behind {
                         continue;
                     }
-                    confirmed = confirmed.max(f.header.mark);
                     pending.push_back(f);
-                    while let Some(p) = pending.front() {
-                        let follows = out.last().is_some_and(|l| {
-                            (l.crc, l.len, l.until()) == (p.header.prev_crc, p.header.prev_len, p.offset)
-                        });
-                        // What is not whole may be torn, unless it was durable once.
-                        let durable = p.end <= confirmed || sealed.is_some_and(|end| p.offset < end);
-                        if !durable && !(p.is_good() && (follows || confirmed > position)) {
-                            break;
-                        }
-                        position = p.end;
-                        out.extend(pending.pop_front());
-                    }
                 }
+            }
+            confirmed = confirmed.max(f.header.mark);
+            while let Some(p) = pending.front() {
+                let follows = out.last().is_some_and(|l| {
+                    (l.crc, l.len, l.until()) == (p.header.prev_crc, p.header.prev_len, p.offset)
+                });
+                // What is not whole may be torn, unless it was durable once, or reading goes on behind it.
+                let durable = p.end <= confirmed || sealed.is_some_and(|end| p.offset < end);
+                let proven = confirmed > whole && pending.iter().any(|p| p.is_good());
+                if !(durable || proven || p.is_good() && follows) {
+                    break;
+                }
+                position = p.end;
+                if p.is_good() {
+                    whole = p.end;
+                }
+                out.extend(pending.pop_front());
             }
         }
         out

@@ -51,14 +51,18 @@ impl Window {
         Window { buffer, base: 0, next_size: FIRST, populated: 0 }
     }
 
-    /// Reads `[from, to)` into the window in one go.
+    /// Reads `[from, to)` into the window in one go: into the memory that it has, if no message is left in that.
     pub(crate) fn fill(&mut self, file: &dyn File, from: u64, to: u64) -> io::Result<()> {
-        let mut bytes = vec![0; to.saturating_sub(from) as usize];
-        let have = read_up_to_at(file, &mut bytes, from)?;
-        bytes.truncate(have);
-        self.buffer = Arc::new(Buffer::Heap(bytes));
+        let len = to.saturating_sub(from) as usize;
         self.base = from;
-        Ok(())
+        if !matches!(Arc::get_mut(&mut self.buffer), Some(Buffer::Heap(bytes)) if bytes.capacity() >= len) {
+            self.buffer = Arc::new(Buffer::Heap(vec![0; len]));
+        }
+        let Some(Buffer::Heap(bytes)) = Arc::get_mut(&mut self.buffer) else { return Ok(()) };
+        bytes.resize(len, 0);
+        let read = read_up_to_at(file, bytes, from);
+        bytes.truncate(*read.as_ref().unwrap_or(&0));
+        read.map(drop)
     }
 
     pub(crate) fn covers(&self, from: u64, to: u64) -> bool {

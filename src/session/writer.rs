@@ -68,7 +68,8 @@ pub(crate) struct Writer {
 
 /// How much of the live tail is copied into a new segment at most, in bytes.
 const MAX_CARRY: u64 = 1 << 20;
-/// Segments that went long ago need not be remembered: their files went with them.
+/// Segments that went long ago need not be remembered: their files went with them, but for one that was kept for a message
+/// that is rotten elsewhere, which a repair looks at.
 const RELEASED_KEPT: usize = 16;
 
 impl Writer {
@@ -355,7 +356,11 @@ impl Writer {
         };
         if let Some(log) = &self.log {
             segments.retain(|number| {
-                let held = held.iter().find(|i| i.number == *number).map_or(0..u64::MAX, |i| i.low..i.end);
+                // It may hold more than is trusted of it: as far as the one behind it begins.
+                let behind = held.iter().filter(|i| i.number > *number).map(|i| i.first);
+                let upto = behind.min().unwrap_or(log.segment.header.first_position);
+                let held = held.iter().find(|i| i.number == *number);
+                let held = held.map_or(0..u64::MAX, |i| i.low..i.end.max(upto));
                 copies.are_whole(env, &*self.dir, log, *number, held)
             });
         }
@@ -392,8 +397,7 @@ impl Copies {
     }
 
     /// Whether what was carried out of segment `number`, which held these positions, can be read in the segments
-    /// behind it: asked before it goes. What cannot be looked at now is not whole. Reads those copies, 1 MiB each at
-    /// most.
+    /// behind it: asked before it goes. What cannot be looked at now is not whole. Reads those copies.
     fn are_whole(
         &self,
         env: &Env,

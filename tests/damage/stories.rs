@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use sessionlog::doctor::{CheckOptions, Checkup, Code, RepairOptions, check, repair};
 use sessionlog::fs::{Fault, SimFs};
-use sessionlog::{AppendOptions, Batch, ErrorKind, Keep, NewMessage, Session, Store};
+use sessionlog::{AppendOptions, Batch, Durability, ErrorKind, Keep, NewMessage, Session, Store};
 
 use crate::common::{
     Place, SIM, fill, segments, session_dirs, sim_options, sim_read, sim_segments, sim_session, sim_store,
@@ -471,4 +471,87 @@ fn a_repair_takes_no_part_of_a_torn_commit() {
     assert_eq!(look(&fs), [0, 1, 3, 4]);
     repair(SIM, &sim_repair(&fs)).unwrap();
     assert_eq!(look(&fs), [0, 1, 3, 4]);
+}
+
+/// What a reader shows of the session on a simulated disk.
+fn shown(fs: &SimFs) -> Vec<u64> {
+    let store = sim_options(fs.clone()).create(false).read_only(true).open(SIM).unwrap();
+    let reader = store.reader("s").unwrap();
+    reader.load().unwrap().flatten().map(|m| m.seq()).collect()
+}
+
+#[test]
+fn one_rotten_block_ends_no_repair_at_what_was_durable() {
+    let fs = SimFs::new(1);
+    let store = sim_store(&fs);
+    let session = store.session("s").unwrap();
+    session.append("first").unwrap();
+    session.append(&format!("durable {}.", "x".repeat(300))).unwrap();
+    let buffered = AppendOptions::new().durability(Durability::Buffered);
+    for text in ["lost", "after it 1", "after it 2"] {
+        session.append_with(text, &buffered).unwrap();
+    }
+    fs.kill();
+    drop(session);
+    drop(store);
+    let fs = fs.process_new();
+    let dir = sim_session(&fs);
+    let mut bytes = sim_read(&*dir, "00000001.log");
+    let (from, to) = (place_of(&bytes, "xxx.") - 10, place_of(&bytes, "lost") + 4);
+    bytes[from..to].fill(0xee);
+    sim_write(&*dir, "00000001.log", &bytes);
+    assert_eq!(shown(&fs), [0, 3, 4]);
+    repair(SIM, &sim_repair(&fs)).unwrap();
+    assert_eq!(shown(&fs), [0, 3, 4]);
+}
+
+#[test]
+fn a_segment_with_the_only_good_copy_of_what_no_mark_covered_stays() {
+    let fs = SimFs::new(1);
+    let open = |fs: &SimFs| sim_options(fs.clone()).truncate_after(u64::MAX).open(SIM).unwrap();
+    let store = open(&fs);
+    let session = store.session("s").unwrap();
+    fill(&session, 10);
+    session.archive(Keep::Messages(5)).unwrap();
+    fill(&session, 1);
+    fs.kill();
+    drop(session);
+    drop(store);
+    // The next writer truncates: it seals the segment where the mark is, and carries the last message.
+    let fs = fs.process_new();
+    let store = open(&fs);
+    let session = store.session("s").unwrap();
+    fill(&session, 1);
+    let dir = sim_session(&fs);
+    assert_eq!(sim_segments(&*dir), ["00000001.log", "00000002.log"]);
+    let mut bytes = sim_read(&*dir, "00000002.log");
+    let at = place_of(&bytes, "m10");
+    bytes[at] ^= 0x40;
+    sim_write(&*dir, "00000002.log", &bytes);
+    session.remove_archive(1).unwrap();
+    drop(session);
+    store.close().unwrap();
+    drop(store);
+    repair(SIM, &sim_repair(&fs)).unwrap();
+    assert_eq!(shown(&fs), [5, 6, 7, 8, 9, 10, 11]);
+}
+
+#[test]
+fn the_last_commit_of_a_segment_whose_successor_is_lost_is_kept_as_far_as_it_is_good() {
+    let (place, segment) = closed(|s| {
+        s.append("first").unwrap();
+        s.append_batch(&ten("a")).unwrap();
+        s.archive(Keep::Messages(10)).unwrap();
+        s.truncate().unwrap();
+        s.append("later").unwrap();
+    });
+    let first = segments(segment.parent().unwrap()).remove(0);
+    assert_ne!(first, segment);
+    std::fs::remove_file(&segment).unwrap();
+    flip(&first, offset_of(&first, "a 5."));
+    let before = readable(&place);
+    assert!(before.1.len() >= 9, "{before:?}");
+    mend(&place);
+    let after = readable(&place);
+    assert!(before.1.iter().all(|seq| after.1.contains(seq)), "{before:?} {after:?}");
 }
