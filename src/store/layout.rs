@@ -66,19 +66,26 @@ impl Layout {
             }
         };
         let mut made = false;
-        let file = match read_store(&*root)? {
+        let stored = match read_store(&*root)? {
+            // Another process may be making this store and its first sessions: its file comes before those.
+            Stored::Missing if has_sessions(&*root)? => match read_store(&*root)? {
+                // Never a new store over the sessions of another: its id would not be theirs.
+                Stored::Missing => {
+                    return Err(Error::corrupt(
+                        path.join(STORE),
+                        0,
+                        "the file is missing, but there are sessions; doctor::repair restores it",
+                    ));
+                }
+                there => there,
+            },
+            stored => stored,
+        };
+        let file = match stored {
             Stored::File(_) | Stored::Empty if wish.create_new => {
                 return Err(Error::new(ErrorKind::AlreadyExists, "create a store").path(path));
             }
             Stored::File(file) => file,
-            // Never a new store over the sessions of another: its id would not be theirs.
-            Stored::Missing if has_sessions(&*root)? => {
-                return Err(Error::corrupt(
-                    path.join(STORE),
-                    0,
-                    "the file is missing, but there are sessions; doctor::repair restores it",
-                ));
-            }
             Stored::Missing if wish.create || wish.create_new => {
                 if !rooted {
                     // Whoever made the directory may have died before its name was durable.
@@ -225,8 +232,14 @@ fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<(Sto
     for name in DIRS {
         open_or_create(root, name, false)?;
     }
-    let id = id_of(fs, root)?;
-    write_store(fs, root, id, wish)
+    match id_of(fs, root) {
+        Ok(id) => write_store(fs, root, id, wish),
+        // A session that another process is making; then its store has its file.
+        Err(e) => match read_store(&**root)? {
+            Stored::File(file) => Ok((file, false)),
+            Stored::Missing | Stored::Empty => Err(e),
+        },
+    }
 }
 
 /// The id for a new STORE file: that of the segments that are there (a power cut can take the file's name and
