@@ -41,7 +41,8 @@ fn the_second_writer_is_told_at_once_who_holds_the_session() {
         let took = start.elapsed();
         assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
         assert_eq!(error.outcome(), Outcome::NotApplied);
-        assert!(took < Duration::from_millis(100), "it took {took:?}");
+        // At once: it waits for nobody. A busy machine may take its time.
+        assert!(took < Duration::from_secs(5), "it took {took:?}");
         assert!(error.to_string().contains(&format!("process {} on ", kid.pid())), "{error}");
         assert_eq!(error.session_id(), Some("contended"));
     }
