@@ -176,7 +176,7 @@ impl State {
             }
             seq = e.end();
         }
-        let covered = seq == self.next || Hole::skip(&self.holes, seq) >= self.next;
+        let covered = seq <= self.next && Hole::skip(&self.holes, seq) >= self.next;
         if !covered || self.base > self.next || self.message_count != Extent::total(&self.live) {
             return Err("the live range does not agree with message_count".to_owned());
         }
