@@ -83,7 +83,7 @@ impl Hole {
         let mut seq = seq;
         for h in holes.iter().filter(|h| h.count > 0) {
             if (h.seq..h.seq.saturating_add(h.count)).contains(&seq) {
-                seq = h.seq + h.count;
+                seq = h.seq.saturating_add(h.count);
             }
         }
         seq
