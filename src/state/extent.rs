@@ -17,7 +17,7 @@ pub(crate) struct Extent {
 impl Extent {
     /// The sequence behind the last one.
     pub(crate) fn end(&self) -> u64 {
-        self.seq + self.count
+        self.seq.saturating_add(self.count)
     }
 
     /// Adds one message at `position` to the last extent, or begins a new one if it cannot follow it.
