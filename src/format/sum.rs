@@ -42,13 +42,22 @@ impl Seed {
     /// field, and the table.
     #[inline]
     pub(super) fn of_frame(self, offset: u64, header: &[u8; 60], table: &[u8]) -> u32 {
+        const FRONT: usize = 8 + 56;
         let [_, _, _, _, covered @ ..] = header;
         let mut hasher = Hasher::new_with_initial(self.0);
-        // In one piece: over this little, the call costs more than the bytes.
-        let mut front = [0; 8 + 56];
-        covered.put(offset.put(&mut front));
-        hasher.update(&front);
-        hasher.update(table);
+        // In one piece: over this little, a call costs more than the bytes.
+        let mut front = [0; FRONT + 32];
+        let behind = covered.put(offset.put(&mut front));
+        match <&[u8; 32]>::try_from(table) {
+            Ok(one) => {
+                one.put(behind);
+                hasher.update(&front);
+            }
+            Err(_) => {
+                hasher.update(front.get(..FRONT).unwrap_or_default());
+                hasher.update(table);
+            }
+        }
         hasher.finalize()
     }
 
