@@ -78,6 +78,30 @@ fn the_end_of_a_large_batch_costs_its_table_and_what_is_asked_for() {
 }
 
 #[test]
+fn a_load_reads_what_was_written_once() {
+    let (spy, options) = sim();
+    let (_store, session) = steady(&spy, options, Path::new(SIM));
+    let texts: Vec<String> = (0..1000).map(|i| format!("{i:01000}")).collect();
+    for alone in [true, false] {
+        let before = session.message_count().unwrap();
+        for _ in 0..3 {
+            if alone {
+                let options = AppendOptions::new().durability(Durability::Buffered);
+                texts.iter().for_each(|text| assert!(!session.append_with(text, &options).unwrap().repeated));
+            } else {
+                session.append_batch(&texts.iter().collect()).unwrap();
+            }
+        }
+        session.sync().unwrap();
+        spy.quiet();
+        let (count, c) = spy.during(|| session.load().unwrap().filter(|m| m.is_ok()).count());
+        assert_eq!(count as u64, before + 3000);
+        let written = (before + 3000) * 1100;
+        assert!(c.bytes_read < written + written / 20, "of about {written} bytes: {c:?}");
+    }
+}
+
+#[test]
 fn the_acknowledgement_of_an_archive_of_ten_thousand_messages_is_one_sync() {
     let (spy, options) = sim();
     let (_store, session) = steady(&spy, options, Path::new(SIM));

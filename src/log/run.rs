@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::message::Buffer;
@@ -42,7 +43,7 @@ pub(super) fn tokens(
 }
 
 /// The offset of the first frame that ends behind `position` and, if `seq` is given, holds it or a later one;
-/// and a window on what was read to find it. Walks from the end.
+/// and a window on what was read to find it. Walks from the end, but where that message is among the first.
 pub(super) fn seek(
     segment: &Arc<Segment>,
     info: &SegmentInfo,
@@ -53,6 +54,11 @@ pub(super) fn seek(
     let wanted = seq.unwrap_or(0);
     if position <= info.low && wanted <= info.low_seq {
         return Ok((start, Window::new()));
+    }
+    if let Some(seq) = seq.filter(|seq| seq.saturating_sub(info.low_seq) < NEAR)
+        && let Some(found) = seek_near(segment, info, position, seq)
+    {
+        return Ok(found);
     }
     let mut back = Backward::new(segment, info);
     let mut best = info.end_offset;
@@ -77,6 +83,29 @@ pub(super) fn seek(
             Err(_) => return Ok((start, Window::new())),
         }
     }
+}
+
+/// A message with fewer than so many before it in its segment is looked for from the front.
+const NEAR: u64 = 16;
+
+/// The same from the front, over a few frames. `None` if it is not there, or anything is in the way.
+fn seek_near(segment: &Segment, info: &SegmentInfo, position: u64, seq: u64) -> Option<(u64, Window)> {
+    let mut window = Window::new();
+    let mut offset = SegmentHeader::LEN as u64;
+    for _ in 0..2 * NEAR {
+        let Ok(Found::Frame { len, head_len }) =
+            window.find(&*segment.file, segment.seed, offset, info.end_offset)
+        else {
+            return None;
+        };
+        let table = window.table(segment.seed, offset, head_len).ok()?;
+        let holds = table.header().kind != FrameKind::Snapshot;
+        if holds && table.end_position() > position && table.header().next() > seq {
+            return Some((offset, window));
+        }
+        offset += len as u64;
+    }
+    None
 }
 
 /// Walks over the headers and tables of a segment's frames from its end to its beginning.
@@ -132,7 +161,9 @@ impl<'a> Backward<'a> {
         let damaged = |what: String| Error::corrupt(&segment.path, offset, what);
         match self.window.find(&*segment.file, segment.seed, offset, self.limit).map_err(io)? {
             Found::Frame { head_len, .. } => {
-                let table = self.window.table(segment.seed, offset, head_len);
+                let window = &mut self.window;
+                let judged = window.judge(segment.seed, offset, head_len);
+                let table = judged.and_then(|()| window.table(segment.seed, offset, head_len));
                 let table = table.map_err(|fault| damaged(fault.to_string()))?;
                 self.end = offset;
                 self.len = table.header().prev_len;
@@ -145,6 +176,36 @@ impl<'a> Backward<'a> {
 }
 
 const NOTHING: &str = "zeros or nothing where commits were written";
+
+/// The messages that are looked for.
+pub(super) struct Want {
+    pub(super) positions: Range<u64>,
+    pub(super) seqs: Range<u64>,
+}
+
+impl Want {
+    #[inline]
+    pub(super) fn holds(&self, e: &Entry<'_>) -> bool {
+        e.kind == RecordKind::Message && self.positions.contains(&e.position) && self.seqs.contains(&e.seq)
+    }
+
+    /// No record in front of this one is wanted.
+    fn begins_behind(&self, e: &Entry<'_>) -> bool {
+        e.position < self.positions.start || (e.kind == RecordKind::Message && e.seq < self.seqs.start)
+    }
+
+    /// The first and the last that are wanted of a frame.
+    fn ends<'a>(&self, table: &Table<'a>) -> Option<(Entry<'a>, Entry<'a>)> {
+        let mut back = table.entries().rev();
+        let last = back.find(|e| self.holds(e))?;
+        let first = table
+            .entries()
+            .next()
+            .filter(|e| self.holds(e))
+            .or_else(|| back.take_while(|e| !self.begins_behind(e)).filter(|e| self.holds(e)).last());
+        Some((first.unwrap_or(last), last))
+    }
+}
 
 /// A walk forward over one segment.
 pub(super) struct Run {
@@ -170,6 +231,7 @@ pub(super) enum Step<'a> {
 
 /// A frame, and records of it in a row: at least those that are wanted.
 pub(super) struct Part<'a> {
+    pub(super) segment: &'a Segment,
     pub(super) table: Table<'a>,
     pub(super) entries: Entries<'a>,
     /// Holds their bodies; its first byte stands at `base` in the file.
@@ -191,41 +253,43 @@ impl Run {
         }
     }
 
-    /// The next frame, and of its records at least those that are `wanted`.
-    pub(super) fn step(&mut self, wanted: impl Fn(&Entry<'_>) -> bool) -> Step<'_> {
+    /// The next frame, and of its records at least those that are wanted.
+    pub(super) fn step(&mut self, want: &Want) -> Step<'_> {
         if self.offset >= self.limit {
             return Step::End;
         }
         let Run { segment, window, offset, limit } = self;
         let (offset, limit) = (*offset, *limit);
         let damaged = |what: String| Step::Failed(Error::corrupt(&segment.path, offset, what));
-        let found = window.find(&*segment.file, segment.seed, offset, limit).and_then(|found| {
-            let Found::Frame { len, head_len } = found else { return Ok((found, None)) };
-            let apart = if window.covers(offset, offset + len as u64) {
-                None
-            } else {
-                apart(segment, window, (offset, limit), (len, head_len), wanted)?
-            };
-            Ok((found, apart))
-        });
-        let (head_len, apart) = match found {
-            Ok((Found::Frame { head_len, .. }, apart)) => (head_len, apart),
-            Ok((Found::End, _)) => return damaged(NOTHING.to_owned()),
-            Ok((Found::Fault(fault), _)) => return damaged(fault.to_string()),
-            Err(e) => return Step::Failed(Error::io("read a segment", &segment.path, e)),
+        let io = |e| Step::Failed(Error::io("read a segment", &segment.path, e));
+        let (len, head_len) = match window.find(&*segment.file, segment.seed, offset, limit) {
+            Ok(Found::Frame { len, head_len }) => (len, head_len),
+            Ok(Found::End) => return damaged(NOTHING.to_owned()),
+            Ok(Found::Fault(fault)) => return damaged(fault.to_string()),
+            Err(e) => return io(e),
         };
+        if let Err(fault) = window.judge(segment.seed, offset, head_len) {
+            return damaged(fault.to_string());
+        }
+        let mut bodies = None;
+        if !window.covers(offset, offset + len as u64) {
+            bodies = match apart(segment, window, offset, (len, head_len), want) {
+                Ok(bodies) => bodies,
+                Err(e) => return io(e),
+            };
+        }
         let table = match window.table(segment.seed, offset, head_len) {
             Ok(table) => table,
             Err(fault) => return damaged(fault.to_string()),
         };
-        Step::Frame(match apart {
+        Step::Frame(match bodies {
             Some(Apart { first, buffer, base }) => {
                 let entries = table.entries_from(first);
-                Part { table, entries, buffer: Cow::Owned(buffer), base }
+                Part { segment, table, entries, buffer: Cow::Owned(buffer), base }
             }
             None => {
                 let (buffer, base) = window.buffer();
-                Part { table, entries: table.entries(), buffer: Cow::Borrowed(buffer), base }
+                Part { segment, table, entries: table.entries(), buffer: Cow::Borrowed(buffer), base }
             }
         })
     }
@@ -254,25 +318,20 @@ struct Apart {
 fn apart(
     segment: &Segment,
     window: &mut Window,
-    (offset, limit): (u64, u64),
+    offset: u64,
     (len, head_len): (usize, usize),
-    wanted: impl Fn(&Entry<'_>) -> bool,
+    want: &Want,
 ) -> io::Result<Option<Apart>> {
-    // A fault in the table is met again by who parses it next.
+    // A fault in the table is met again by who takes it next.
     let Ok(table) = window.table(segment.seed, offset, head_len) else { return Ok(None) };
-    let mut ends = table.entries().filter(|e| wanted(e));
-    let Some(first) = ends.next() else {
-        return Ok(Some(Apart {
-            first: table.end(),
-            buffer: Arc::new(Buffer::Heap(Vec::new())),
-            base: offset,
-        }));
+    let Some((first, last)) = want.ends(&table) else {
+        let buffer = Arc::new(Buffer::Heap(Vec::new()));
+        return Ok(Some(Apart { first: table.end(), buffer, base: offset }));
     };
-    let last = table.entries_from(first.place()).rev().find(|e| wanted(e)).unwrap_or(first);
     let (first, from) = (first.place(), first.body_offset);
     let to = last.body_offset + last.body_len() as u64;
     if (to - from) * 2 >= len as u64 {
-        window.ensure(&*segment.file, offset, len, limit)?;
+        window.extend(&*segment.file, offset, offset + len as u64)?;
         return Ok(None);
     }
     let mut bytes = vec![0; (to - from) as usize];

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::message::Message;
-use super::run::{Part, Run, Step, seek};
+use super::run::{Part, Run, Step, Want, seek};
 use super::segment::Segment;
 use super::view::View;
 use super::window::Window;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Entry, FrameKind, RecordKind};
+use crate::format::FrameKind;
 use crate::state::Extent;
 
 /// Messages of a view, read in order. See `Messages` for what it promises.
@@ -62,13 +62,9 @@ impl Stream {
         }
         let Some((run, stop)) = &mut self.run else { return true };
         let (start, stop) = (run.offset, *stop);
-        let segment = run.segment.clone();
-        let wanted = |e: &Entry<'_>| {
-            let inside = e.position >= extent.from && e.position < stop;
-            e.kind == RecordKind::Message && inside && e.seq >= extent.seq && e.seq < extent.end()
-        };
-        match run.step(wanted) {
-            Step::Frame(Part { table, entries, buffer, base }) => {
+        let want = Want { positions: extent.from..stop, seqs: extent.seq..extent.end() };
+        match run.step(&want) {
+            Step::Frame(Part { segment, table, entries, buffer, base }) => {
                 let (kind, first, len) = (table.header().kind, table.header().first_position, table.len());
                 if first >= stop && kind != FrameKind::Snapshot {
                     self.finish_run();
@@ -76,12 +72,12 @@ impl Stream {
                 }
                 if kind != FrameKind::Snapshot && table.end_position() > extent.from {
                     let Some(front) = self.extents.front_mut() else { return false };
-                    for e in entries.filter(wanted) {
+                    for e in entries.filter(|e| want.holds(e)) {
                         if e.seq < front.seq {
                             continue;
                         }
                         if e.seq > front.seq && !self.failed {
-                            self.ready.push_back(Err(missing(&segment, start, front.seq, e.seq)));
+                            self.ready.push_back(Err(missing(segment, start, front.seq, e.seq)));
                         }
                         self.failed = false;
                         self.renewals = 0;

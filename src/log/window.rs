@@ -8,7 +8,11 @@ use crate::format::{FRAME_HEADER_LEN, Frame, FrameFault, Peek, Seed, Table, clai
 use crate::fs::{File, read_up_to_at};
 
 const FIRST: usize = 64 << 10;
-const LARGEST: usize = 1 << 20;
+/// Small enough that what is copied into a window is still in the cache of the processor when it is checked.
+const LARGEST: usize = 256 << 10;
+
+/// A header and table that takes no time to check.
+const SHORT: usize = 1 << 10;
 
 /// What stands at an offset, as far as the trusted end of the segment.
 pub(crate) enum At<'a> {
@@ -34,8 +38,12 @@ pub(crate) enum Found {
 /// Reads a file in growing windows, or not at all where the whole of it is mapped.
 pub(crate) struct Window {
     buffer: Arc<Buffer>,
+    /// How much of the buffer counts, from its front: memory is used again without being cleared.
+    len: usize,
     /// The file offset of the first byte of the buffer.
     base: u64,
+    /// The frame whose header and table, which are in the buffer, were found good: offset and length of these.
+    judged: Option<(u64, usize)>,
     next_size: usize,
     /// What lies before it in a map was brought into memory.
     populated: u64,
@@ -43,30 +51,49 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new() -> Window {
-        Window { buffer: Arc::new(Buffer::Heap(Vec::new())), base: 0, next_size: FIRST, populated: 0 }
+        let buffer = Arc::new(Buffer::Heap(Vec::new()));
+        Window { buffer, len: 0, base: 0, judged: None, next_size: FIRST, populated: 0 }
     }
 
     /// A window over all that is ever needed of the file.
     pub(crate) fn mapped(buffer: Arc<Buffer>) -> Window {
-        Window { buffer, base: 0, next_size: FIRST, populated: 0 }
+        Window { len: buffer.len(), buffer, base: 0, judged: None, next_size: FIRST, populated: 0 }
     }
 
     /// Reads `[from, to)` into the window in one go: into the memory that it has, if no message is left in that.
     pub(crate) fn fill(&mut self, file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+        self.fill_behind(file, from, to, 0)
+    }
+
+    /// The same, for a file that never changes there: what of it is in the window is not read again.
+    pub(crate) fn extend(&mut self, file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+        let have = self.bytes(from).len();
+        if (from + have as u64) < to { self.fill_behind(file, from, to, have) } else { Ok(()) }
+    }
+
+    /// Reads `[from, to)` but for the first `have` bytes, which are in the window.
+    fn fill_behind(&mut self, file: &dyn File, from: u64, to: u64, have: usize) -> io::Result<()> {
         let len = to.saturating_sub(from) as usize;
-        self.base = from;
-        if !matches!(Arc::get_mut(&mut self.buffer), Some(Buffer::Heap(bytes)) if bytes.capacity() >= len) {
-            self.buffer = Arc::new(Buffer::Heap(vec![0; len]));
+        let at = if have > 0 { (from - self.base) as usize } else { 0 };
+        match Arc::get_mut(&mut self.buffer) {
+            Some(Buffer::Heap(bytes)) if bytes.len() >= len => bytes.copy_within(at..at + have, 0),
+            _ => {
+                let mut bytes = vec![0; len];
+                let old = self.buffer.get(at..at + have).unwrap_or_default();
+                bytes.iter_mut().zip(old).for_each(|(new, old)| *new = *old);
+                self.buffer = Arc::new(Buffer::Heap(bytes));
+            }
         }
+        (self.base, self.len) = (from, have);
+        self.judged = self.judged.filter(|(offset, len)| *offset == from && *len <= have);
         let Some(Buffer::Heap(bytes)) = Arc::get_mut(&mut self.buffer) else { return Ok(()) };
-        bytes.resize(len, 0);
-        let read = read_up_to_at(file, bytes, from);
-        bytes.truncate(*read.as_ref().unwrap_or(&0));
-        read.map(drop)
+        let rest = bytes.get_mut(have..len).unwrap_or_default();
+        self.len += read_up_to_at(file, rest, from + have as u64)?;
+        Ok(())
     }
 
     pub(crate) fn covers(&self, from: u64, to: u64) -> bool {
-        from >= self.base && to <= self.base + self.buffer.len() as u64
+        from >= self.base && to <= self.base + self.len as u64
     }
 
     /// Makes `[offset, offset + need)` available, as far as the file goes up to `limit`.
@@ -95,7 +122,7 @@ impl Window {
         offset
             .checked_sub(self.base)
             .and_then(|at| usize::try_from(at).ok())
-            .and_then(|at| self.buffer.get(at..))
+            .and_then(|at| self.buffer.get(at..self.len))
             .unwrap_or_default()
     }
 
@@ -152,11 +179,24 @@ impl Window {
         })
     }
 
+    /// Checks header and table that [`find`](Self::find) brought in, if they are long, so that it is done once while they
+    /// stay in the window. Short ones are sooner checked again.
+    pub(crate) fn judge(&mut self, seed: Seed, offset: u64, head_len: usize) -> Result<(), FrameFault> {
+        if head_len > SHORT && self.judged != Some((offset, head_len)) {
+            self.table(seed, offset, head_len)?;
+            self.judged = Some((offset, head_len));
+        }
+        Ok(())
+    }
+
     /// Header and table that [`find`](Self::find) brought in.
     pub(crate) fn table(&self, seed: Seed, offset: u64, head_len: usize) -> Result<Table<'_>, FrameFault> {
         let bytes = self.bytes(offset);
-        Table::parse(seed, offset, bytes.get(..head_len).unwrap_or(bytes))
-            .map_err(|fault| no_frame(seed, offset, bytes, fault))
+        let head = bytes.get(..head_len).unwrap_or(bytes);
+        if self.judged == Some((offset, head_len)) {
+            return Table::again(seed, offset, head);
+        }
+        Table::parse(seed, offset, head).map_err(|fault| no_frame(seed, offset, bytes, fault))
     }
 
     /// What is in the window, and the file offset of its first byte.
