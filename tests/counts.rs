@@ -42,6 +42,22 @@ fn a_durable_append_is_one_write_and_one_sync() {
 }
 
 #[test]
+fn a_session_and_its_first_messages_are_four_syncs() {
+    let (spy, options) = sim();
+    let (store, _first) = steady(&spy, options, Path::new(SIM));
+    let texts = ["a", "b", "c"];
+    let counts: Vec<_> = (0..40)
+        .map(|i| {
+            let session = store.session(format!("s{i}")).unwrap();
+            spy.during(|| session.append_batch(&texts.into_iter().collect()).unwrap()).1
+        })
+        .collect();
+    // Its segment with them in it, the segment's name, the mark in the catalog, its own name. Some make their shard too.
+    assert!(counts.iter().all(|c| c.all_syncs() <= 5), "{counts:?}");
+    assert!(counts.iter().any(|c| (c.syncs, c.dir_syncs) == (2, 2)), "{counts:?}");
+}
+
+#[test]
 fn a_batch_of_a_thousand_is_one_sync() {
     let (spy, options) = sim();
     let (_store, session) = steady(&spy, options, Path::new(SIM));

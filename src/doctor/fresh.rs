@@ -17,7 +17,7 @@ use crate::ids::{Incarnation, SessionId};
 use crate::limits;
 use crate::log::segment_name;
 use crate::log::window::{At, Window};
-use crate::log::writer::{After, Birth, Naming, NewRecord, SegmentWriter, WriteFault};
+use crate::log::writer::{After, Birth, NewRecord, SegmentWriter, WriteFault};
 use crate::session::summary_of_state;
 use crate::state::{Op, SegmentInfo, State};
 use crate::store::Env;
@@ -364,7 +364,7 @@ fn start(env: &Arc<Env>, place: &Place, looked: &Looked, id: &SessionId, fresh: 
         copy(looked, run, &mut birth)?;
     }
     env.sync_name(id)?;
-    let mut log = birth.publish(&*place.dir, Naming::Durable).map_err(|(e, _)| e.session(id))?;
+    let mut log = birth.publish(&*place.dir).map_err(|(e, _)| e.session(id))?;
     // Not before: the last summary may be all that bears witness of what is lost.
     let info = log.info();
     env.mark_open(Open {

@@ -102,15 +102,6 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// How a new segment gets its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Naming {
-    /// At once: the directory has a temporary name itself, and nobody looks into it.
-    Unseen,
-    /// When its content is durable.
-    Durable,
-}
-
 /// The content of a segment that is about to be born: header, snapshot, carried records.
 pub(crate) struct Birth {
     header: SegmentHeader,
@@ -232,34 +223,49 @@ impl Birth {
     /// # Errors
     /// `Err((error, false))`: nothing happened. `Err((error, true))`: the name may or may not be there; the
     /// writer must not go on.
-    pub(crate) fn publish(self, dir: &dyn Dir, naming: Naming) -> Result<SegmentWriter, (Error, bool)> {
+    pub(crate) fn publish(self, dir: &dyn Dir) -> Result<SegmentWriter, (Error, bool)> {
         let name = segment_name(self.header.number);
         let path = dir.path().join(&name);
-        let fail = |e: io::Error| (Error::io("create a segment", dir.path(), e), false);
-        let (first, file) = match naming {
-            Naming::Unseen => (name.clone(), dir.create(&name).map_err(fail)?),
-            Naming::Durable => dir.create_temp(&format!("{name}-")).map_err(fail)?,
-        };
-        let written = self.fill(&*file, path.clone());
-        let (header, end, allocated) = match written {
+        let (temp, file) = dir
+            .create_temp(&format!("{name}-"))
+            .map_err(|e| (Error::io("create a segment", dir.path(), e), false))?;
+        let written = self
+            .fill(&*file, &path)
+            .and_then(|done| file.sync().map(|()| done).map_err(|e| write_error(&path, e)));
+        let filled = match written {
             Ok(done) => done,
             Err(e) => {
                 // A leftover under a temporary name is harmless; the next opening removes it.
-                let _ = dir.remove_file(&first);
+                let _ = dir.remove_file(&temp);
                 return Err((e, false));
             }
         };
-        if first != name
-            && let Err(e) = dir.rename(&first, dir, &name)
-        {
-            let _ = dir.remove_file(&first);
+        if let Err(e) = dir.rename(&temp, dir, &name) {
+            let _ = dir.remove_file(&temp);
             return Err((Error::io("name a new segment", &path, e).unknown(), true));
         }
-        if let Err(e) = dir.sync() {
-            return Err((Error::io("make the name of a new segment durable", &path, e).unknown(), true));
-        }
+        dir.sync().map_err(|e| (name_error(&path, e).unknown(), true))?;
+        self.writer(file, path, filled).map_err(|e| (e, true))
+    }
+
+    /// Creates the first segment of a session under its name at once: the directory has a temporary name itself, and
+    /// nobody looks into it. Nothing of it is durable before [`SegmentWriter::sync_unseen`].
+    pub(crate) fn unseen(self, dir: &dyn Dir) -> Result<SegmentWriter> {
+        let name = segment_name(self.header.number);
+        let path = dir.path().join(&name);
+        let file = dir.create(&name).map_err(|e| Error::io("create a segment", dir.path(), e))?;
+        let filled = self.fill(&*file, &path)?;
+        self.writer(file, path, filled)
+    }
+
+    fn writer(
+        self,
+        file: Arc<dyn File>,
+        path: PathBuf,
+        (header, end, allocated): (SegmentHeader, u64, u64),
+    ) -> Result<SegmentWriter> {
         let owner = Owner { store: header.store, birth: Some(header.birth) };
-        let segment = Segment::with_file(file.clone(), path, header.number, owner).map_err(|e| (e, true))?;
+        let segment = Segment::with_file(file.clone(), path, header.number, owner)?;
         Ok(SegmentWriter {
             segment: Arc::new(segment),
             file,
@@ -278,12 +284,12 @@ impl Birth {
         })
     }
 
-    fn fill(&self, file: &dyn File, path: PathBuf) -> Result<(SegmentHeader, u64, u64)> {
+    fn fill(&self, file: &dyn File, path: &Path) -> Result<(SegmentHeader, u64, u64)> {
         let mut header = self.header;
         header.carry_len = u32::try_from(self.bytes.len() - SegmentHeader::LEN).map_err(|_| {
             Error::new(ErrorKind::TooLarge, "start a segment").hint("more than 4 GiB to carry")
         })?;
-        let io = |e| Error::io("write a new segment", &path, e);
+        let io = |e| write_error(path, e);
         let end = self.bytes.len() as u64;
         let head = header.encode();
         write_all_at(file, &head, 0).map_err(io)?;
@@ -291,9 +297,16 @@ impl Birth {
             .map_err(io)?;
         let allocated = (end + RESERVE + BLOCK).next_multiple_of(BLOCK);
         write_zeros(file, end, allocated).map_err(io)?;
-        file.sync().map_err(io)?;
         Ok((header, end, allocated))
     }
+}
+
+fn write_error(path: &Path, e: io::Error) -> Error {
+    Error::io("write a new segment", path, e)
+}
+
+fn name_error(path: &Path, e: io::Error) -> Error {
+    Error::io("make the name of a new segment durable", path, e)
 }
 
 fn frame_header(kind: FrameKind, last: (u32, u32), first: u64, mark: u64, after: After) -> FrameHeader {
@@ -485,6 +498,15 @@ impl SegmentWriter {
                 .unknown()
                 .hint("what was not acknowledged may or may not be on disk; open the session again, its log decides")),
         }
+    }
+
+    /// The first sync of a segment that was begun [unseen](Birth::unseen): what was written, then its name.
+    pub(crate) fn sync_unseen(&mut self, dir: &dyn Dir) -> Result<()> {
+        let path = &self.segment.path;
+        self.file.sync().map_err(|e| write_error(path, e))?;
+        dir.sync().map_err(|e| name_error(path, e))?;
+        self.durable = self.position;
+        Ok(())
     }
 
     /// Puts the witness of the successor behind the end, where no commit will ever stand: a later opening can

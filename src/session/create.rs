@@ -1,19 +1,20 @@
-//! How a session comes into being: its directory is built under a temporary name and gets its own in one step.
+//! How a session comes into being: its directory is built under a temporary name, with its first commit in it, and
+//! gets its own in one step.
 
 use std::sync::Arc;
 
 use super::core::Shared;
 use super::files::{SessionLock, create_lock};
 use super::staged::Staged;
-use super::writer::{Writer, open_mark};
+use super::writer::{Writer, broken, open_mark};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::SegmentHeader;
 use crate::format::catalog::CatalogEntry;
 use crate::fs::Dir;
 use crate::ids::{BirthId, Incarnation, SessionId};
-use crate::log::writer::{Birth, Naming, SegmentWriter};
+use crate::log::writer::{After, Birth, SegmentWriter, WriteFault};
 use crate::recovery::{EndVerdict, Plan, Report};
-use crate::state::State;
+use crate::state::{Op, State};
 use crate::store::Env;
 
 /// How often a directory is made anew because a sweep took it away.
@@ -21,10 +22,21 @@ const ATTEMPTS: usize = 8;
 /// How the temporary name of a session begins that is being made.
 pub(crate) const UNBORN: &str = "new-";
 
+/// The commit with which a session begins: the arena behind its messages, and what stages its records.
+pub(crate) struct First<'a> {
+    pub(crate) arena: &'a [u8],
+    pub(crate) stage: &'a dyn Fn(&mut Staged) -> Result<()>,
+}
+
 impl Writer {
-    /// Creates the session: its directory is built under a temporary name and gets its own in one step. Fails
-    /// with `AlreadyExists` if somebody else was faster.
-    pub(crate) fn create(env: &Arc<Env>, id: &SessionId) -> Result<(Writer, Shared)> {
+    /// Creates the session: its directory is built under a temporary name and gets its own in one step. If there is a
+    /// first commit, it is durable with the session, and in the state. Fails with `AlreadyExists` if somebody else
+    /// was faster.
+    pub(crate) fn create(
+        env: &Arc<Env>,
+        id: &SessionId,
+        first: Option<&First<'_>>,
+    ) -> Result<(Writer, Shared)> {
         // The store first: what is in a store that lost its own file is not a new one.
         env.settle()?;
         let sessions = &env.layout.sessions;
@@ -32,7 +44,7 @@ impl Writer {
         let io = |e| Error::io("create a session", &path, e).session(id);
         let shard = env.shards.open_or_create(&**sessions, &id.shard()).map_err(io)?;
         let mut attempts = 0;
-        let (temp, (dir, lock, mut log, state)) = loop {
+        let (temp, (dir, lock, mut log, mut state)) = loop {
             let temp = shard.create_temp_dir(UNBORN).map_err(io)?;
             let built = build(env, id, &shard, &temp);
             match built {
@@ -51,10 +63,13 @@ impl Writer {
             }
         };
         let incarnation = Incarnation { number: 1, nonce: env.random_u64()? };
-        let open = open_mark(&state, incarnation, &log.info(), env.now());
-        if let Err(e) = env.mark_open(open) {
+        let mut staged = Staged::default();
+        let done = begin(env, incarnation, first, &mut staged, &mut log, &mut state)
+            .and_then(|()| log.sync_unseen(&*dir))
+            .and_then(|()| env.mark_open(open_mark(&state, incarnation, &log.info(), env.now())));
+        if let Err(e) = done {
             discard(&*shard, &temp);
-            return Err(e);
+            return Err(e.session(id));
         }
         if let Err(e) = shard.rename(&temp, &*shard, &id.dir_name()) {
             discard(&*shard, &temp);
@@ -88,9 +103,9 @@ impl Writer {
             plan,
             incarnation,
             marked: true,
-            announced: false,
+            announced: first.is_some(),
             essential,
-            staged: Staged::default(),
+            staged,
             written: false,
         };
         Ok((writer, shared))
@@ -99,7 +114,28 @@ impl Writer {
 
 type Built = (Arc<dyn Dir>, SessionLock, SegmentWriter, State);
 
-/// The content of a new session's directory, under its temporary name. `None` if a
+/// Writes the first commit, if there is one, and folds it into the state.
+fn begin(
+    env: &Env,
+    incarnation: Incarnation,
+    first: Option<&First<'_>>,
+    staged: &mut Staged,
+    log: &mut SegmentWriter,
+    state: &mut State,
+) -> Result<()> {
+    let Some(first) = first else { return Ok(()) };
+    staged.begin(state, state.clock(env.now()));
+    staged.op(Op::Opened { incarnation })?;
+    (first.stage)(staged)?;
+    let after = staged.after().unwrap_or(After::of(state));
+    log.write(staged.records(first.arena), staged.bytes(), after, true).map_err(|fault| match fault {
+        // Whatever it left there: nobody sees this file.
+        WriteFault::TakenBack(e) | WriteFault::Broken(e) => e,
+    })?;
+    staged.apply(state).map_err(|c| broken(&state.id.clone(), c.0).error)
+}
+
+/// The content of a new session's directory, under its temporary name, not durable yet. `None` if a
 /// sweep in another process took it for a dead one's meanwhile.
 fn build(env: &Arc<Env>, id: &SessionId, shard: &Arc<dyn Dir>, temp: &str) -> Result<Option<Built>> {
     let io = |e| Error::io("create a session", shard.path().join(temp), e);
@@ -123,7 +159,7 @@ fn build(env: &Arc<Env>, id: &SessionId, shard: &Arc<dyn Dir>, temp: &str) -> Re
         incarnation: 1,
         created: now,
     };
-    let log = Birth::new(header, &state)?.publish(&*dir, Naming::Unseen).map_err(|(e, _)| e)?;
+    let log = Birth::new(header, &state)?.unseen(&*dir)?;
     Ok(Some((dir, lock, log, state)))
 }
 

@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 
 use super::archive::{ArchiveOutcome, Keep};
 use super::core::{Core, Phase, Shared};
+use super::create::First;
 use super::message::{Appended, Durability};
 use super::pending::{AppendOp, Control, Done, Pending, PendingOp, Reply};
+use super::staged::Staged;
 use super::writer::{Fault, Writer};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::BirthId;
 use crate::limits;
 use crate::log::view::View;
 use crate::state::{Attributes, KeyEntry, Op, State, Sums};
@@ -141,41 +144,28 @@ fn append_group(
             PendingOp::Control(_) => None,
         })
     };
-    if let Err(e) = core.ready(phase) {
-        out.extend(appends().map(|_| Err(e.clone())));
-        return;
-    }
-    if !matches!(phase, Phase::Open(_)) {
-        // Not there yet. It begins with its first op that counts; and whoever made it in the meantime, what is
-        // there then is what the ops are judged by.
-        judge(core, &empty_state(core), appends(), verdicts);
-        if verdicts.iter().all(|v| matches!(v, Verdict::Refused(_))) {
-            out.extend(verdicts.drain(..).filter_map(|v| match v {
-                Verdict::Refused(e) => Some(Err(e)),
-                Verdict::Fresh(_) | Verdict::Repeated(..) => None,
-            }));
-            return;
-        }
-        if let Err(e) = core.ready_or_create(phase) {
+    let judged = begin_with(core, phase, batch, appends, verdicts).and_then(|begun| match begun {
+        Some(epoch) => Ok((epoch, true)),
+        None => core
+            .with_shared(|s| {
+                judge(core, &s.state, appends(), verdicts);
+                (s.state.epoch, false)
+            })
+            .ok_or_else(|| Error::new(ErrorKind::Closed, "append").session(&core.id)),
+    });
+    let (epoch, begun) = match judged {
+        Ok(judged) => judged,
+        Err(e) => {
             out.extend(appends().map(|_| Err(e.clone())));
             return;
         }
-    }
-    let judged = core.with_shared(|s| {
-        judge(core, &s.state, appends(), verdicts);
-        s.state.epoch
-    });
-    let Some(epoch) = judged else {
-        let gone = Error::new(ErrorKind::Closed, "append").session(&core.id);
-        out.extend(appends().map(|_| Err(gone.clone())));
-        return;
     };
     let accepted = verdicts.iter().any(|v| matches!(v, Verdict::Fresh(_)));
     let wants_sync = appends()
         .zip(verdicts.iter())
         .any(|(op, v)| op.durability == Durability::Sync && !matches!(v, Verdict::Refused(_)));
     let mut result = Ok(());
-    if accepted || wants_sync {
+    if !begun && (accepted || wants_sync) {
         result = with_writer(core, phase, |writer| {
             if accepted {
                 write_group(core, writer, batch, appends(), verdicts)?;
@@ -197,8 +187,27 @@ fn append_group(
     }
 }
 
-fn empty_state(core: &Core) -> State {
-    State::new(core.id.clone(), crate::ids::BirthId([0; 16]), 0)
+/// If the session is not there yet, it begins with its first ops that count, and they are acknowledged when it is there:
+/// then the answer is their epoch, and they are judged. `None` if it is there, whoever made it: what is there is what the
+/// ops are judged by.
+fn begin_with<'a, A: Iterator<Item = &'a AppendOp>>(
+    core: &Arc<Core>,
+    phase: &mut Phase,
+    batch: &Pending,
+    appends: impl Fn() -> A,
+    verdicts: &mut Vec<Verdict>,
+) -> Result<Option<u32>> {
+    if core.ready(phase)? {
+        return Ok(None);
+    }
+    let empty = State::new(core.id.clone(), BirthId([0; 16]), 0);
+    judge(core, &empty, appends(), verdicts);
+    if verdicts.iter().all(|v| matches!(v, Verdict::Refused(_))) {
+        return Ok(Some(empty.epoch));
+    }
+    let stage = |staged: &mut Staged| stage_group(staged, batch, appends(), verdicts);
+    let created = core.ready_or_create(phase, Some(&First { arena: &batch.bytes, stage: &stage }))?;
+    Ok(created.then_some(empty.epoch))
 }
 
 /// Decides about each append of a group, in order, against the state and what the group adds to it.
@@ -294,7 +303,24 @@ fn write_group<'a>(
     writer.begin(&core.env, &core.shared)?;
     let segment_size = core.env.settings.segment_size;
     writer.stage(&core.env, &core.shared)?;
-    let staged = &mut writer.staged;
+    stage_group(&mut writer.staged, batch, appends, verdicts)?;
+    if writer.is_full(segment_size) {
+        writer.next_segment(&core.env, &core.shared, false)?;
+        // A segment of nothing but changes of attributes, say, is needed by nobody once the next has its snapshot.
+        if writer.has_garbage(&core.shared) {
+            truncate_later(core);
+        }
+    }
+    writer.write_staged(&batch.bytes, true)
+}
+
+/// Stages the records of what was accepted of a group.
+fn stage_group<'a>(
+    staged: &mut Staged,
+    batch: &Pending,
+    appends: impl Iterator<Item = &'a AppendOp>,
+    verdicts: &[Verdict],
+) -> Result<()> {
     for (op, verdict) in appends.zip(verdicts) {
         let Verdict::Fresh(seqs) = verdict else { continue };
         if let Some(patch) = &op.patch {
@@ -308,20 +334,13 @@ fn write_group<'a>(
             staged.message(message, seq);
         }
     }
-    if writer.is_full(segment_size) {
-        writer.next_segment(&core.env, &core.shared, false)?;
-        // A segment of nothing but changes of attributes, say, is needed by nobody once the next has its snapshot.
-        if writer.has_garbage(&core.shared) {
-            truncate_later(core);
-        }
-    }
-    writer.write_staged(&batch.bytes, true)
+    Ok(())
 }
 
 fn run_control(core: &Arc<Core>, phase: &mut Phase, control: &Control) -> Reply {
     match control {
         Control::Create { strict } => {
-            let created = core.ready_or_create(phase)?;
+            let created = core.ready_or_create(phase, None)?;
             if *strict && !created {
                 return Err(Error::new(ErrorKind::AlreadyExists, "create a session").session(&core.id));
             }

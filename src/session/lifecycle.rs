@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::core::{Core, Phase, Seen};
+use super::create::First;
 use super::files::{SessionLock, Whose, load_tail, locate, lock};
 use super::summary_of;
 use super::writer::Writer;
@@ -62,16 +63,23 @@ impl Core {
         ))
     }
 
-    /// Makes the phase `Open`, creating the session if it is not there. `true` if it was created.
-    pub(crate) fn ready_or_create(self: &Arc<Core>, phase: &mut Phase) -> Result<bool> {
+    /// Makes the phase `Open`, creating the session if it is not there, with its `first` commit. `true` if it was
+    /// created; that commit is acknowledged then.
+    pub(crate) fn ready_or_create(
+        self: &Arc<Core>,
+        phase: &mut Phase,
+        first: Option<&First<'_>>,
+    ) -> Result<bool> {
         for _ in 0..16 {
             if self.ready(phase)? {
                 return Ok(false);
             }
-            match Writer::create(&self.env, &self.id) {
+            self.env.io.start()?;
+            match Writer::create(&self.env, &self.id, first) {
                 Ok((writer, shared)) => {
-                    self.install(phase, writer, shared)?;
-                    return Ok(true);
+                    let installed = self.install(phase, writer, shared);
+                    // The commit is durable, even if the store was closed meanwhile.
+                    return if first.is_some() { Ok(true) } else { installed.map(|()| true) };
                 }
                 // Somebody else created it between the two steps.
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}

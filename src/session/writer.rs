@@ -16,7 +16,7 @@ use crate::ids::{BirthId, Incarnation, SessionId};
 use crate::log::scan::Tail;
 use crate::log::segment::{Owner, Segment};
 use crate::log::view::{Source, View};
-use crate::log::writer::{After, Birth, Naming, RESERVE, SegmentWriter, WriteFault};
+use crate::log::writer::{After, Birth, RESERVE, SegmentWriter, WriteFault};
 use crate::log::{parse_segment_name, segment_name};
 use crate::recovery::{EndVerdict, Plan};
 use crate::state::{Op, SegmentInfo, State};
@@ -492,7 +492,7 @@ fn start_segment(
             Ok(())
         })?;
     }
-    let log = birth.publish(dir, Naming::Durable).map_err(|(error, poison)| Fault { error, poison })?;
+    let log = birth.publish(dir).map_err(|(error, poison)| Fault { error, poison })?;
     let mut guard = shared.lock();
     if let Some(s) = guard.as_mut() {
         let mut sealed: Vec<_> = s.sealed.iter().cloned().collect();
