@@ -106,7 +106,7 @@ impl SegmentFile {
     /// Where the block ends with which the segment begins.
     pub(crate) fn head_end(&self) -> u64 {
         match self.header() {
-            Some(h) => SegmentHeader::LEN as u64 + u64::from(h.carry_len),
+            Some(h) => h.carry_end(),
             None => {
                 let block = |f: &&FrameAt| matches!(f.header.kind, FrameKind::Snapshot | FrameKind::Carry);
                 self.frames

@@ -132,6 +132,11 @@ impl SegmentHeader {
         })
     }
 
+    /// Where what was carried into the segment ends, and its own commits begin.
+    pub(crate) fn carry_end(&self) -> u64 {
+        SegmentHeader::LEN as u64 + u64::from(self.carry_len)
+    }
+
     /// Where the checksums of this segment's frames start.
     pub(crate) fn seed(&self) -> Seed {
         Seed::new(&self.birth, self.number, self.salt)

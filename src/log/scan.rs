@@ -74,7 +74,7 @@ impl Tail {
     pub(crate) fn open(segment: Arc<Segment>) -> Result<Tail> {
         let path = &segment.path;
         let start = SegmentHeader::LEN as u64;
-        let carry_end = start + u64::from(segment.header.carry_len);
+        let carry_end = segment.header.carry_end();
         let mut window = Window::new();
         let io = |e| Error::io("read a segment", path, e);
         let corrupt = |at: u64, what: String| Error::corrupt(path, at, what);

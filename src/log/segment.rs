@@ -81,7 +81,7 @@ impl Segment {
 
     /// Whether the records that were carried into it from these positions can be read, every byte.
     pub(crate) fn copies_are_whole(&self, positions: &Range<u64>) -> io::Result<bool> {
-        let (mut offset, end) = (SegmentHeader::LEN as u64, self.carry_end());
+        let (mut offset, end) = (SegmentHeader::LEN as u64, self.header.carry_end());
         let mut window = Window::new();
         while offset < end {
             let At::Frame(frame) = window.at(&*self.file, self.seed, offset, end)? else { return Ok(false) };
@@ -94,11 +94,6 @@ impl Segment {
             offset += frame.len() as u64;
         }
         Ok(true)
-    }
-
-    /// Where what was carried into it ends, and its own commits begin.
-    fn carry_end(&self) -> u64 {
-        SegmentHeader::LEN as u64 + u64::from(self.header.carry_len)
     }
 
     /// The first `len` bytes, mapped, if this platform and file system can; kept for the next caller. Only for

@@ -352,7 +352,7 @@ impl SegmentWriter {
             file,
             low: tail.low,
             low_seq: tail.low_seq,
-            start: SegmentHeader::LEN as u64 + u64::from(tail.segment.header.carry_len),
+            start: tail.segment.header.carry_end(),
             end: tail.offset,
             last_crc: tail.last_crc,
             last_len: tail.last_len,
