@@ -364,23 +364,7 @@ impl Session {
     /// # Errors
     /// `NotFound` if there is no archive of this number; otherwise as [`Session::load`].
     pub fn archived(&self, number: u64) -> Result<Messages> {
-        let known = Cell::new(false);
-        let view = self.view(|s| {
-            let archive = s.archive(number);
-            known.set(archive.is_some());
-            archive.map(|a| a.extents.clone()).unwrap_or_default()
-        })?;
-        match view {
-            // All of it may have been given up by a repair.
-            Some((View { lost: Some(lost), .. }, ..)) if !known.get() => Err(lost),
-            Some((mut view, ..)) if known.get() => {
-                view.lost = None;
-                Ok(Messages::new(view.messages(0, u64::MAX, true)))
-            }
-            _ => Err(Error::new(ErrorKind::NotFound, "read an archive")
-                .session(&self.core.id)
-                .hint(format!("there is no archive {number}; archives() lists them"))),
-        }
+        archived(&self.core.id, number, |extents| self.view(extents))
     }
 
     /// Changes the attributes of an archive by a merge patch: status, references and summary text change
@@ -485,6 +469,32 @@ pub(crate) fn bounds(range: &impl RangeBounds<u64>, base: u64, next: u64) -> (u6
         Bound::Unbounded => next,
     };
     (from.max(base), to.min(next))
+}
+
+/// The messages of archive `number` of a session, in a view of the extents that are asked for.
+pub(crate) fn archived(
+    id: &SessionId,
+    number: u64,
+    view: impl FnOnce(&dyn Fn(&State) -> Vec<Extent>) -> Result<Option<(View, u64, u64)>>,
+) -> Result<Messages> {
+    let known = Cell::new(false);
+    let view = view(&|s| {
+        let archive = s.archive(number);
+        known.set(archive.is_some());
+        archive.map(|a| a.extents.clone()).unwrap_or_default()
+    })?;
+    match view {
+        // All of it may have been given up by a repair.
+        Some((mut view, ..)) if known.get() => {
+            view.lost = None;
+            Ok(Messages::new(view.messages(0, u64::MAX, true)))
+        }
+        // Behind an end that is not the end it may have been made all the same.
+        Some((View { lost: Some(lost), .. }, ..)) => Err(lost),
+        _ => Err(Error::new(ErrorKind::NotFound, "read an archive")
+            .session(id)
+            .hint(format!("there is no archive {number}; archives() lists them"))),
+    }
 }
 
 /// What the last messages may cost together.

@@ -1,6 +1,5 @@
 //! Reading a session without becoming its writer.
 
-use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::ops::RangeBounds;
@@ -11,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::archive::Archive;
 use super::files::{Whose, load_tail, locate, still_there};
-use super::handle::{Budget, bounds, tail_within};
+use super::handle::{Budget, archived, bounds, tail_within};
 use super::info::{OpenState, SessionInfo};
 use super::read::Messages;
 use super::writer::view_of_tail;
@@ -212,24 +211,7 @@ impl Reader {
     /// # Errors
     /// `NotFound` if there is no archive of this number; otherwise as [`Reader::load`].
     pub fn archived(&self, number: u64) -> Result<Messages> {
-        let known = Cell::new(false);
-        let (mut view, ..) = self.fresh_view(|s| {
-            let archive = s.archive(number);
-            known.set(archive.is_some());
-            archive.map(|a| a.extents.clone()).unwrap_or_default()
-        })?;
-        // All of it may have been given up by a repair.
-        if !known.get() {
-            // Behind an end that is not the end it may have been made all the same.
-            if let Some(lost) = view.lost {
-                return Err(lost);
-            }
-            return Err(Error::new(ErrorKind::NotFound, "read an archive")
-                .session(&self.id)
-                .hint(format!("there is no archive {number}; archives() lists them")));
-        }
-        view.lost = None;
-        Ok(Messages::new(view.messages(0, u64::MAX, true)))
+        archived(&self.id, number, |extents| self.fresh_view(extents).map(Some))
     }
 
     /// What was found when the session was last looked at as a whole. While a writer is at work its end is not
