@@ -523,11 +523,11 @@ fn find_cut(s: &Live, keep: Keep) -> Result<Cut> {
     s.view.walk_back(by_tokens, |head| {
         kept += 1;
         bytes += head.bytes;
-        if head.tokens.is_none() {
+        let Some(estimate) = head.tokens else {
             damaged = Some(head.seq);
             return ControlFlow::Break(());
-        }
-        tokens += head.tokens.unwrap_or(0);
+        };
+        tokens += estimate;
         turns += u64::from(head.turn_start);
         let here = Cut {
             upto: head.seq,
