@@ -351,7 +351,13 @@ impl Writer {
     pub(crate) fn release(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(low) = self.log.as_ref().map(|l| l.low) else { return Ok(()) };
         let (mut segments, held, copies) = match shared.lock().as_ref() {
-            Some(s) if !s.state.frozen => (s.state.unreachable(low), s.state.segments.clone(), Copies::of(s)),
+            Some(s) if !s.state.frozen => {
+                let segments = s.state.unreachable(low);
+                if segments.is_empty() {
+                    return Ok(());
+                }
+                (segments, s.state.segments.clone(), Copies::of(s))
+            }
             _ => return Ok(()),
         };
         if let Some(log) = &self.log {
