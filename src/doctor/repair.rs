@@ -46,11 +46,13 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
     let path = path.as_ref();
     let mut out = Repair { dry_run: options.dry_run, ..Repair::default() };
     let (mut env, fault) = look(path, &options.check.store)?;
-    if let Some(id) = &options.check.session {
-        let mut beside = Vec::new();
-        if session_dirs(&env, &options.check, &mut beside)?.is_empty() && beside.is_empty() {
-            return Err(no_session("repair a session", id));
-        }
+    let mut beside = Vec::new();
+    let places = session_dirs(&env, &options.check, &mut beside)?;
+    if let Some(id) = &options.check.session
+        && places.is_empty()
+        && beside.is_empty()
+    {
+        return Err(no_session("repair a session", id));
     }
     if let Some(fault) = fault
         && !restore_store(path, &env, &fault, options, &mut out)?
@@ -64,8 +66,6 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
     if let Some(store) = &store {
         env = store.env().clone();
     }
-    let mut beside = Vec::new();
-    let places = session_dirs(&env, &options.check, &mut beside)?;
     for f in beside.into_iter().filter(|f| f.severity > Severity::Info) {
         let why = format!("{}: {}", f.what, f.remedy);
         out.skipped.push(Skipped { session: f.session, file: f.file, why });
