@@ -17,13 +17,14 @@ use crate::session::{UNBORN, Whose, load_tail};
 use crate::store::{Env, Store, is_session_dir};
 
 /// Looks at every byte of a store and says what is wrong with it. Changes nothing and takes no lock: it works while
-/// others write, and judges what is live as a reader would. A session that is damaged, or cannot be read, stops no other.
+/// others write, and judges what is live as a reader would. A session that is damaged, or cannot be read, stops no
+/// other.
 ///
 /// Reads every segment of every session, in one go each.
 ///
 /// # Errors
-/// `NotFound` if there is no store, or not the session that is asked for; `Unsupported` if a newer program made it; `Io` if its directories cannot be listed.
-/// Everything else is a finding.
+/// `NotFound` if there is no store, or not the session that is asked for; `Unsupported` if a newer program made it;
+/// `Io` if its directories cannot be listed. Everything else is a finding.
 ///
 /// ```
 /// # fn main() -> sessionlog::Result<()> {

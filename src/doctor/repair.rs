@@ -20,16 +20,17 @@ use crate::store::{Env, Layout, Options, UNTOLD};
 /// Does what is safe about the damage in a store, or says what would be done (see
 /// [`RepairOptions::dry_run`]).
 ///
-/// Each session is repaired under its writer's lock: one that somebody writes to is skipped, and so is one that a newer
-/// program wrote. Whatever is taken away has a copy in `quarantine/` before, durable and with a note. When this returns,
-/// everything it did is durable. A second repair finds nothing to do.
+/// Each session is repaired under its writer's lock: one that somebody writes to is skipped, and so is one that a
+/// newer program wrote. Whatever is taken away has a copy in `quarantine/` before, durable and with a note. When
+/// this returns, everything it did is durable. A second repair finds nothing to do.
 ///
 /// Reads every segment of every session, and writes what survives of damaged ones.
 ///
 /// # Errors
-/// `NotFound` if there is no store, or not the session that is asked for; `Unsupported` if a newer program made it; `NoSpace`, `Io` if the quarantine or a
-/// catalog cannot be written; `Conflict` if this process has the store open with other options: pass them by
-/// [`RepairOptions::store`]. What goes wrong with one session is in [`Repair::skipped`].
+/// `NotFound` if there is no store, or not the session that is asked for; `Unsupported` if a newer program made it;
+/// `NoSpace`, `Io` if the quarantine or a catalog cannot be written; `Conflict` if this process has the store open
+/// with other options: pass them by [`RepairOptions::store`]. What goes wrong with one session is in
+/// [`Repair::skipped`].
 ///
 /// ```
 /// # fn main() -> sessionlog::Result<()> {
