@@ -1,47 +1,10 @@
 //! How often memory is asked for: never by an append in steady state, and not for each message by a load.
 
-#![allow(unsafe_code, reason = "an allocator that counts cannot be had without it")]
+#[path = "common/counting.rs"]
+mod counting;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use counting::counted;
 use sessionlog::{AppendOptions, Batch, Durability, Store};
-
-thread_local! {
-    static COUNT: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: everything is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = COUNT.try_with(|c| c.set(c.get() + 1));
-        // SAFETY: the caller's promises are the ones that are asked for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: it came from `alloc` above.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let _ = COUNT.try_with(|c| c.set(c.get() + 1));
-        // SAFETY: it came from `alloc` above, and the caller's promises are the ones that are asked for.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// How often this thread asked for memory meanwhile.
-fn counted<T>(work: impl FnOnce() -> T) -> (T, u64) {
-    let before = COUNT.with(Cell::get);
-    let out = work();
-    (out, COUNT.with(Cell::get) - before)
-}
 
 #[test]
 fn an_append_in_steady_state_asks_for_no_memory() {

@@ -1,47 +1,10 @@
 //! What a session that is open and idle takes in memory, and what a load keeps.
 
-#![allow(unsafe_code, reason = "an allocator that counts cannot be had without it")]
+#[path = "common/counting.rs"]
+mod counting;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicI64, Ordering};
-
+use counting::{kept, live};
 use sessionlog::{AppendOptions, Durability, Session, Store};
-
-/// Bytes that are allocated now, by all threads.
-static LIVE: AtomicI64 = AtomicI64::new(0);
-
-struct Counting;
-
-// SAFETY: everything is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller's promises are the ones that are asked for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: it came from `alloc` above.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        LIVE.fetch_add(size as i64 - layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: it came from `alloc` above, and the caller's promises are the ones that are asked for.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// What is allocated more than before `work`, by what it leaves behind.
-fn kept<T>(work: impl FnOnce() -> T) -> (T, i64) {
-    let before = LIVE.load(Ordering::Relaxed);
-    let out = work();
-    (out, LIVE.load(Ordering::Relaxed) - before)
-}
 
 const SESSIONS: usize = 100;
 
@@ -66,7 +29,7 @@ fn settle() {
     let (mut before, mut same) = (0, 0);
     while same < 20 {
         std::thread::sleep(std::time::Duration::from_millis(20));
-        let now = LIVE.load(Ordering::Relaxed);
+        let now = live();
         same = if now == before { same + 1 } else { 0 };
         before = now;
     }
