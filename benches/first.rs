@@ -12,11 +12,10 @@ mod raw;
 use std::error::Error;
 use std::fs::{self, File};
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use raw::Preallocated;
+use raw::{Preallocated, together};
 use sessionlog::{AppendOptions, Batch, Durability, Keep, Session, Store};
 
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
@@ -49,18 +48,6 @@ fn timed(n: u64, mut op: impl FnMut() -> Result<()>) -> Result<Duration> {
         op()?;
     }
     Ok(begun.elapsed())
-}
-
-/// All of them at the same time, `n` ops each.
-fn together(n: u64, ops: impl Iterator<Item = impl FnMut() -> Result<()> + Send>) -> Result<Duration> {
-    let begun = Instant::now();
-    thread::scope(|scope| {
-        let handles: Vec<_> = ops.map(|op| scope.spawn(move || timed(n, op))).collect();
-        for handle in handles {
-            handle.join().map_err(|_| "a thread panicked")??;
-        }
-        Ok(begun.elapsed())
-    })
 }
 
 /// Two benches, `<name>/sessionlog` and `<name>/floor`.
@@ -113,8 +100,8 @@ fn threads(c: &mut Criterion, store: &Store, dir: &Path) -> Result<()> {
         c,
         "16 threads on 16 sessions, an append each",
         Throughput::Elements(THREADS),
-        |n| together(n, sessions.iter().map(|s| move || append(s))),
-        |n| together(n, floors.iter_mut().map(|f| || Ok(f.append(payload)?))),
+        |n| together(sessions.iter().map(|s| move || (0..n).try_for_each(|_| append(s)))),
+        |n| together(floors.iter_mut().map(|f| move || (0..n).try_for_each(|_| Ok(f.append(payload)?)))),
     )?;
     // Here the floor is what one thread does, sixteen times in a row.
     let shared = &store.session("shared")?;
@@ -123,7 +110,7 @@ fn threads(c: &mut Criterion, store: &Store, dir: &Path) -> Result<()> {
         c,
         "16 threads on one session, an append each",
         Throughput::Elements(THREADS),
-        |n| together(n, (0..THREADS).map(|_| move || append(shared))),
+        |n| together((0..THREADS).map(|_| move || (0..n).try_for_each(|_| append(shared)))),
         |n| timed(n * THREADS, || Ok(floor.append(payload)?)),
     )
 }

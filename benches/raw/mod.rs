@@ -1,10 +1,16 @@
-//! The raw floors: what the operating system alone takes for the same bytes.
+//! The raw floors: what the operating system alone takes for the same bytes; and how threads are timed.
 
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use sessionlog::fs::{Access, DiskFs, Fs};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// A file of `len` written zeros, synced: the cheapest thing to make a write durable in.
 pub(crate) struct Preallocated {
@@ -83,6 +89,32 @@ pub(crate) fn read_tail(file: &File, records: usize, record: usize) -> io::Resul
     let mut buffer = vec![0; records * record];
     read_at(file, &mut buffer, len - (records * record) as u64)?;
     Ok(buffer.chunks(record).map(|bytes| u64::from(crc32fast::hash(bytes))).sum())
+}
+
+/// Runs all at the same time, and takes the time from the common start to the last one's end.
+pub(crate) fn together(
+    works: impl IntoIterator<Item = impl FnOnce() -> Result<()> + Send>,
+) -> Result<Duration> {
+    let works: Vec<_> = works.into_iter().collect();
+    let start = Barrier::new(works.len() + 1);
+    thread::scope(|scope| {
+        let handles: Vec<_> = works
+            .into_iter()
+            .map(|work| {
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    work()
+                })
+            })
+            .collect();
+        start.wait();
+        let begun = Instant::now();
+        for handle in handles {
+            handle.join().map_err(|_| "a thread panicked")??;
+        }
+        Ok(begun.elapsed())
+    })
 }
 
 #[cfg(unix)]

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use sessionlog::{AppendOptions, Batch, Durability, Session, Store};
 
-use crate::raw::Preallocated;
-use crate::row::{Row, burst, together};
+use crate::raw::{Preallocated, together};
+use crate::row::{Row, burst};
 use crate::{KIB, Result, THREADS};
 
 pub(crate) fn single(store: &Store, dir: &Path, turns: usize) -> Result<()> {

@@ -1,8 +1,6 @@
 //! Rows of the table, and how their times come about.
 
-use std::sync::Barrier;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::Result;
 
@@ -86,28 +84,4 @@ pub(crate) fn burst(n: usize, mut run: impl FnMut() -> Result<()>) -> Result<Tim
         times.push(begun.elapsed().as_secs_f64());
     }
     Ok(times)
-}
-
-/// Runs all at the same time, and takes the time from the common start to the last one's end.
-pub(crate) fn together(
-    works: impl ExactSizeIterator<Item = impl FnOnce() -> Result<()> + Send>,
-) -> Result<Duration> {
-    let start = Barrier::new(works.len() + 1);
-    thread::scope(|scope| {
-        let handles: Vec<_> = works
-            .map(|work| {
-                let start = &start;
-                scope.spawn(move || {
-                    start.wait();
-                    work()
-                })
-            })
-            .collect();
-        start.wait();
-        let begun = Instant::now();
-        for handle in handles {
-            handle.join().map_err(|_| "a thread panicked")??;
-        }
-        Ok(begun.elapsed())
-    })
 }

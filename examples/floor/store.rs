@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use sessionlog::{Batch, Keep, Store};
 
-use crate::raw::{self, Preallocated};
+use crate::raw::{self, Preallocated, together};
 use crate::read::Came;
-use crate::row::{Row, burst, together};
+use crate::row::{Row, burst};
 use crate::{KIB, Result, THREADS};
 
 pub(crate) fn archive(store: &Store, dir: &Path, turns: usize) -> Result<()> {

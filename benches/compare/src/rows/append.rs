@@ -1,14 +1,12 @@
 //! Rows of appends and archives.
 
-use std::sync::Barrier;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Base, FLOOR, Plan, Row, close_all};
 use crate::Result;
 use crate::payload::{self, KIB};
 use crate::peers::{Ack, Session};
-use crate::raw::Preallocated;
+use crate::raw::{Preallocated, together};
 use crate::turns::{Measured, Side, Step, burst, once, take};
 
 /// The length of an archive's record at the floor.
@@ -152,28 +150,6 @@ pub(super) fn batch(plan: &Plan) -> Result<Vec<Row>> {
     Ok(row("batch", "batch of 1,000 x 1 KiB, one sync", floor, measured))
 }
 
-/// Runs all at the same time, and takes the time from the common start to the last one's end.
-fn together<W: FnOnce() -> Result<()> + Send>(works: impl ExactSizeIterator<Item = W>) -> Result<f64> {
-    let start = Barrier::new(works.len() + 1);
-    thread::scope(|scope| {
-        let handles: Vec<_> = works
-            .map(|work| {
-                let start = &start;
-                scope.spawn(move || {
-                    start.wait();
-                    work()
-                })
-            })
-            .collect();
-        start.wait();
-        let begun = Instant::now();
-        for handle in handles {
-            handle.join().map_err(|_| "a thread panicked")??;
-        }
-        Ok(begun.elapsed().as_secs_f64())
-    })
-}
-
 /// All writers append `each` messages at the same time: the time of one append, all in all.
 fn at_once(writers: &mut [Writer], each: u64) -> Result<f64> {
     let ready: Vec<_> = writers.iter_mut().map(|w| (w.some(each, KIB), &mut w.session)).collect();
@@ -181,7 +157,7 @@ fn at_once(writers: &mut [Writer], each: u64) -> Result<f64> {
     let works = ready.into_iter().map(|(payloads, session)| {
         move || payloads.iter().try_for_each(|payload| session.append(payload, Ack::Durable))
     });
-    Ok(together(works)? / count as f64)
+    Ok(together(works)?.as_secs_f64() / count as f64)
 }
 
 /// So many threads, a session each.
@@ -209,7 +185,7 @@ pub(super) fn apart(plan: &Plan, key: &'static str, threads: u64) -> Result<Vec<
         }
         let payload = &payload::make(0, 0, KIB);
         let works = raws.iter_mut().map(|raw| move || (0..each).try_for_each(|_| Ok(raw.append(payload)?)));
-        Ok(together(works)? / (threads * each) as f64)
+        Ok(together(works)?.as_secs_f64() / (threads * each) as f64)
     })];
     for (store, writers) in stores.iter().zip(&mut writers) {
         sides.push(Side::new(store.kind.name, move |step| {
