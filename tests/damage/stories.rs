@@ -27,6 +27,13 @@ fn ten(name: &str) -> Batch<'static> {
     (0..10).fold(Batch::new(), |batch, i| batch.message(NewMessage::new(format!("{name} {i}.").into_bytes())))
 }
 
+/// Ten messages, the first five archived: the last five are copied into a second segment.
+fn halved(session: &Session) {
+    fill(session, 10);
+    session.archive(Keep::Messages(5)).unwrap();
+    session.truncate().unwrap();
+}
+
 /// A store with one session, closed; its last segment.
 fn closed(fill: impl FnOnce(&Session)) -> (Place, PathBuf) {
     let place = Place::new();
@@ -78,9 +85,7 @@ fn a_rotten_message_behind_a_lost_commit_costs_no_neighbour() {
 #[test]
 fn a_rotten_copy_hides_itself_alone_and_not_the_state() {
     let (place, segment) = closed(|s| {
-        fill(s, 10);
-        s.archive(Keep::Messages(5)).unwrap();
-        s.truncate().unwrap();
+        halved(s);
         fill(s, 20);
         s.patch_attributes(&json!({"title": "new"})).unwrap();
     });
@@ -217,11 +222,7 @@ fn a_session_that_is_not_there_is_not_found_to_be_well() {
 
 #[test]
 fn where_the_newest_segment_is_unreadable_no_writer_is_said_to_be_at_work() {
-    let (place, segment) = closed(|s| {
-        fill(s, 10);
-        s.archive(Keep::Messages(5)).unwrap();
-        s.truncate().unwrap();
-    });
+    let (place, segment) = closed(halved);
     assert!(segment.ends_with("00000002.log"));
     let mut bytes = std::fs::read(&segment).unwrap();
     bytes[150] ^= 1;
@@ -261,9 +262,20 @@ fn sim_check(fs: &SimFs) -> Checkup {
     check(SIM, &CheckOptions::new().store(&sim_options(fs.clone()))).unwrap()
 }
 
+/// The store on a simulated disk, for reading alone.
+fn sim_look(fs: &SimFs) -> Store {
+    sim_options(fs.clone()).create(false).read_only(true).open(SIM).unwrap()
+}
+
+/// What a reader shows of the session on a simulated disk.
+fn shown(fs: &SimFs) -> Vec<u64> {
+    let reader = sim_look(fs).reader("s").unwrap();
+    reader.load().unwrap().flatten().map(|m| m.seq()).collect()
+}
+
 /// How many messages a listing shows, and how many there are.
 fn counts(fs: &SimFs) -> (u64, Option<u64>) {
-    let store: Store = sim_options(fs.clone()).create(false).read_only(true).open(SIM).unwrap();
+    let store = sim_look(fs);
     let listed = store.sessions().unwrap().sessions.remove(0).message_count;
     (listed, store.reader("s").and_then(|r| r.info()).ok().map(|i| i.message_count))
 }
@@ -335,11 +347,7 @@ fn a_repair_that_does_not_come_to_its_end_leaves_the_cut_as_evident_as_it_was() 
 
 #[test]
 fn a_segment_goes_only_when_what_was_copied_out_of_it_is_good() {
-    let (place, segment) = closed(|s| {
-        fill(s, 10);
-        s.archive(Keep::Messages(5)).unwrap();
-        s.truncate().unwrap();
-    });
+    let (place, segment) = closed(halved);
     assert!(segment.ends_with("00000002.log"));
     flip(&segment, offset_of(&segment, "m7"));
     let store = place.open();
@@ -386,8 +394,7 @@ fn an_opening_does_not_remove_the_only_good_copy_either() {
         store.close().unwrap();
         drop(store);
         repair(SIM, &sim_repair(&fs)).unwrap();
-        let store = sim_options(fs.clone()).create(false).read_only(true).open(SIM).unwrap();
-        let reader = store.reader("s").unwrap();
+        let reader = sim_look(&fs).reader("s").unwrap();
         assert!(reader.get(7).unwrap().is_some(), "{}: message 7 is lost", moment.label());
     }
     assert!(tried > 3, "{tried}");
@@ -464,20 +471,9 @@ fn a_repair_takes_no_part_of_a_torn_commit() {
         bytes[at] ^= 0x40;
     }
     sim_write(&*dir, "00000001.log", &bytes);
-    let look = |fs: &SimFs| -> Vec<u64> {
-        let store = sim_options(fs.clone()).create(false).read_only(true).open(SIM).unwrap();
-        store.reader("s").unwrap().load().unwrap().flatten().map(|m| m.seq()).collect()
-    };
-    assert_eq!(look(&fs), [0, 1, 3, 4]);
+    assert_eq!(shown(&fs), [0, 1, 3, 4]);
     repair(SIM, &sim_repair(&fs)).unwrap();
-    assert_eq!(look(&fs), [0, 1, 3, 4]);
-}
-
-/// What a reader shows of the session on a simulated disk.
-fn shown(fs: &SimFs) -> Vec<u64> {
-    let store = sim_options(fs.clone()).create(false).read_only(true).open(SIM).unwrap();
-    let reader = store.reader("s").unwrap();
-    reader.load().unwrap().flatten().map(|m| m.seq()).collect()
+    assert_eq!(shown(&fs), [0, 1, 3, 4]);
 }
 
 #[test]
