@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/compare/Cargo.toml -- [--quick] [--only <row>]... [--peer <name>]...
-//!     [--dir <dir>] [--json]
+//!     [--dir <dir>] [--json] [--growth]
 //! ```
 //!
 //! Without `--only` and `--peer` a table and a plot are written into `results/` beside the manifest, `quick.*` or
 //! `full.*`. `--only` and `--peer` may be given several times. `<dir>` is where the stores are, by default under
 //! `target/`: it must be a real disk, for syncs cost nothing in memory. With `--json` the numbers go to the standard
 //! output as one object, and all else to the standard error.
+//!
+//! With `--growth` it measures the store alone instead: what an op costs while the session and the store grow, written
+//! into `results/growth.*` (`growth-quick.*`).
 //!
 //! Each peer is a feature of the package (all are on by default): `--no-default-features --features sqlite,jsonl`,
 //! say, on a machine that cannot build the others.
@@ -18,6 +21,7 @@
 #[cfg(not(unix))]
 compile_error!("the comparison kills processes and counts blocks: it needs Unix");
 
+mod growth;
 mod payload;
 mod peers;
 #[path = "../../raw/mod.rs"]
@@ -45,13 +49,14 @@ pub(crate) type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Resul
 struct Arguments {
     quick: bool,
     json: bool,
+    growth: bool,
     dir: Option<PathBuf>,
     only: Vec<String>,
     peers: Vec<String>,
     help: bool,
 }
 
-const USAGE: &str = "usage: [--quick] [--only <row>]... [--peer <name>]... [--dir <dir>] [--json]";
+const USAGE: &str = "usage: [--quick] [--only <row>]... [--peer <name>]... [--dir <dir>] [--json] [--growth]";
 
 impl Arguments {
     fn parse(mut from: impl Iterator<Item = String>) -> Result<Arguments> {
@@ -61,6 +66,7 @@ impl Arguments {
             match flag.as_str() {
                 "--quick" => out.quick = true,
                 "--json" => out.json = true,
+                "--growth" => out.growth = true,
                 "--dir" => out.dir = Some(value()?.into()),
                 "--only" => out.only.push(value()?),
                 "--peer" => out.peers.push(value()?),
@@ -130,6 +136,18 @@ fn run() -> Result<()> {
         );
     }
     let machine = report::machine(temp.path());
+    if arguments.growth {
+        let curves = growth::measure(temp.path(), arguments.quick)?;
+        temp.close()?;
+        let (name, how) =
+            if arguments.quick { ("growth-quick", "A quick run") } else { ("growth", "A full run") };
+        let footer = format!("Marks are medians over the turns, lines their quartiles. {how}: {machine}.");
+        let table = growth::markdown(&curves, &machine, how);
+        println!("{table}");
+        write_to(name, &table, &svg::growth(&curves, &footer))?;
+        println!("took {} s", begun.elapsed().as_secs());
+        return Ok(());
+    }
     let plan = Plan {
         dir: temp.path().to_owned(),
         quick: arguments.quick,
@@ -185,12 +203,17 @@ fn measure(plan: &Plan) -> Result<Vec<Row>> {
 }
 
 fn write_results(rows: &[Row], machine: &str, quick: bool) -> Result<()> {
+    let (name, how) = if quick { ("quick", "A quick run") } else { ("full", "A full run") };
+    let footer = format!("Marks are medians over the turns, lines their quartiles. {how}: {machine}.");
+    write_to(name, &report::markdown(rows, machine, how), &svg::draw(rows, &footer))
+}
+
+/// A table and a plot, beside the manifest.
+fn write_to(name: &str, table: &str, plot: &str) -> Result<()> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     fs::create_dir_all(&dir)?;
-    let (name, how) = if quick { ("quick", "A quick run") } else { ("full", "A full run") };
-    fs::write(dir.join(name).with_extension("md"), report::markdown(rows, machine, how))?;
-    let footer = format!("Marks are medians over the turns, lines their quartiles. {how}: {machine}.");
-    fs::write(dir.join(name).with_extension("svg"), svg::draw(rows, &footer))?;
+    fs::write(dir.join(name).with_extension("md"), table)?;
+    fs::write(dir.join(name).with_extension("svg"), plot)?;
     println!("written: results/{name}.md and results/{name}.svg, beside the manifest");
     Ok(())
 }

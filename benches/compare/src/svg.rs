@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::growth::Curve;
 use crate::peers::{OTHERS, OURS};
 use crate::report::{Cell, cells, number};
 use crate::rows::{Base, FLOOR, Row};
@@ -185,6 +186,86 @@ pub(crate) fn draw(rows: &[Row], footer: &str) -> String {
         y += GAP + 2.0;
     }
     text(&mut out, 16.0, height - 12.0, "class=\"small\"", footer);
+    out.push_str("</svg>\n");
+    out
+}
+
+/// Growth: the size from left to right, the multiple of the smallest size upwards, both on a log scale.
+pub(crate) fn growth(curves: &[Curve], footer: &str) -> String {
+    const TOP: f64 = 60.0;
+    const BOTTOM: f64 = 330.0;
+    /// Each panel, and the width of its scale.
+    const PANELS: [f64; 2] = [70.0, 530.0];
+    const PANEL: f64 = 360.0;
+    let mut all: Vec<&'static str> = Vec::new();
+    for c in curves {
+        if !all.contains(&c.op) {
+            all.push(c.op);
+        }
+    }
+    let height = BOTTOM + 76.0 + 20.0 * all.len() as f64;
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" \
+         height=\"{height:.0}\" role=\"img\" aria-label=\"cost by size\">\n<style>{STYLE}\n</style>\n\
+         <rect class=\"back\" width=\"100%\" height=\"100%\" rx=\"8\"/>\n"
+    );
+    text(
+        &mut out,
+        16.0,
+        26.0,
+        "class=\"title\"",
+        "What an op costs, as a multiple of the smallest size: flat is good",
+    );
+    let of = |c: &&Curve, panel: usize| (c.of == curves.first().map_or("", |f| f.of)) == (panel == 0);
+    let y = |ratio: f64| {
+        let at = (ratio.max(0.1).log10() + 1.0) / 2.0;
+        BOTTOM - at.clamp(0.0, 1.0) * (BOTTOM - TOP)
+    };
+    for (panel, left) in PANELS.into_iter().enumerate() {
+        let curves: Vec<&Curve> = curves.iter().filter(|c| of(c, panel)).collect();
+        let Some(first) = curves.first() else { continue };
+        let (low, high) = match (first.points.first(), first.points.last()) {
+            (Some(low), Some(high)) => ((low.size as f64).log10(), (high.size as f64).log10()),
+            _ => continue,
+        };
+        let x = |size: u64| left + ((size as f64).log10() - low) / (high - low) * PANEL;
+        for ratio in [0.1, 0.5, 1.0, 2.0, 10.0] {
+            let class = if ratio == 1.0 { "one" } else { "grid" };
+            line(&mut out, class, (left, y(ratio)), (left + PANEL, y(ratio)));
+            text(
+                &mut out,
+                left - 8.0,
+                y(ratio) + 4.0,
+                "class=\"small\" text-anchor=\"end\"",
+                &format!("{ratio}"),
+            );
+        }
+        for point in &first.points {
+            let words = format!("{}", point.size);
+            text(&mut out, x(point.size), BOTTOM + 18.0, "class=\"small\" text-anchor=\"middle\"", &words);
+        }
+        text(&mut out, left + PANEL / 2.0, BOTTOM + 36.0, "class=\"small\" text-anchor=\"middle\"", first.of);
+        for c in curves {
+            let index = all.iter().position(|op| *op == c.op).unwrap_or(0);
+            let class = format!("c{}", index % 7);
+            for pair in c.points.windows(2) {
+                if let [from, to] = pair {
+                    let (a, b) = ((x(from.size), y(from.ratio.mid)), (x(to.size), y(to.ratio.mid)));
+                    line(&mut out, &class, a, b);
+                }
+            }
+            for p in &c.points {
+                line(&mut out, &class, (x(p.size), y(p.ratio.low)), (x(p.size), y(p.ratio.high)));
+                mark(&mut out, index, x(p.size), y(p.ratio.mid));
+            }
+        }
+    }
+    for (n, op) in all.iter().enumerate() {
+        let y = BOTTOM + 58.0 + 20.0 * n as f64;
+        mark(&mut out, n, 80.0, y - 4.0);
+        text(&mut out, 94.0, y, "", op);
+    }
+    text(&mut out, 16.0, height - 8.0, "class=\"small\"", footer);
     out.push_str("</svg>\n");
     out
 }
