@@ -1,4 +1,4 @@
-//! The first benches: each op of the store beside its raw floor, measured in the same run.
+//! Each op of the store beside its raw floor, measured in the same run.
 //!
 //! Both sides of a pair are run in every measurement, in turns of a few ops each, and only the side that is asked
 //! for is counted: so both see the same noise. Wall time on a shared machine is worth little all the same;
@@ -21,7 +21,6 @@ use sessionlog::{AppendOptions, Batch, Durability, Keep, Session, Store};
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 const KIB: usize = 1024;
-const THREADS: u64 = 16;
 /// So many ops of one side, then so many of the other.
 const TURN: u64 = 16;
 
@@ -86,32 +85,79 @@ fn append(c: &mut Criterion, store: &Store, dir: &Path) -> Result<()> {
         Throughput::Elements(1),
         |n| timed(n, || Ok(session.append(&payload).map(drop)?)),
         |n| timed(n, || Ok(floor.append(&payload)?)),
+    )?;
+    for of in [64, 1_000] {
+        let session = store.session(format!("batch of {of}"))?;
+        let batch: Batch<'_> = (0..of).map(|_| &payload).collect();
+        let whole = payload.repeat(of);
+        let mut floor = Preallocated::new(&dir.join(format!("batch-{of}")), 64 << 20)?;
+        pair(
+            c,
+            &format!("durable batch of {of} x 1 KiB"),
+            Throughput::Bytes((of * KIB) as u64),
+            |n| timed(n, || Ok(session.append_batch(&batch).map(drop)?)),
+            |n| timed(n, || Ok(floor.append(&whole)?)),
+        )?;
+    }
+    Ok(())
+}
+
+fn unsynced(c: &mut Criterion, store: &Store, dir: &Path) -> Result<()> {
+    let payload = vec![b'x'; KIB];
+    let options = AppendOptions::new().durability(Durability::Buffered);
+    let session = store.session("buffered")?;
+    let mut floor = Preallocated::new(&dir.join("buffered"), 16 << 20)?;
+    pair(
+        c,
+        "buffered append of 1 KiB",
+        Throughput::Elements(1),
+        |n| timed(n, || Ok(session.append_with(&payload, &options).map(drop)?)),
+        |n| timed(n, || Ok(floor.write(&payload)?)),
+    )?;
+    let session = store.session("submit")?;
+    let mut floor = Preallocated::new(&dir.join("submit"), 16 << 20)?;
+    pair(
+        c,
+        "submit of 1 KiB, then one wait for all",
+        Throughput::Elements(1),
+        |n| {
+            let begun = Instant::now();
+            let mut last = None;
+            for _ in 0..n {
+                last = Some(session.submit(&payload)?);
+            }
+            last.map_or(Ok(()), |ticket| ticket.wait().map(drop))?;
+            Ok(begun.elapsed())
+        },
+        |n| timed(n, || Ok(floor.write(&payload)?)),
     )
 }
 
 fn threads(c: &mut Criterion, store: &Store, dir: &Path) -> Result<()> {
     let payload = &vec![b'x'; KIB];
     let append = |session: &Session| -> Result<()> { Ok(session.append(payload).map(drop)?) };
-    let sessions = (0..THREADS).map(|i| store.session(format!("own:{i}"))).collect::<Result<Vec<_>, _>>()?;
-    let mut floors = (0..THREADS)
-        .map(|i| Preallocated::new(&dir.join(format!("own-{i}")), 16 << 20))
-        .collect::<Result<Vec<_>, _>>()?;
-    pair(
-        c,
-        "16 threads on 16 sessions, an append each",
-        Throughput::Elements(THREADS),
-        |n| together(sessions.iter().map(|s| move || (0..n).try_for_each(|_| append(s)))),
-        |n| together(floors.iter_mut().map(|f| move || (0..n).try_for_each(|_| Ok(f.append(payload)?)))),
-    )?;
+    for count in [4, 16, 64_u64] {
+        let own = |i| store.session(format!("own:{count}:{i}"));
+        let sessions = (0..count).map(own).collect::<Result<Vec<_>, _>>()?;
+        let file = |i| Preallocated::new(&dir.join(format!("own-{count}-{i}")), 4 << 20);
+        let mut floors = (0..count).map(file).collect::<Result<Vec<_>, _>>()?;
+        pair(
+            c,
+            &format!("{count} threads on {count} sessions, an append each"),
+            Throughput::Elements(count),
+            |n| together(sessions.iter().map(|s| move || (0..n).try_for_each(|_| append(s)))),
+            |n| together(floors.iter_mut().map(|f| move || (0..n).try_for_each(|_| Ok(f.append(payload)?)))),
+        )?;
+    }
     // Here the floor is what one thread does, sixteen times in a row.
     let shared = &store.session("shared")?;
     let mut floor = Preallocated::new(&dir.join("shared"), 16 << 20)?;
     pair(
         c,
         "16 threads on one session, an append each",
-        Throughput::Elements(THREADS),
-        |n| together((0..THREADS).map(|_| move || (0..n).try_for_each(|_| append(shared)))),
-        |n| timed(n * THREADS, || Ok(floor.append(payload)?)),
+        Throughput::Elements(16),
+        |n| together((0..16).map(|_| move || (0..n).try_for_each(|_| append(shared)))),
+        |n| timed(n * 16, || Ok(floor.append(payload)?)),
     )
 }
 
@@ -152,6 +198,30 @@ fn load_and_tail(c: &mut Criterion, store: &Store, dir: &Path, count: usize) -> 
     )
 }
 
+fn typed(c: &mut Criterion, store: &Store) -> Result<()> {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Said {
+        role: String,
+        text: String,
+        tokens: u32,
+    }
+    let said = |i| Said {
+        role: "user".to_owned(),
+        text: "It was a bright cold day in April. ".repeat(16),
+        tokens: i,
+    };
+    let texts = (0..1_000).map(|i| serde_json::to_vec(&said(i))).collect::<Result<Vec<_>, _>>()?;
+    let session = store.session("typed")?;
+    session.append_batch(&texts.iter().collect::<Batch<'_>>())?;
+    pair(
+        c,
+        "typed load of 1000 messages of JSON",
+        Throughput::Elements(1_000),
+        |n| timed(n, || Ok(session.load()?.json::<Said>().try_for_each(|said| said.map(drop))?)),
+        |n| timed(n, || Ok(texts.iter().try_for_each(|t| serde_json::from_slice::<Said>(t).map(drop))?)),
+    )
+}
+
 fn archive(c: &mut Criterion, store: &Store, dir: &Path) -> Result<()> {
     let payload = vec![b'x'; 100];
     let session = store.session("archive")?;
@@ -178,24 +248,82 @@ fn archive(c: &mut Criterion, store: &Store, dir: &Path) -> Result<()> {
     )
 }
 
+/// What concerns many sessions.
+fn sessions(c: &mut Criterion, dir: &Path, count: usize) -> Result<()> {
+    let path = dir.join("many");
+    let payload = vec![b'x'; KIB];
+    let store = Store::open(&path)?;
+    let mut floor = Preallocated::new(&dir.join("create"), 16 << 20)?;
+    let mut number = 0;
+    pair(
+        c,
+        "a new session and its first message; the floor is 4 appends",
+        Throughput::Elements(1),
+        |n| {
+            timed(n, || {
+                number += 1;
+                Ok(store.session(format!("create:{number}"))?.append(&payload).map(drop)?)
+            })
+        },
+        |n| timed(n * 4, || Ok(floor.append(&payload)?)),
+    )?;
+    for i in 0..count {
+        store.session(format!("many:{i}"))?.append_batch(&(0..10).map(|_| &[b'x'; 100]).collect())?;
+    }
+    store.close()?;
+    let small = dir.join("small");
+    fs::write(&small, [0; 4096])?;
+    pair(
+        c,
+        "open a store; the floor reads a file of 4 KiB",
+        Throughput::Elements(1),
+        |n| timed(n, || Ok(Store::open(&path)?.close()?)),
+        |n| timed(n, || Ok(fs::read(&small).map(drop)?)),
+    )?;
+    let store = Store::open(&path)?;
+    let all = store.sessions()?.sessions.len();
+    pair(
+        c,
+        "list sessions with their counts, each; the floor reads the catalog",
+        Throughput::Elements(all as u64),
+        |n| {
+            timed(n, || {
+                let listed = store.sessions()?.sessions.len();
+                if listed == all { Ok(()) } else { Err(format!("{listed} and not {all}").into()) }
+            })
+        },
+        |n| {
+            timed(n, || {
+                let files = fs::read_dir(path.join("catalog"))?;
+                Ok(files.map(|f| fs::read(f?.path())).try_for_each(|read| read.map(drop))?)
+            })
+        },
+    )?;
+    Ok(store.close()?)
+}
+
 fn all(c: &mut Criterion) -> Result<()> {
     // On the real disk: syncs cost nothing in memory.
     let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let store = Store::open(dir.path().join("store"))?;
-    // `cargo test --benches` only looks whether all of it runs.
-    let quick = std::env::args().any(|a| a == "--test" || a == "--quick");
+    // `cargo test --benches`, which says nothing, only looks whether all of it runs.
+    let said = |word: &str| std::env::args().any(|a| a == word);
+    let quick = !said("--bench") || said("--test") || said("--quick");
     append(c, &store, dir.path())?;
+    unsynced(c, &store, dir.path())?;
     threads(c, &store, dir.path())?;
     load_and_tail(c, &store, dir.path(), if quick { 10_000 } else { 100_000 })?;
+    typed(c, &store)?;
     archive(c, &store, dir.path())?;
+    sessions(c, dir.path(), if quick { 100 } else { 1_000 })?;
     Ok(store.close()?)
 }
 
-fn first(c: &mut Criterion) {
+fn rows(c: &mut Criterion) {
     if let Err(e) = all(c) {
         panic!("the bench failed: {e}");
     }
 }
 
-criterion_group!(benches, first);
+criterion_group!(benches, rows);
 criterion_main!(benches);
