@@ -117,6 +117,25 @@ pub(crate) fn together(
     })
 }
 
+/// How many bytes the disk under `path` was given so far, by anybody. `None` where the system does not say. (What it counts
+/// for one process are whole pieces of the page cache, of which it may write a little.)
+pub(crate) fn to_disk(path: &Path) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let device = std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(path).ok()?);
+        let major = (device >> 8) & 0xfff | (device >> 32) & !0xfff;
+        let minor = device & 0xff | (device >> 12) & !0xff;
+        let counts = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+        let sectors: u64 = counts.split_whitespace().nth(6)?.parse().ok()?;
+        Some(sectors * 512)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 #[cfg(unix)]
 fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, at)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sessionlog::{AppendOptions, Batch, Durability, Session, Store};
 
-use crate::raw::{Preallocated, together};
+use crate::raw::{Preallocated, to_disk, together};
 use crate::row::{Row, burst};
 use crate::{KIB, Result, THREADS};
 
@@ -28,7 +28,29 @@ pub(crate) fn single(store: &Store, dir: &Path, turns: usize) -> Result<()> {
     }
     row.print();
     row.print_rest();
+    // Several segments: what is allocated ahead, and their changes, are in it.
+    let here = bytes(dir, 20_000, || Ok(session.append(&payload).map(drop)?))?;
+    let raw = bytes(dir, 20_000, || Ok(floor.append(&payload)?))?;
+    print_bytes("durable append of 1 KiB", here, raw);
     Ok(())
+}
+
+/// The bytes that go to the disk for each of `count` ops (those of others too).
+fn bytes(dir: &Path, count: usize, mut op: impl FnMut() -> Result<()>) -> Result<Option<f64>> {
+    let before = to_disk(dir);
+    (0..count).try_for_each(|_| op())?;
+    Ok(before.zip(to_disk(dir)).map(|(before, after)| (after - before) as f64 / count as f64))
+}
+
+fn print_bytes(name: &str, here: Option<f64>, raw: Option<f64>) {
+    if let Some((here, raw)) = here.zip(raw) {
+        println!(
+            "{:<44} {:>7.2} {:>7} {here:>10.0} {raw:>10.0}  bytes written to the disk",
+            format!("{name}: bytes"),
+            here / raw,
+            ""
+        );
+    }
 }
 
 pub(crate) fn batches(store: &Store, dir: &Path, turns: usize) -> Result<()> {
@@ -53,6 +75,8 @@ pub(crate) fn batches(store: &Store, dir: &Path, turns: usize) -> Result<()> {
         row.turn(here, burst(1, || Ok(floor.append(&whole)?))?);
     }
     row.print();
+    let here = bytes(dir, 20, || Ok(session.append_batch(&batch).map(drop)?))?;
+    print_bytes("durable batch of 1000 x 1 KiB", here, bytes(dir, 20, || Ok(floor.append(&whole)?))?);
     Ok(())
 }
 
