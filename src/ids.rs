@@ -44,9 +44,9 @@ impl SessionId {
         &self.0
     }
 
-    /// The two hexadecimal digits of the directory in which the session's directory lies.
+    /// The name of the directory in which the session's directory lies: its shard.
     pub(crate) fn shard(&self) -> String {
-        format!("{:02x}", (xxh3_128(self.0.as_bytes()) >> 120) as u8)
+        shard_of(&self.dir_name()).to_owned()
     }
 
     /// `<slug>~<hash>`: a readable slug of the id (lower case, at most 40 bytes of `a-z 0-9 . _ -`, never
@@ -67,6 +67,38 @@ impl SessionId {
         }
         format!("{slug}~{:032x}", xxh3_128(self.0.as_bytes()))
     }
+}
+
+/// The hash at the end of the name of a session's directory: `<slug>~<32 hexadecimal digits>`. `None` if no session's
+/// directory is named like this.
+fn hash_of(dir_name: &str) -> Option<&str> {
+    let (_, hash) = dir_name.rsplit_once('~')?;
+    (hash.len() == 32 && hash.bytes().all(is_hex)).then_some(hash)
+}
+
+fn is_hex(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
+}
+
+/// The hash of the session id that ends the name of its directory; `None` if no session's directory is named like this.
+pub(crate) fn hash_in(dir_name: &str) -> Option<u128> {
+    u128::from_str_radix(hash_of(dir_name)?, 16).ok()
+}
+
+/// Whether a session's directory is named like this.
+pub(crate) fn is_session_dir(name: &str) -> bool {
+    hash_of(name).is_some()
+}
+
+/// The shard of the session whose directory has this name: the first digit of the hash. Empty, which is no name, if no
+/// session's directory is named like this.
+pub(crate) fn shard_of(dir_name: &str) -> &str {
+    hash_of(dir_name).and_then(|hash| hash.get(..1)).unwrap_or_default()
+}
+
+/// Whether a shard is named like this.
+pub(crate) fn is_shard(name: &str) -> bool {
+    name.len() == 1 && name.bytes().all(is_hex)
 }
 
 impl fmt::Debug for SessionId {
@@ -163,9 +195,28 @@ mod tests {
                 name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-~".contains(c)),
                 "{name}"
             );
-            assert_eq!(id.shard().len(), 2);
+            assert!(is_session_dir(&name) && is_shard(&id.shard()), "{name}");
+            assert_eq!(hash_in(&name), Some(xxh3_128(id.as_str().as_bytes())), "{name}");
+            assert_eq!(id.shard(), name[name.len() - 32..][..1], "{name}");
         }
         assert_ne!(SessionId::new("A").unwrap().dir_name(), SessionId::new("a").unwrap().dir_name());
+    }
+
+    #[test]
+    fn other_names_are_no_sessions_and_have_no_shard() {
+        let hash = "0123456789abcdef0123456789abcdef";
+        assert_eq!(shard_of(&format!("x~{hash}")), "0");
+        for name in [
+            "",
+            "~",
+            hash,
+            &format!("x~{hash}0"),
+            &format!("x~{}", &hash[1..]),
+            &format!("x~{}", hash.to_uppercase()),
+        ] {
+            assert!(!is_session_dir(name) && shard_of(name).is_empty() && hash_in(name).is_none(), "{name}");
+        }
+        assert!(is_shard("0") && is_shard("f") && !["", "g", "A", "00", "é"].into_iter().any(is_shard));
     }
 
     #[test]

@@ -395,11 +395,10 @@ fn a_session_in_a_wrong_shard_is_named_as_left_alone() {
     store.close().unwrap();
     drop(store);
     let from = session_dirs(&place.path())[0].clone();
-    let shard =
-        place.path().join("sessions/zz").with_file_name(match from.parent().unwrap().ends_with("00") {
-            true => "01",
-            false => "00",
-        });
+    let shard = place.path().join("sessions/z").with_file_name(match from.parent().unwrap().ends_with("0") {
+        true => "1",
+        false => "0",
+    });
     std::fs::create_dir(&shard).unwrap();
     std::fs::rename(&from, shard.join(from.file_name().unwrap())).unwrap();
     assert!(check(place.path(), &CheckOptions::new()).unwrap().has_damage());

@@ -81,7 +81,7 @@ fn what_a_crash_left_half_made_is_cleared_away_and_what_lives_is_not() {
     }
     let lock = std::fs::File::open(alive.join("lock")).unwrap();
     lock.lock().unwrap();
-    let trashed = path.join("trash/b~0123");
+    let trashed = path.join("trash").join(format!("b~{:032x}~{:016x}", 7, 8));
     std::fs::create_dir(&trashed).unwrap();
     std::fs::write(trashed.join("00000001.log"), "x").unwrap();
     let store = Store::open(&path).unwrap();

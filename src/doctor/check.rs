@@ -10,11 +10,11 @@ use super::options::{CheckOptions, look};
 use super::session::{Looked, look_at};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Dir, Kind};
-use crate::ids::SessionId;
+use crate::ids::{SessionId, is_session_dir, is_shard, shard_of};
 use crate::log::catalog::{Known, Merged};
 use crate::log::scan::Ending;
 use crate::session::{UNBORN, Whose, load_tail};
-use crate::store::{Env, Store, is_session_dir};
+use crate::store::{Env, Store};
 
 /// Looks at every byte of a store and says what is wrong with it. Changes nothing and takes no lock: it works while
 /// others write, and judges what is live as a reader would. A session that is damaged, or cannot be read, stops no
@@ -147,8 +147,7 @@ pub(crate) fn session_dirs(
     let mut out = Vec::new();
     for shard in sessions.list().map_err(|e| Error::io("list sessions", sessions.path(), e))? {
         let rel = format!("sessions/{}", shard.name);
-        let hex = shard.name.len() == 2 && shard.name.bytes().all(|b| b.is_ascii_hexdigit());
-        if shard.kind != Kind::Dir || !hex {
+        if shard.kind != Kind::Dir || !is_shard(&shard.name) {
             unknown(findings, &wanted, rel, &shard.name);
             continue;
         }
@@ -176,8 +175,7 @@ pub(crate) fn session_dirs(
             if wanted.as_ref().is_some_and(|w| *w != entry.name) {
                 continue;
             }
-            let hash = entry.name.rsplit_once('~').map(|(_, hash)| hash);
-            if hash.and_then(|h| h.get(..2)) != Some(shard.name.as_str()) {
+            if shard_of(&entry.name) != shard.name {
                 let what = "a session's directory in a shard that is not its own: nobody finds it";
                 findings.push(Finding::new(Code::MisplacedSession, rel, what));
                 continue;

@@ -6,10 +6,9 @@ use crate::format::{
     Entry, EntryMeta, Extras, Frame, FrameBuilder, FrameFault, Peek, RecordKind, Seed, SegmentHeader,
     StoreFile, Successor, Table, peek, reseal,
 };
-use crate::ids::{BirthId, SessionId};
+use crate::ids::{BirthId, SessionId, is_session_dir, shard_of};
 use crate::log::{parse_segment_name, segment_name};
 use crate::state::{MessageFacts, Op, State};
-use crate::store::is_session_dir;
 
 /// The first byte selects the decoder; its highest bit puts the right checksums over the bytes before, so that the
 /// checks of meaning are reached.
@@ -282,7 +281,7 @@ fn names(bytes: &[u8]) {
     let _ = crate::log::catalog::salt_in(&text);
     if let Ok(id) = SessionId::new(&*text) {
         let name = id.dir_name();
-        assert!(is_session_dir(&name) && name.len() <= 73 && id.shard() == name[name.len() - 32..][..2]);
+        assert!(is_session_dir(&name) && name.len() <= 73 && id.shard() == shard_of(&name));
         assert!(parse_segment_name(&name).is_none());
     }
 }

@@ -16,7 +16,7 @@ use super::read::Messages;
 use super::writer::view_of_tail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Dir;
-use crate::ids::SessionId;
+use crate::ids::{SessionId, shard_of};
 use crate::log::Message;
 use crate::log::parse_segment_name;
 use crate::log::scan::{Ending, Tail};
@@ -286,7 +286,7 @@ struct ByName {
 
 /// A session's directory by its name, and the one it stands in.
 fn open_by_name(env: &Env, name: &str) -> Result<Option<ByName>> {
-    let shard = name.rsplit_once('~').and_then(|(_, hash)| hash.get(..2)).unwrap_or_default();
+    let shard = shard_of(name);
     let opened = env.layout.sessions.open_dir(shard).and_then(|s| Ok((s.clone(), s.open_dir(name)?)));
     match opened {
         Ok((shard, dir)) => Ok(Some(ByName { shard, dir })),

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::env::Env;
 use crate::error::{Error, Result};
 use crate::fs::Kind;
+use crate::ids::{is_shard, shard_of};
 use crate::log::catalog::{Finding, Known};
 use crate::session::{Core, OpenState, Reader, SessionInfo};
 
@@ -163,16 +164,12 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
     Ok(out)
 }
 
-fn shard_of(dir_name: &str) -> &str {
-    dir_name.rsplit_once('~').and_then(|(_, hash)| hash.get(..2)).unwrap_or_default()
-}
-
 /// The names of all session directories: what exists.
 pub(crate) fn dir_names(env: &Env) -> Result<Vec<String>> {
     let sessions = &env.layout.sessions;
     let mut names = Vec::new();
     for shard in sessions.list().map_err(|e| Error::io("list sessions", sessions.path(), e))? {
-        if shard.kind != Kind::Dir || shard.name.len() != 2 {
+        if shard.kind != Kind::Dir || !is_shard(&shard.name) {
             continue;
         }
         let dir = match sessions.open_dir(&shard.name) {
@@ -181,18 +178,11 @@ pub(crate) fn dir_names(env: &Env) -> Result<Vec<String>> {
             Err(e) => return Err(Error::io("list sessions", sessions.path().join(&shard.name), e)),
         };
         for entry in dir.list().map_err(|e| Error::io("list sessions", dir.path(), e))? {
-            // What is being made, and what is no session of ours, is passed over.
-            if entry.kind == Kind::Dir && is_session_dir(&entry.name) {
+            // What is being made, and what is no session of ours (or is not where it is looked for), is passed over.
+            if entry.kind == Kind::Dir && shard_of(&entry.name) == shard.name {
                 names.push(entry.name);
             }
         }
     }
     Ok(names)
-}
-
-/// `<slug>~<32 hexadecimal digits>`.
-pub(crate) fn is_session_dir(name: &str) -> bool {
-    name.rsplit_once('~').is_some_and(|(_, hash)| {
-        hash.len() == 32 && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    })
 }

@@ -18,7 +18,6 @@ pub(crate) use env::{Env, Lease};
 pub use io_thread::Event;
 pub(crate) use io_thread::Job;
 pub(crate) use layout::{Layout, UNTOLD, Wish};
-pub(crate) use list::is_session_dir;
 pub use list::{ListOptions, Listing, SortBy};
 pub use options::Options;
 pub(crate) use options::Settings;

@@ -7,7 +7,7 @@ use super::env::Env;
 use crate::error::{Error, Result};
 use crate::format::catalog::CatalogEntry;
 use crate::fs::{Dir, Kind, sync_anew};
-use crate::ids::{BirthId, Incarnation, SessionId};
+use crate::ids::{BirthId, Incarnation, SessionId, is_session_dir, shard_of};
 use crate::session::{Core, Phase, Whose, load_tail, locate, lock};
 
 /// Removes the session from the disk; `false` if it was not there.
@@ -125,19 +125,24 @@ pub(crate) fn empty_trash(env: &Env) {
         if entry.kind != Kind::Dir {
             continue;
         }
-        // `<slug>~<hash>~<random>`: the shard is the beginning of the hash.
-        let shard = entry.name.split('~').nth(1).and_then(|hash| hash.get(..2)).unwrap_or_default();
+        let Some(dir_name) = name_before(&entry.name) else { continue };
         // The sync of whoever renamed it may have failed.
-        let durable = match sessions.open_dir(shard) {
+        let durable = match sessions.open_dir(shard_of(dir_name)) {
             Ok(shard) => sync_anew(&*shard),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e),
         };
-        let there = trash.open_dir(&entry.name).is_ok_and(|dir| still_named(env, &entry.name, &*dir));
+        let there = trash.open_dir(&entry.name).is_ok_and(|dir| still_named(env, dir_name, &*dir));
         if durable.is_ok() && !there {
             discard(env, &entry.name);
         }
     }
+}
+
+/// The name that the directory of a session had before it came into the trash, where it is followed by `~<random>`.
+/// `None` if what lies there was no session; it is left alone.
+fn name_before(name: &str) -> Option<&str> {
+    name.rsplit_once('~').map(|(dir_name, _)| dir_name).filter(|dir_name| is_session_dir(dir_name))
 }
 
 /// Unlinks one entry of the trash. What cannot be removed now waits for the next process.
@@ -150,11 +155,8 @@ fn discard(env: &Env, name: &str) {
 
 /// Whether what lies in the trash still stands under its session's name as well: a power cut between the two
 /// syncs of a removal may leave that, and then the session is there, and was never removed.
-fn still_named(env: &Env, name: &str, dir: &dyn Dir) -> bool {
-    let Some((dir_name, _)) = name.rsplit_once('~') else { return false };
-    let hash = dir_name.rsplit_once('~').and_then(|(_, hash)| hash.get(..2));
-    let Some(shard) = hash.map(|hash| env.layout.sessions.open_dir(hash)) else { return false };
-    match shard.and_then(|shard| shard.stat(dir_name)) {
+fn still_named(env: &Env, dir_name: &str, dir: &dyn Dir) -> bool {
+    match env.layout.sessions.open_dir(shard_of(dir_name)).and_then(|shard| shard.stat(dir_name)) {
         Ok(stat) => dir.ident().is_ok_and(|ident| ident == stat.ident),
         // What cannot be looked at is not emptied.
         Err(e) => e.kind() != io::ErrorKind::NotFound,

@@ -6,6 +6,7 @@ use super::env::Env;
 use super::list::dir_names;
 use crate::error::{Error, Result};
 use crate::fs::Kind;
+use crate::ids::shard_of;
 
 /// What a store holds. Bytes are bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,9 +32,8 @@ pub(crate) fn stats(env: &Arc<Env>) -> Result<StoreStats> {
     let mut out = StoreStats { open_sessions: env.open_sessions(), ..StoreStats::default() };
     let sessions = &env.layout.sessions;
     for name in dir_names(env)? {
-        let shard = name.rsplit_once('~').and_then(|(_, hash)| hash.get(..2)).unwrap_or_default();
         // A session that goes meanwhile is not counted.
-        let Ok(parent) = sessions.open_dir(shard) else { continue };
+        let Ok(parent) = sessions.open_dir(shard_of(&name)) else { continue };
         let Ok(dir) = parent.open_dir(&name) else { continue };
         out.sessions += 1;
         out.allocated_bytes += parent.stat(&name).map_or(0, |s| s.allocated);

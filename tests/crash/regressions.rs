@@ -11,7 +11,7 @@ fn open(fs: &SimFs) -> Store {
     Options::new().create(true).fs(Arc::new(fs.clone())).open("/store").unwrap()
 }
 
-/// A removal is one rename from `sessions/<xx>/` into `trash/`. A power cut behind it left the session in both places: it was there, with all its
+/// A removal is one rename from `sessions/<x>/` into `trash/`. A power cut behind it left the session in both places: it was there, with all its
 /// messages, as its removal was never acknowledged. Then some other session was removed, and what lies in the
 /// trash was unlinked: the files of the first one too, which is the same directory under two names. What was left
 /// of it was "damaged data: the session's directory holds no segment".
@@ -67,7 +67,7 @@ fn the_store_itself_is_durable_before_anything_in_it_is_acknowledged() {
     assert!(tried > 10);
 }
 
-/// A process made `sessions/<xx>/` for a new session and was killed before it synced `sessions/`. The next one found
+/// A process made `sessions/<x>/` for a new session and was killed before it synced `sessions/`. The next one found
 /// the directory in the page cache, took it for durable, made the session in it and acknowledged two messages. After
 /// the power cut there was no such directory, and no session.
 #[test]
@@ -100,7 +100,7 @@ fn a_directory_whose_parent_could_not_be_synced_is_made_anew() {
     }
 }
 
-/// The same one floor up: the sync of `sessions/`, in which `sessions/<xx>/` was made, failed, and the process was
+/// The same one floor up: the sync of `sessions/`, in which `sessions/<x>/` was made, failed, and the process was
 /// killed. The next process found the directory and synced `sessions/` once more; that proved nothing, and the power
 /// cut took the session that it had acknowledged.
 #[test]
@@ -122,7 +122,7 @@ fn a_directory_of_sessions_whose_sync_failed_in_another_process_is_synced_with_a
     }
 }
 
-/// A removal failed as `sessions/<xx>/` could not be synced, and the process was killed. The next one found the
+/// A removal failed as `sessions/<x>/` could not be synced, and the process was killed. The next one found the
 /// session in the trash, synced both directories once more and unlinked its files. The sync had proved nothing: after
 /// a power cut the session was back under its name, without its files.
 #[test]

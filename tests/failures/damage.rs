@@ -21,7 +21,7 @@ fn f09_odd_files_anywhere_stop_nothing() {
     }
     store.close().unwrap();
     let root = place.path();
-    let shard = root.join("sessions").join("00");
+    let shard = root.join("sessions").join("0");
     fs::create_dir_all(&shard).unwrap();
     let dirs = session_dirs(&root);
     for odd in [

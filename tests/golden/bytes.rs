@@ -4,8 +4,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::workload::{Files, write};
 
-const CLOSED: u128 = 0x5ee6b5f222bc4e85035e7f621769ae74;
-const CRASHED: u128 = 0xf5a20c01487c65dfae6a53396a2b587b;
+const CLOSED: u128 = 0x1c19f7a5d80841d6c7596c5324a969ec;
+const CRASHED: u128 = 0x736307c1e872053004b59d200bef5495;
 
 /// Over names and contents, but for the catalog, which names this machine.
 fn hash(files: &Files) -> u128 {

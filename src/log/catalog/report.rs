@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use super::file::Source;
 use super::merge::SpreadMap;
 use crate::format::catalog::{CatalogEntry, Summary};
+use crate::ids::hash_in;
 
 /// Something about the files that a person may want to know. Nothing was changed because of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,14 +127,6 @@ impl Merged {
             _ => Some(Known::Doubt),
         }
     }
-}
-
-fn hash_in(dir_name: &str) -> Option<u128> {
-    let (_, hash) = dir_name.rsplit_once('~')?;
-    if hash.len() != 32 {
-        return None;
-    }
-    u128::from_str_radix(hash, 16).ok()
 }
 
 /// Who has a session open for writing, as far as the catalog tells: for messages, not for decisions.

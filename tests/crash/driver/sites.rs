@@ -99,8 +99,8 @@ pub fn kind_of_path(op: SimOp, path: &str) -> Option<String> {
             "new-*.tmp"
         } else if part.contains('~') {
             "<session>"
-        } else if part.len() == 2 {
-            "<xx>"
+        } else if part.len() == 1 {
+            "<x>"
         } else if part.ends_with(".tmp") {
             "*.tmp"
         } else {
