@@ -90,6 +90,15 @@ pub struct Stat {
     pub ident: Ident,
 }
 
+/// What a directory was like at a moment ([`Dir::stamp`]): another one after every change of the names in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// The directory.
+    pub ident: Ident,
+    /// Its changes, counted or dated.
+    pub change: u128,
+}
+
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -142,6 +151,13 @@ pub trait Dir: Send + Sync + fmt::Debug + 'static {
     fn list(&self) -> io::Result<Vec<Entry>>;
     /// What `name` is.
     fn stat(&self, name: &str) -> io::Result<Stat>;
+    /// A stamp of the directory `name` in this one. Whoever takes it *before* he lists that directory may trust that
+    /// list as long as he gets the same stamp. `None` if nothing tells (yet) whether the names have changed: a change
+    /// that is so recent that another one might leave the same date, a system that does not date them.
+    fn stamp(&self, name: &str) -> io::Result<Option<Stamp>> {
+        let _ = name;
+        Ok(None)
+    }
     /// Renames into `to` (of the same file system). Never replaces: `AlreadyExists` if the name is taken.
     fn rename(&self, from: &str, to: &dyn Dir, name: &str) -> io::Result<()>;
     /// Removes a file (or link).

@@ -97,6 +97,7 @@ on_every_file_system!(
     temporary_names_are_unique,
     listing,
     stat_and_identity,
+    a_stamp_is_another_one_after_every_change_of_names,
     the_lock_excludes_another_opening,
     a_lock_is_on_the_file_and_not_on_its_name,
     a_map_is_the_content,
@@ -323,6 +324,28 @@ fn listing(b: &Bench) {
         assert_eq!(list.len(), 41);
         assert_eq!(list[0], Entry { name: "d".into(), kind: Kind::Dir });
         assert_eq!(list[40], Entry { name: "f39".into(), kind: Kind::File });
+    }
+}
+
+fn a_stamp_is_another_one_after_every_change_of_names(b: &Bench) {
+    assert!(b.root.stamp("d").map_or_else(|e| e.kind() == ErrorKind::NotFound, |stamp| stamp.is_none()));
+    b.root.create_dir("d").unwrap();
+    let d = b.root.open_dir("d").unwrap();
+    let mut last = b.root.stamp("d").unwrap();
+    let changes: [&dyn Fn(); 5] = [
+        &|| drop(d.create("a").unwrap()),
+        &|| d.create_dir("b").unwrap(),
+        &|| d.rename("a", &*d, "c").unwrap(),
+        &|| d.rename("b", &*b.root, "b").unwrap(),
+        &|| d.remove_file("c").unwrap(),
+    ];
+    for change in changes {
+        change();
+        let now = b.root.stamp("d").unwrap();
+        assert_eq!(b.root.stamp("d").unwrap(), now);
+        // Where changes are dated, the date of one that just happened says nothing yet.
+        assert!(now.is_none() || now != last);
+        last = now;
     }
 }
 

@@ -14,6 +14,29 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
+fn a_stamp_is_given_when_the_next_change_is_sure_to_have_another_date() {
+    let tempdir = tempfile::tempdir().unwrap();
+    let root = DiskFs::new().open_root(tempdir.path()).unwrap();
+    root.create_dir("d").unwrap();
+    assert_eq!(root.stamp("d").unwrap(), None);
+    std::thread::sleep(std::time::Duration::from_millis(3_100));
+    let settled = root.stamp("d").unwrap();
+    assert!(settled.is_some() && root.stamp("d").unwrap() == settled);
+    root.open_dir("d").unwrap().create("f").unwrap();
+    assert_eq!(root.stamp("d").unwrap(), None);
+    // Another directory under the name, which looks as old.
+    root.rename("d", &*root, "e").unwrap();
+    root.create_dir("d").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(3_100));
+    let other = root.stamp("d").unwrap();
+    assert!(other.is_some() && other != settled && other != root.stamp("e").unwrap());
+    // A date in the future is not trusted: the clock was set back.
+    let hour = std::time::SystemTime::now() + std::time::Duration::from_secs(3_600);
+    std::fs::File::open(tempdir.path().join("d")).unwrap().set_modified(hour).unwrap();
+    assert_eq!(root.stamp("d").unwrap(), None);
+}
+
+#[test]
 fn links_are_never_followed() {
     let tempdir = tempfile::tempdir().unwrap();
     let root = DiskFs::new().open_root(tempdir.path()).unwrap();

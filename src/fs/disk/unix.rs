@@ -13,10 +13,13 @@ use rustix::io::{Errno, retry_on_intr};
 use super::file::DiskFile;
 use super::{medium, temp};
 use crate::fs::name::check;
-use crate::fs::{Access, Dir, Entry, File, Fs, Ident, Kind, Medium, Space, Stat};
+use crate::fs::{Access, Dir, Entry, File, Fs, Ident, Kind, Medium, Space, Stamp, Stat};
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
+/// Changes that lie further back than this have a date of their own: file systems date in steps of at most 2 s (FAT),
+/// and clocks are read in steps of some milliseconds.
+const SETTLED: i128 = 3_000_000_000;
 
 /// The real disk.
 #[derive(Debug, Clone, Default)]
@@ -223,6 +226,22 @@ impl Dir for DiskDir {
             allocated: (stat.st_blocks as u64).saturating_mul(512),
             ident: Ident { device: stat.st_dev as u64, inode: stat.st_ino as u64 },
         })
+    }
+
+    #[allow(clippy::unnecessary_cast, reason = "the types of the fields differ between systems")]
+    fn stamp(&self, name: &str) -> io::Result<Option<Stamp>> {
+        check(name)?;
+        let stat = self.stat_raw(name)?;
+        let nanos = |secs: i128, nanos: i128| secs * 1_000_000_000 + nanos;
+        let modified = nanos(stat.st_mtime as i128, stat.st_mtime_nsec as i128);
+        let changed = nanos(stat.st_ctime as i128, stat.st_ctime_nsec as i128);
+        // A date in the future is none that the next change is sure to differ from.
+        if i128::from(temp::now()) * 1000 - modified.max(changed) < SETTLED {
+            return Ok(None);
+        }
+        let ident = Ident { device: stat.st_dev as u64, inode: stat.st_ino as u64 };
+        let change = u128::from(modified as u64) << 64 | u128::from(changed as u64);
+        Ok(Some(Stamp { ident, change }))
     }
 
     fn rename(&self, from: &str, to: &dyn Dir, name: &str) -> io::Result<()> {

@@ -10,7 +10,7 @@ use super::file::SimFile;
 use super::process::SimFs;
 use super::state::State;
 use crate::fs::name::{TEMP_SUFFIX, check, check_prefix};
-use crate::fs::{Access, Dir, Entry, File, Fs, Ident, Kind, Medium, Space, Stat};
+use crate::fs::{Access, Dir, Entry, File, Fs, Ident, Kind, Medium, Space, Stamp, Stat};
 
 const BLOCK: u64 = 4096;
 const TOTAL: u64 = 1 << 40;
@@ -142,6 +142,18 @@ impl Dir for SimDir {
             };
             let allocated = len.div_ceil(BLOCK) * BLOCK;
             Ok(Stat { kind: child.kind, len, allocated, ident: state.ident(child.inode) })
+        })
+    }
+
+    fn stamp(&self, name: &str) -> io::Result<Option<Stamp>> {
+        check(name)?;
+        self.run(SimOp::Stat, name, |state, _| {
+            let child = state.dir(self.inode)?.get(name)?;
+            if child.kind != Kind::Dir {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            let change = u128::from(state.dir(child.inode)?.changes());
+            Ok(Some(Stamp { ident: state.ident(child.inode), change }))
         })
     }
 

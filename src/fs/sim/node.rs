@@ -247,6 +247,8 @@ pub(super) struct DirNode {
     pending: Vec<Arc<[Edit]>>,
     /// What failed syncs dropped. The next entry that changes makes the directory dirty again, with them.
     dropped: Vec<Arc<[Edit]>>,
+    /// How often its entries changed.
+    changes: u64,
     /// It was removed: nothing can be created in it any more.
     gone: bool,
 }
@@ -272,6 +274,10 @@ impl DirNode {
         self.cached.iter().map(|(name, child)| (name, *child))
     }
 
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// All that its names stand for, or may stand for after a power cut.
     pub(super) fn possible_children(&self) -> impl Iterator<Item = Child> {
         let added = self.pending.iter().flat_map(|edits| edits.iter().filter_map(|(_, child)| *child));
@@ -292,6 +298,7 @@ impl DirNode {
     /// Changes entries in one step.
     pub(super) fn edit(&mut self, edits: Vec<Edit>) {
         apply(&edits, Arc::make_mut(&mut self.cached));
+        self.changes += 1;
         self.pending.append(&mut self.dropped);
         self.pending.push(edits.into());
     }
