@@ -96,9 +96,13 @@ pub(crate) fn shard_of(dir_name: &str) -> &str {
     hash_of(dir_name).and_then(|hash| hash.get(..1)).unwrap_or_default()
 }
 
+/// The names of all shards.
+pub(crate) const SHARDS: [&str; 16] =
+    ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f"];
+
 /// Whether a shard is named like this.
 pub(crate) fn is_shard(name: &str) -> bool {
-    name.len() == 1 && name.bytes().all(is_hex)
+    SHARDS.contains(&name)
 }
 
 impl fmt::Debug for SessionId {

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use serde_json::json;
 use sessionlog::{Batch, Keep, Store};
 
 use crate::raw::{self, Preallocated, together};
@@ -87,7 +88,8 @@ pub(crate) fn many(dir: &Path, turns: usize, count: usize) -> Result<()> {
         move || {
             (t..count).step_by(THREADS).try_for_each(|i| -> Result<()> {
                 let session = store.session(format!("many:{i}"))?;
-                session.append_batch(&(0..10).map(|_| payload).collect::<Batch<'_>>())?;
+                let about = json!({"title": format!("session {i}"), "user": format!("user {}", i % 50)});
+                session.append_batch(&(0..10).map(|_| payload).collect::<Batch<'_>>().attributes(about))?;
                 Ok(session.close()?)
             })
         }
@@ -102,11 +104,14 @@ pub(crate) fn many(dir: &Path, turns: usize, count: usize) -> Result<()> {
         files.1
     );
 
+    // For so long after a change a listing reads the names in the changed directories each time.
+    std::thread::sleep(Duration::from_millis(3_200));
     let bytes = vec![0; 4096];
     fs::write(dir.join("small"), &bytes)?;
     let read_one = || Ok(fs::read(dir.join("small")).map(drop)?);
     let mut open = Row::new(format!("open a store of {count} sessions"), "read of one file of 4 KiB");
-    let mut list = Row::new(format!("list {count} sessions"), "read of the catalog's files");
+    let mut first = Row::new(format!("list {count} sessions, first time"), "read of the catalog's files");
+    let mut again = Row::new(format!("list {count} sessions, again"), "read of the catalog's files");
     for _ in 0..turns {
         let mut store = None;
         let here = burst(1, || {
@@ -115,25 +120,27 @@ pub(crate) fn many(dir: &Path, turns: usize, count: usize) -> Result<()> {
         })?;
         open.turn(here, burst(1, read_one)?);
         let store = store.ok_or("no store")?;
-        let here = burst(1, || {
+        let list = || {
             let listed = store.sessions()?.sessions;
-            if listed.len() == count && listed.iter().all(|s| s.message_count == 10) {
+            if listed.len() == count
+                && listed.iter().all(|s| s.message_count == 10 && s.attributes.len() == 2)
+            {
                 Ok(())
             } else {
                 Err(format!("{} sessions were listed", listed.len()).into())
             }
-        })?;
-        list.turn(
-            here,
-            burst(1, || {
-                let files = fs::read_dir(path.join("catalog"))?;
-                Ok(files.map(|f| fs::read(f?.path())).try_for_each(|read| read.map(drop))?)
-            })?,
-        );
+        };
+        let read = || {
+            let files = fs::read_dir(path.join("catalog"))?;
+            Ok(files.map(|f| fs::read(f?.path())).try_for_each(|read| read.map(drop))?)
+        };
+        first.turn(burst(1, list)?, burst(1, read)?);
+        again.turn(burst(3, list)?, burst(3, read)?);
         store.close()?;
     }
     open.print();
-    list.print();
+    first.print();
+    again.print();
     after_a_kill(dir, turns)
 }
 

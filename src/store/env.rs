@@ -11,6 +11,7 @@ use super::io_thread::{Event, IoThread, Job};
 use super::layout::Layout;
 use super::options::Settings;
 use super::registry::{Gone, PATIENCE};
+use super::roster::Rosters;
 use super::shards::{Anchor, Shards};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::Open;
@@ -28,6 +29,7 @@ pub(crate) struct Env {
     pub(crate) catalog: Catalog,
     pub(crate) io: IoThread,
     pub(crate) shards: Shards,
+    pub(crate) rosters: Rosters,
     process: u32,
     closed: AtomicBool,
     clock: AtomicU64,
@@ -52,6 +54,7 @@ impl Env {
             process: fs.process(),
             catalog,
             shards: Shards::default(),
+            rosters: Rosters::default(),
             io: IoThread::new(settings.events.clone()),
             closed: AtomicBool::new(false),
             clock: AtomicU64::new(0),

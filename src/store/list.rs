@@ -1,17 +1,16 @@
 //! Listing sessions.
 
-use std::collections::HashMap;
-use std::io;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::env::Env;
+use super::shards::Names;
 use crate::error::{Error, Result};
-use crate::fs::Kind;
-use crate::ids::{is_shard, shard_of};
-use crate::log::catalog::{Finding, Known};
+use crate::ids::{SHARDS, shard_of};
+use crate::log::catalog::Finding;
 use crate::session::{Core, OpenState, Reader, SessionInfo};
 
 /// In which order sessions are listed.
@@ -112,77 +111,68 @@ impl IntoIterator for Listing {
 }
 
 pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
-    let merged = env.catalog.merged()?;
+    let merged = env.catalog.current()?;
     let note = |f: &Finding| format!("{} at byte {}: {}", f.file, f.offset, f.text);
     let notes = merged.findings.iter().map(note).collect();
     let mut out = Listing { catalog_notes: notes, ..Listing::default() };
-    let here: HashMap<String, Arc<Core>> = env.all().into_iter().map(|c| (c.id.dir_name(), c)).collect();
-    for dir_name in dir_names(env)? {
-        let open = here
-            .get(&dir_name)
-            .and_then(|c| c.with_shared(|s| SessionInfo::of_state(&s.state, OpenState::OpenHere)));
-        let known = match merged.get(&dir_name) {
-            Some(Known::Closed(summary)) if open.is_none() => SessionInfo::of_summary(&summary),
-            _ => open,
-        };
-        let info = match known {
-            Some(info) => info,
-            None => match Reader::open_dir(env, &dir_name) {
-                // What is known of it is older than what was written: no count is better than a stale one.
-                Ok(Some(reader)) if reader.uncertain().is_some() => {
-                    let place = env.layout.sessions.path().join(shard_of(&dir_name)).join(&dir_name);
-                    out.unreadable.extend(reader.uncertain().map(|e| (place, e)));
-                    continue;
-                }
-                Ok(Some(reader)) => {
-                    let open = if reader.ended_clean() { OpenState::Closed } else { OpenState::Open };
-                    reader.with_state(|s| SessionInfo::of_state(s, open))
-                }
-                // It went while the listing was made.
-                Ok(None) => continue,
-                Err(e) => {
-                    let place = env.layout.sessions.path().join(shard_of(&dir_name)).join(&dir_name);
-                    out.unreadable.push((place, e));
-                    continue;
-                }
-            },
-        };
-        if options.wants(&info) {
-            out.sessions.push(info);
+    let cores: Vec<Arc<Core>> = env.all();
+    let roster = env.rosters.of(merged, dir_names(env)?);
+    // What is open here is known better than from the catalog, or from a file.
+    let open_here = |c: &Arc<Core>| c.with_shared(|s| SessionInfo::of_state(&s.state, OpenState::OpenHere));
+    let mut here: HashMap<String, SessionInfo> = HashMap::new();
+    let mut others = Vec::new();
+    let mut outdated = HashSet::new();
+    for (core, info) in cores.iter().filter_map(|c| Some((c, open_here(c)?))) {
+        match roster.closed.binary_search_by(|closed| closed.id.cmp(&core.id)) {
+            Ok(at) => {
+                outdated.insert(at);
+                others.push(info);
+            }
+            Err(_) => drop(here.insert(core.id.dir_name(), info)),
         }
     }
+    for dir_name in &roster.rest {
+        if let Some(info) = here.remove(&**dir_name) {
+            others.push(info);
+            continue;
+        }
+        let place = || env.layout.sessions.path().join(shard_of(dir_name)).join(&**dir_name);
+        match Reader::open_dir(env, dir_name) {
+            // What is known of it is older than what was written: no count is better than a stale one.
+            Ok(Some(reader)) if reader.uncertain().is_some() => {
+                out.unreadable.extend(reader.uncertain().map(|e| (place(), e)));
+            }
+            Ok(Some(reader)) => {
+                let open = if reader.ended_clean() { OpenState::Closed } else { OpenState::Open };
+                others.push(reader.with_state(|s| SessionInfo::of_state(s, open)));
+            }
+            // It went while the listing was made.
+            Ok(None) => {}
+            Err(e) => out.unreadable.push((place(), e)),
+        }
+    }
+    let closed =
+        roster.closed.iter().enumerate().filter(|(at, _)| !outdated.contains(at)).map(|(_, info)| info);
+    let mut chosen: Vec<&SessionInfo> = closed.chain(&others).filter(|info| options.wants(info)).collect();
     match options.sort {
-        SortBy::Id => out.sessions.sort_by(|a, b| a.id.cmp(&b.id)),
+        // The roster is in this order.
+        SortBy::Id if others.is_empty() => {}
+        SortBy::Id => chosen.sort_by(|a, b| a.id.cmp(&b.id)),
         SortBy::LastActivity => {
             let when = |i: &SessionInfo| i.last_message_micros.unwrap_or(i.modified_micros);
-            out.sessions.sort_by(|a, b| when(b).cmp(&when(a)).then_with(|| a.id.cmp(&b.id)));
+            chosen.sort_by(|a, b| when(b).cmp(&when(a)).then_with(|| a.id.cmp(&b.id)));
         }
     }
-    out.total = out.sessions.len();
-    out.sessions.drain(..options.offset.min(out.total));
-    out.sessions.truncate(options.limit.unwrap_or(usize::MAX));
+    out.total = chosen.len();
+    let page = chosen.into_iter().skip(options.offset).take(options.limit.unwrap_or(usize::MAX));
+    out.sessions = page.cloned().collect();
     Ok(out)
 }
 
 /// The names of all session directories: what exists.
-pub(crate) fn dir_names(env: &Env) -> Result<Vec<String>> {
+pub(crate) fn dir_names(env: &Env) -> Result<[Names; SHARDS.len()]> {
     let sessions = &env.layout.sessions;
-    let mut names = Vec::new();
-    for shard in sessions.list().map_err(|e| Error::io("list sessions", sessions.path(), e))? {
-        if shard.kind != Kind::Dir || !is_shard(&shard.name) {
-            continue;
-        }
-        let dir = match sessions.open_dir(&shard.name) {
-            Ok(dir) => dir,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(Error::io("list sessions", sessions.path().join(&shard.name), e)),
-        };
-        for entry in dir.list().map_err(|e| Error::io("list sessions", dir.path(), e))? {
-            // What is being made, and what is no session of ours (or is not where it is looked for), is passed over.
-            if entry.kind == Kind::Dir && shard_of(&entry.name) == shard.name {
-                names.push(entry.name);
-            }
-        }
-    }
-    Ok(names)
+    // Who allows a network file system gets what it says now, not what its clock and ours make of it.
+    let names = env.shards.names(&**sessions, !env.layout.network);
+    names.map_err(|e| Error::io("list sessions", sessions.path(), e))
 }

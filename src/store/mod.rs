@@ -8,6 +8,7 @@ mod list;
 mod options;
 mod registry;
 mod remove;
+mod roster;
 mod shards;
 mod stats;
 #[expect(clippy::module_inception, reason = "the folder is the store with its parts, the file its handle")]

@@ -1,4 +1,4 @@
-//! The directories between the store and its sessions: which of their names are durable.
+//! The directories between the store and its sessions: which of their names are durable, and what is in them.
 
 use std::collections::HashSet;
 use std::io;
@@ -6,14 +6,28 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::fs::{Dir, Kind, sync_anew};
+use crate::fs::{Dir, Entry, Kind, Stamp, sync_anew};
+use crate::ids::{SHARDS, shard_of};
 
-/// What this process knows of the names in `sessions/`.
+/// What this process knows of the names in `sessions/`, and of those of the sessions.
 ///
 /// A shard that is found may have been made by a process that died before its sync: it counts only when a sync of
 /// this process covered it.
 #[derive(Debug, Default)]
-pub(crate) struct Shards(Mutex<Known>);
+pub(crate) struct Shards {
+    known: Mutex<Known>,
+    listed: Mutex<[Listed; SHARDS.len()]>,
+}
+
+/// The names of the sessions' directories in one shard.
+pub(crate) type Names = Arc<[Box<str>]>;
+
+/// What was in a shard when it had this stamp.
+#[derive(Debug, Default, Clone)]
+struct Listed {
+    stamp: Option<Stamp>,
+    names: Names,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -25,7 +39,7 @@ struct Known {
 impl Shards {
     /// Opens the shard, made if it is not there; its name is durable when this returns.
     pub(crate) fn open_or_create(&self, sessions: &dyn Dir, name: &str) -> io::Result<Arc<dyn Dir>> {
-        let mut known = self.0.lock();
+        let mut known = self.known.lock();
         let made = match sessions.open_dir(name) {
             Ok(shard) if known.durable.contains(name) => return Ok(shard),
             Ok(_) => false,
@@ -46,6 +60,41 @@ impl Shards {
         known.durable.extend(here.into_iter().filter(|e| e.kind == Kind::Dir).map(|e| e.name));
         sessions.open_dir(name)
     }
+
+    /// The names of all sessions' directories, shard by shard: what exists. A shard that has not changed is not read
+    /// again (if `trust`), and names that are the same as the last time are given in the same place.
+    pub(crate) fn names(&self, sessions: &dyn Dir, trust: bool) -> io::Result<[Names; SHARDS.len()]> {
+        let mut listed = self.listed.lock().clone();
+        for (shard, listed) in SHARDS.into_iter().zip(&mut listed) {
+            match look(sessions, shard, trust, listed) {
+                // There is none, or what has the name is none.
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    *listed = Listed::default();
+                }
+                done => done?,
+            }
+        }
+        // Two listings at a time may put the older one here: it says itself how old it is.
+        *self.listed.lock() = listed.clone();
+        Ok(listed.map(|listed| listed.names))
+    }
+}
+
+fn look(sessions: &dyn Dir, shard: &str, trust: bool, listed: &mut Listed) -> io::Result<()> {
+    // The stamp first: what changes while the names are read changes the next one.
+    let stamp = if trust { sessions.stamp(shard)? } else { None };
+    if stamp.is_some() && stamp == listed.stamp {
+        return Ok(());
+    }
+    let entries = sessions.open_dir(shard)?.list()?;
+    // What is being made, and what is no session of ours (or is not where it is looked for), is passed over.
+    let ours = |e: &Entry| e.kind == Kind::Dir && shard_of(&e.name) == shard;
+    let names: Vec<Box<str>> = entries.into_iter().filter(ours).map(|e| e.name.into()).collect();
+    listed.stamp = stamp;
+    if *listed.names != *names {
+        listed.names = names.into();
+    }
+    Ok(())
 }
 
 /// Makes the names of the store's parts durable, once before the first write: whoever made them may have died before

@@ -31,12 +31,12 @@ pub struct StoreStats {
 pub(crate) fn stats(env: &Arc<Env>) -> Result<StoreStats> {
     let mut out = StoreStats { open_sessions: env.open_sessions(), ..StoreStats::default() };
     let sessions = &env.layout.sessions;
-    for name in dir_names(env)? {
+    for name in dir_names(env)?.iter().flat_map(|names| &**names) {
         // A session that goes meanwhile is not counted.
-        let Ok(parent) = sessions.open_dir(shard_of(&name)) else { continue };
-        let Ok(dir) = parent.open_dir(&name) else { continue };
+        let Ok(parent) = sessions.open_dir(shard_of(name)) else { continue };
+        let Ok(dir) = parent.open_dir(name) else { continue };
         out.sessions += 1;
-        out.allocated_bytes += parent.stat(&name).map_or(0, |s| s.allocated);
+        out.allocated_bytes += parent.stat(name).map_or(0, |s| s.allocated);
         for entry in dir.list().unwrap_or_default() {
             if let Ok(stat) = dir.stat(&entry.name)
                 && stat.kind == Kind::File

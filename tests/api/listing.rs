@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use sessionlog::fs::SimFs;
-use sessionlog::{Keep, ListOptions, NewMessage, OpenState, SortBy};
+use sessionlog::{Keep, ListOptions, NewMessage, OpenState, Options, SortBy, Store};
 
 use crate::common::{Place, fill, session_dirs, sim_store};
 
@@ -108,4 +108,81 @@ fn stats_count_what_is_there() {
     store.remove_session("s0").unwrap();
     let stats = store.stats().unwrap();
     assert_eq!((stats.sessions, stats.segments, stats.open_sessions), (4, 4, 4));
+}
+
+fn told(store: &Store) -> Vec<(String, u64, OpenState)> {
+    store.sessions().unwrap().into_iter().map(|s| (s.id.to_string(), s.message_count, s.open)).collect()
+}
+
+#[test]
+fn what_others_create_change_and_remove_is_seen_at_once() {
+    let place = Place::new();
+    let writer = place.open();
+    // A store of its own, which reads the disk alone.
+    let reader = Options::new().read_only(true).open(place.path()).unwrap();
+    let old = ("old".to_owned(), 1, OpenState::Closed);
+    let s = writer.session("old").unwrap();
+    s.append("1").unwrap();
+    s.close().unwrap();
+    for round in 0..2 {
+        assert_eq!(told(&reader), std::slice::from_ref(&old));
+        // What was made just now, and then what has been there for a while, and was listed since.
+        std::thread::sleep(std::time::Duration::from_millis(3_200 * round));
+        assert_eq!(told(&reader), std::slice::from_ref(&old));
+        let mut names: Vec<String> = (0..40).map(|i| format!("s{i:02}")).collect();
+        for name in &names {
+            fill(&writer.create_session(name).unwrap(), 2);
+            assert!(told(&reader).contains(&(name.clone(), 2, OpenState::Open)), "{name}");
+        }
+        for name in &names {
+            writer.open_session(name).unwrap().close().unwrap();
+            assert!(told(&reader).contains(&(name.clone(), 2, OpenState::Closed)), "{name}");
+        }
+        while let Some(name) = names.pop() {
+            if names.len().is_multiple_of(8) {
+                let there = told(&reader);
+                assert_eq!(there.len(), names.len() + 2, "{there:?}");
+            }
+            assert!(writer.remove_session(&name).unwrap());
+            assert!(told(&reader).iter().all(|(id, ..)| *id != name), "{name}");
+        }
+    }
+    // Where it is not looked for, it is not there.
+    let dir = session_dirs(&place.path()).remove(0);
+    writer.close().unwrap();
+    let elsewhere = place.path().join(dir.file_name().unwrap());
+    std::fs::rename(&dir, &elsewhere).unwrap();
+    assert_eq!(told(&reader), []);
+    std::fs::rename(&elsewhere, &dir).unwrap();
+    assert_eq!(told(&reader), [old]);
+}
+
+#[test]
+fn a_second_listing_is_what_a_first_one_is() {
+    for seed in 0..6 {
+        let fs = SimFs::new(seed);
+        let (one, two, reader) = (sim_store(&fs), sim_store(&fs.process_new()), sim_store(&fs.process_new()));
+        let mut state = seed | 1;
+        let mut any = |n: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % n
+        };
+        for step in 0..120 {
+            let store = if any(2) == 0 { &one } else { &two };
+            let id = format!("s{}", any(10));
+            // One that the other has open is left alone.
+            match any(6) {
+                0 | 1 => drop(store.session(&id).and_then(|s| s.append("x"))),
+                2 => drop(store.session(&id).and_then(|s| s.patch_attributes(&json!({"step": step})))),
+                3 => drop(store.session(&id).and_then(|s| s.archive(Keep::Messages(1)))),
+                4 => drop(store.open_session(&id).and_then(|s| s.close())),
+                _ => drop(store.remove_session(&id)),
+            }
+            let (again, first) =
+                (reader.sessions().unwrap(), sim_store(&fs.process_new()).sessions().unwrap());
+            assert_eq!(again.sessions, first.sessions, "step {step} of seed {seed}");
+            assert!(again.unreadable.is_empty() && again.catalog_notes.is_empty());
+            assert!(again.sessions.iter().map(|s| &s.id).is_sorted() && again.total == again.sessions.len());
+        }
+    }
 }

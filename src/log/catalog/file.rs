@@ -1,13 +1,16 @@
 //! Reading one catalog file.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::format::catalog::{
-    CatalogEntry, EntryKind, FRAMES, Glance, Header, HeaderError, Step, decode_marks,
+    CatalogEntry, Chain, EntryKind, FRAMES, Glance, HEADER, Header, HeaderError, Step, decode_marks,
 };
-use crate::fs::{Access, Dir, File, read_up_to_at};
+use crate::format::is_zero;
+use crate::fs::{Access, Dir, File, Ident, read_up_to_at};
 use crate::ids::{BirthId, Incarnation, StoreId};
 
 /// The longest catalog file that is read, in bytes: just below 4 GiB, so that places in it fit into 32 bits.
@@ -15,6 +18,9 @@ use crate::ids::{BirthId, Incarnation, StoreId};
 const MAX_FILE: u64 = u32::MAX as u64;
 /// How often a file is read again whose end looks bad. Its owner may be in the middle of a write.
 const LOOKS: usize = 4;
+
+/// Counts how often a whole file was read in this process.
+static READINGS: AtomicU64 = AtomicU64::new(0);
 
 /// What a file ends in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +53,19 @@ pub(super) struct Source {
     pub(super) bytes: Vec<u8>,
     /// All good entries, oldest first.
     pub(super) items: Vec<Item>,
+    /// The last good frame, or where the first one would be.
+    last: usize,
+    /// The place behind the last good frame.
+    chain: Chain,
     /// Behind the last good frame.
     pub(super) end: u64,
     pub(super) tail: Tail,
     /// Some good frames hold what only a newer program understands.
     pub(super) newer: bool,
+    /// Which file this was, if it was read from one.
+    ident: Option<Ident>,
+    /// The reading of the whole file that this goes back to, with what came since: another number for each.
+    pub(super) reading: u64,
 }
 
 /// Why a file could not be read at all.
@@ -86,6 +100,38 @@ impl Source {
         Glance::at(item.body(&self.bytes)).ok()
     }
 
+    /// Reads the frames from its place on.
+    fn read_on(mut self) -> Source {
+        let bad = loop {
+            let place = self.chain.offset();
+            match self.chain.step(&self.bytes) {
+                Step::Frame(body) => {
+                    self.last = place;
+                    match Glance::at(body) {
+                        Ok(Glance { kind, id, birth, incarnation, .. }) => {
+                            let session = xxh3_128(id.as_bytes());
+                            let (start, len) = ((self.chain.offset() - body.len()) as u32, body.len() as u32);
+                            self.items.push(Item { session, birth, incarnation, kind, start, len });
+                        }
+                        Err(_) => self.newer = true,
+                    }
+                }
+                Step::End => break None,
+                Step::Bad(what) => break Some(what),
+            }
+        };
+        self.end = self.chain.offset() as u64;
+        self.tail = match (decode_marks(self.header.salt, &self.bytes), bad) {
+            (None, _) => Tail::Damaged("both durability marks are damaged"),
+            (Some(durable), bad) if self.end < durable => {
+                Tail::Damaged(bad.unwrap_or("entries that were durable are gone"))
+            }
+            (Some(_), Some(what)) => Tail::Torn(what),
+            (Some(_), None) => Tail::Clean,
+        };
+        self
+    }
+
     /// Whether all of it is understood, to the last byte.
     pub(super) fn understood(&self) -> bool {
         !self.newer && self.items.iter().all(|item| item.entry(&self.bytes).is_some())
@@ -106,7 +152,7 @@ pub(crate) fn salt_in(name: &str) -> Option<u64> {
 
 /// Understands the bytes of a file.
 pub(super) fn decode(name: &str, store: &StoreId, bytes: Vec<u8>) -> Result<Source, Unreadable> {
-    let (header, mut chain) = Header::decode(&bytes).map_err(|e| match e {
+    let (header, chain) = Header::decode(&bytes).map_err(|e| match e {
         HeaderError::Damaged(what) => Unreadable::Damaged(what),
         HeaderError::Newer(version) => Unreadable::Newer(version),
     })?;
@@ -116,48 +162,91 @@ pub(super) fn decode(name: &str, store: &StoreId, bytes: Vec<u8>) -> Result<Sour
     if salt_in(name) != Some(header.salt) {
         return Err(Unreadable::Damaged("the file does not have the name under which it was written"));
     }
-    let mut items = Vec::new();
-    let mut newer = false;
-    let bad = loop {
-        match chain.step(&bytes) {
-            Step::Frame(body) => match Glance::at(body) {
-                Ok(Glance { kind, id, birth, incarnation, .. }) => {
-                    let session = xxh3_128(id.as_bytes());
-                    let (start, len) = (chain.offset() - body.len(), body.len());
-                    items.push(Item {
-                        session,
-                        birth,
-                        incarnation,
-                        kind,
-                        start: start as u32,
-                        len: len as u32,
-                    });
-                }
-                Err(_) => newer = true,
-            },
-            Step::End => break None,
-            Step::Bad(what) => break Some(what),
-        }
+    let source = Source {
+        name: name.to_owned(),
+        header,
+        bytes,
+        items: Vec::new(),
+        last: FRAMES,
+        chain,
+        end: 0,
+        tail: Tail::Clean,
+        newer: false,
+        ident: None,
+        reading: READINGS.fetch_add(1, Ordering::Relaxed),
     };
-    let tail = match (decode_marks(header.salt, &bytes), bad) {
-        (None, _) => Tail::Damaged("both durability marks are damaged"),
-        (Some(durable), bad) if (chain.offset() as u64) < durable => {
-            Tail::Damaged(bad.unwrap_or("entries that were durable are gone"))
-        }
-        (Some(_), Some(what)) => Tail::Torn(what),
-        (Some(_), None) => Tail::Clean,
-    };
-    let end = chain.offset() as u64;
-    Ok(Source { name: name.to_owned(), header, bytes, items, end, tail, newer })
+    Ok(source.read_on())
 }
 
-/// Reads the file of this name; `None` if there is none (any more).
-pub(super) fn load(dir: &dyn Dir, name: &str, store: &StoreId) -> Option<Result<Source, Unreadable>> {
-    match dir.open(name, Access::Read) {
-        Ok(file) => Some(load_from(&*file, name, store)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => Some(Err(Unreadable::Io(e.to_string()))),
+/// Reads the file of this name; `None` if there is none (any more). Of a file that was read `before` only what came
+/// since.
+pub(super) fn load(
+    dir: &dyn Dir,
+    name: &str,
+    store: &StoreId,
+    before: Option<&Arc<Source>>,
+) -> Option<Result<Arc<Source>, Unreadable>> {
+    let file = match dir.open(name, Access::Read) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+        Err(e) => return Some(Err(Unreadable::Io(e.to_string()))),
+    };
+    if let Some(before) = before
+        && let Ok(Some(source)) = grown(&*file, before)
+    {
+        return Some(Ok(source));
     }
+    let whole = load_from(&*file, name, store);
+    Some(whole.map(|source| Arc::new(Source { ident: file.ident().ok(), ..source })))
+}
+
+/// What has become of a file that was good to its end: the same, or the same and more frames. `None` if it must be
+/// read anew.
+///
+/// Frames are never changed, and the checksum of each covers all that stand before it: if the last one that was read
+/// is still there, so are the others. That a single append may be taken back (of which a reader has seen the first
+/// frames) is why it is looked at.
+fn grown(file: &dyn File, before: &Arc<Source>) -> io::Result<Option<Arc<Source>>> {
+    if before.tail != Tail::Clean || before.ident != Some(file.ident()?) {
+        return Ok(None);
+    }
+    // In the order of `bytes_of`.
+    let mut bytes = vec![0; FRAMES];
+    let head = read_up_to_at(file, &mut bytes, 0)?;
+    let len = file.len()?;
+    if head < FRAMES
+        || bytes.get(..HEADER) != before.bytes.get(..HEADER)
+        || !(before.end..=MAX_FILE).contains(&len)
+    {
+        return Ok(None);
+    }
+    let (Some(known), Ok(len)) = (before.bytes.get(before.last..before.chain.offset()), usize::try_from(len))
+    else {
+        return Ok(None);
+    };
+    let mut tail = vec![0; len.saturating_sub(before.last)];
+    let read = read_up_to_at(file, &mut tail, before.last as u64)?;
+    tail.truncate(read);
+    let Some(new) = tail.strip_prefix(known) else { return Ok(None) };
+    let durable = decode_marks(before.header.salt, &bytes);
+    if is_zero(new) && durable.is_some_and(|durable| durable <= before.end) {
+        return Ok(Some(before.clone()));
+    }
+    let read_before = before.bytes.get(FRAMES..before.chain.offset()).unwrap_or_default();
+    bytes.reserve_exact(read_before.len() + new.len());
+    bytes.extend_from_slice(read_before);
+    bytes.extend_from_slice(new);
+    let source = Source {
+        name: before.name.clone(),
+        header: before.header.clone(),
+        bytes,
+        items: before.items.clone(),
+        tail: Tail::Clean,
+        ..**before
+    };
+    let source = source.read_on();
+    // Its owner may be in the middle of a write; whoever reads all of it looks again.
+    Ok((source.tail == Tail::Clean).then(|| Arc::new(source)))
 }
 
 /// Reads an open file.

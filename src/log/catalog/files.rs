@@ -1,6 +1,7 @@
 //! Reading all catalog files, while others write, adopt and compact them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::file::{self, Source, Tail, Unreadable};
 use super::report::Finding;
@@ -22,7 +23,7 @@ pub(super) struct Names {
 /// All files, read.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Vec<Arc<Source>>,
     pub(super) findings: Vec<Finding>,
     /// Something may be lost that could have named any session.
     pub(super) unreliable: bool,
@@ -45,19 +46,22 @@ pub(super) fn names(dir: &dyn Dir) -> Result<Names> {
 }
 
 /// Reads all files. Entries move from file to file when one is adopted or compacted, so what was read counts
-/// only if the same files were there before and after; otherwise all are read again.
-pub(super) fn read_all(dir: &dyn Dir, store: &StoreId) -> Result<Files> {
+/// only if the same files were there before and after; otherwise all are read again. Of those that were `known` only
+/// what came since.
+pub(super) fn read_all(dir: &dyn Dir, store: &StoreId, known: &[Arc<Source>]) -> Result<Files> {
     let mut before = names(dir)?;
     let mut rounds = 0;
     loop {
         rounds += 1;
         let mut files = Files::default();
-        let complete = before.files.iter().all(|name| match file::load(dir, name, store) {
-            Some(read) => {
-                files.add(name, read);
-                true
+        let complete = before.files.iter().all(|name| {
+            match file::load(dir, name, store, known.iter().find(|source| source.name == *name)) {
+                Some(read) => {
+                    files.add(name, read);
+                    true
+                }
+                None => false,
             }
-            None => false,
         });
         let after = names(dir)?;
         let settled = complete && after.files == before.files;
@@ -85,7 +89,7 @@ impl Files {
     }
 
     /// Takes in what was read from one file.
-    pub(super) fn add(&mut self, name: &str, read: Result<Source, Unreadable>) {
+    pub(super) fn add(&mut self, name: &str, read: Result<Arc<Source>, Unreadable>) {
         let source = match read {
             Ok(source) => source,
             Err(why) => {

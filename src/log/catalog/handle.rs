@@ -32,6 +32,8 @@ pub(crate) struct Catalog {
     pub(super) state: Mutex<State>,
     /// A sync ended.
     pub(super) wake: Condvar,
+    /// What the last listing read.
+    current: Mutex<Arc<Merged>>,
     /// One maintenance at a time.
     pub(super) maintaining: Mutex<()>,
 }
@@ -90,6 +92,7 @@ impl Catalog {
             read_only,
             state: Mutex::default(),
             wake: Condvar::new(),
+            current: Mutex::default(),
             maintaining: Mutex::default(),
         }
     }
@@ -172,7 +175,7 @@ impl Catalog {
         if let Some(witnesses) = &state.witnesses {
             return Ok(witnesses.get(birth));
         }
-        let witnesses = Witnesses::new(&files::read_all(&*self.dir, &self.identity.store)?);
+        let witnesses = Witnesses::new(&files::read_all(&*self.dir, &self.identity.store, &[])?);
         let witness = witnesses.get(birth);
         state.witnesses = Some(witnesses);
         Ok(witness)
@@ -184,7 +187,7 @@ impl Catalog {
             return None;
         }
         let own = self.state.lock().names();
-        let files = files::read_all(&*self.dir, &self.identity.store).ok()?;
+        let files = files::read_all(&*self.dir, &self.identity.store, &[]).ok()?;
         let session = xxh3_128(id.as_str().as_bytes());
         let mut marks: Vec<_> = files
             .sources
@@ -222,7 +225,23 @@ impl Catalog {
     /// # Errors
     /// Only if the directory cannot be listed. What is wrong with files is in the result.
     pub(crate) fn merged(&self) -> Result<Merged> {
-        files::read_all(&*self.dir, &self.identity.store).map(merge::known)
+        files::read_all(&*self.dir, &self.identity.store, &[]).map(merge::known)
+    }
+
+    /// The same for who asks again and again: reads of every file only what came since the last time, and gives the
+    /// same value if nothing did. Damage to what was read before goes unseen, and does no harm.
+    ///
+    /// # Errors
+    /// As [`Catalog::merged`].
+    pub(crate) fn current(&self) -> Result<Arc<Merged>> {
+        let before = self.current.lock().clone();
+        let files = files::read_all(&*self.dir, &self.identity.store, before.sources())?;
+        if before.is_of(&files) {
+            return Ok(before);
+        }
+        let merged = Arc::new(merge::known(files));
+        *self.current.lock() = merged.clone();
+        Ok(merged)
     }
 
     /// Makes durable what was recorded, gives back the space allocated ahead, and releases the locks. Later

@@ -13,6 +13,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use super::file::{Item, Source, Tail};
 use super::files::Files;
@@ -20,9 +21,9 @@ use super::report::{Merged, Said};
 use crate::format::catalog::{CatalogEntry, EntryKind, Open};
 use crate::ids::{BirthId, Incarnation};
 
-/// A cheap hash for keys that are random already: birth ids, and hashes of session ids.
+/// A cheap hash for keys that are random, or numbered, already: birth ids, hashes of session ids, places of entries.
 #[derive(Default)]
-pub(super) struct Spread(u64);
+pub(crate) struct Spread(u64);
 
 impl Hasher for Spread {
     fn write(&mut self, bytes: &[u8]) {
@@ -51,7 +52,7 @@ impl Hasher for Spread {
 }
 
 /// A map with such keys.
-pub(super) type SpreadMap<K, V> = HashMap<K, V, BuildHasherDefault<Spread>>;
+pub(crate) type SpreadMap<K, V> = HashMap<K, V, BuildHasherDefault<Spread>>;
 
 /// What the table says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,13 +107,13 @@ pub(super) struct Winner {
 pub(super) type Winners = SpreadMap<BirthId, Winner>;
 
 /// The source and the item of a winner.
-pub(super) fn at(sources: &[Source], winner: Winner) -> Option<(&Source, &Item)> {
-    let source = sources.get(winner.source)?;
+pub(super) fn at(sources: &[Arc<Source>], winner: Winner) -> Option<(&Source, &Item)> {
+    let source: &Source = sources.get(winner.source)?;
     Some((source, source.items.get(winner.index)?))
 }
 
 /// Puts `new` where `old` is, if the table says so. A doubt ends only with a higher incarnation.
-fn settle(sources: &[Source], old: &mut Winner, new: Winner, same_instance: bool) {
+fn settle(sources: &[Arc<Source>], old: &mut Winner, new: Winner, same_instance: bool) {
     let word = |winner| {
         at(sources, winner).map(|(source, item)| Word {
             kind: item.kind,
@@ -131,8 +132,8 @@ fn settle(sources: &[Source], old: &mut Winner, new: Winner, same_instance: bool
 
 /// Finds the entry that holds for each life. The files of one instance count as one file, in the order of
 /// their generations; only then instances are compared, by the last word of each.
-pub(super) fn winners(sources: &[Source]) -> Winners {
-    let mut order: Vec<(usize, &Source)> = sources.iter().enumerate().collect();
+pub(super) fn winners(sources: &[Arc<Source>]) -> Winners {
+    let mut order: Vec<(usize, &Arc<Source>)> = sources.iter().enumerate().collect();
     order.sort_by_key(|(_, s)| (s.header.instance, s.header.generation));
     let mut all = Winners::default();
     for group in order.chunk_by(|(_, a), (_, b)| a.header.instance == b.header.instance) {
@@ -188,7 +189,7 @@ pub(super) fn known(files: Files) -> Merged {
 /// `damaged`: one of the chosen files lost what may have named any session. So every summary, wherever it
 /// is, is put in doubt before the evidence of the loss goes. `unreliable`: another file could not be read.
 pub(super) fn carry(
-    sources: &[Source],
+    sources: &[Arc<Source>],
     chosen: &[bool],
     damaged: bool,
     unreliable: bool,

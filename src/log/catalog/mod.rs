@@ -33,4 +33,5 @@ mod tests;
 #[cfg(any(test, all(fuzzing, feature = "sim")))]
 pub(crate) use file::salt_in;
 pub(crate) use handle::Catalog;
-pub(crate) use report::{Finding, Known, Merged};
+pub(crate) use merge::SpreadMap;
+pub(crate) use report::{Finding, Known, Merged, Place};

@@ -1,8 +1,10 @@
 //! What the catalog tells its callers: plain values.
 
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use super::file::Source;
+use super::files::Files;
 use super::merge::SpreadMap;
 use crate::format::catalog::{CatalogEntry, Summary};
 use crate::ids::hash_in;
@@ -32,6 +34,13 @@ pub(crate) enum Known {
     Doubt,
 }
 
+/// Where a summary was read: of which file, and as which of its entries. Equal places hold the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    reading: u64,
+    item: u32,
+}
+
 /// What is known of a session, with the summary still in the bytes of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
@@ -46,7 +55,7 @@ pub(crate) struct Merged {
     /// By the hash of the session id, which is also the end of its directory's name: a map by whole names
     /// would spend most of its time on making them.
     sessions: SpreadMap<u128, Said>,
-    sources: Vec<Source>,
+    sources: Vec<Arc<Source>>,
     /// What is wrong with the files.
     pub(crate) findings: Vec<Finding>,
     /// A file could not be read, or not as far as it once was durable, and may have named any session.
@@ -79,7 +88,7 @@ impl Merged {
     /// and the segments that were named, each with its salt.
     pub(crate) fn mentions(&self, dir_name: &str) -> Vec<CatalogEntry> {
         let Some(hash) = hash_in(dir_name) else { return Vec::new() };
-        let of = |s: &Source| -> Vec<CatalogEntry> {
+        let of = |s: &Arc<Source>| -> Vec<CatalogEntry> {
             s.items.iter().filter(|i| i.session == hash).filter_map(|i| i.entry(&s.bytes)).collect()
         };
         self.sources.iter().flat_map(of).collect()
@@ -103,8 +112,29 @@ impl Merged {
     }
 
     /// Keeps the files, for the summaries in them.
-    pub(super) fn keep(&mut self, sources: Vec<Source>) {
+    pub(super) fn keep(&mut self, sources: Vec<Arc<Source>>) {
         self.sources = sources;
+    }
+
+    /// The files, as they were read.
+    pub(super) fn sources(&self) -> &[Arc<Source>] {
+        &self.sources
+    }
+
+    /// Whether these are the files, none of them changed, with nothing to be said about them.
+    pub(super) fn is_of(&self, files: &Files) -> bool {
+        let quiet = |findings: &[Finding], unreliable: bool| findings.is_empty() && !unreliable;
+        let pairs = || self.sources.iter().zip(&files.sources);
+        quiet(&self.findings, self.unreliable)
+            && quiet(&files.findings, files.unreliable)
+            && self.sources.len() == files.sources.len()
+            && pairs().all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
+    /// Where the last word about the session in the directory of this name stands, if that is a summary.
+    pub(crate) fn place(&self, dir_name: &str) -> Option<Place> {
+        let Said::Closed { source, item } = self.sessions.get(&hash_in(dir_name)?)? else { return None };
+        Some(Place { reading: self.sources.get(*source as usize)?.reading, item: *item })
     }
 
     /// What is known of the session in the directory of this name ([`SessionId::dir_name`]); `None` if

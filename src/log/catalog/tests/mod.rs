@@ -1,6 +1,7 @@
 //! What the catalog promises, on the simulated disk, on a spy that fails on command, and on the real one.
 
 mod adoption;
+mod current;
 mod damage;
 mod failures;
 mod format;

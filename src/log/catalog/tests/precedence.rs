@@ -6,7 +6,7 @@ use super::super::merge::{Verdict, Word, carry, compare, known};
 use super::*;
 use crate::format::catalog::{FRAMES, Header, MARK, MARKS, encode_mark};
 
-fn source(instance: u64, generation: u32, entries: Vec<CatalogEntry>) -> Source {
+fn source(instance: u64, generation: u32, entries: Vec<CatalogEntry>) -> Arc<Source> {
     let header = Header {
         store: STORE,
         salt: instance * 100 + u64::from(generation),
@@ -25,7 +25,7 @@ fn source(instance: u64, generation: u32, entries: Vec<CatalogEntry>) -> Source 
     }
     let source = decode(&name_of(header.salt), &STORE, bytes).unwrap();
     assert_eq!((source.items.len(), source.tail), (entries.len(), Tail::Clean));
-    source
+    Arc::new(source)
 }
 
 fn verdict(old: &CatalogEntry, new: &CatalogEntry, same_instance: bool) -> Verdict {
@@ -37,7 +37,7 @@ fn verdict(old: &CatalogEntry, new: &CatalogEntry, same_instance: bool) -> Verdi
     compare(word(&a), word(&b), same_instance)
 }
 
-fn merge(sources: Vec<Source>) -> Merged {
+fn merge(sources: Vec<Arc<Source>>) -> Merged {
     known(Files { sources, findings: Vec::new(), unreliable: false })
 }
 
@@ -102,7 +102,7 @@ fn the_files_of_one_instance_are_one_file_in_order() {
     assert_eq!(word(&merge(vec![next(), given_up()]), "s"), "4");
     // From two instances, the summary is the last word of the writer; other summaries are a contradiction.
     let mut other = given_up();
-    other.header.instance = 2;
+    Arc::get_mut(&mut other).unwrap().header.instance = 2;
     assert_eq!(word(&merge(vec![next(), other]), "s"), "4");
     assert_eq!(word(&merge(vec![next(), source(2, 0, vec![closed("s", 1, 1, 5)])]), "s"), "doubt");
 }
