@@ -225,7 +225,7 @@ fn f06_a_summary_is_a_plain_value_that_cannot_be_saved() {
     let mut info: SessionInfo = store.sessions().unwrap().sessions.remove(0);
     info.message_count = 0;
     info.live = 0..0;
-    info.attributes.insert("wiped".into(), json!(true));
+    Arc::make_mut(&mut info.attributes).insert("wiped".into(), json!(true));
     drop(info);
     store.close().unwrap();
     let store = place.open();
