@@ -94,6 +94,36 @@ fn the_end_of_a_large_batch_costs_its_table_and_what_is_asked_for() {
 }
 
 #[test]
+fn the_end_of_a_short_session_costs_what_is_asked_for() {
+    let (spy, options) = sim();
+    let (_store, session) = steady(&spy, options, Path::new(SIM));
+    for _ in 0..16 {
+        session.append(vec![b'x'; 30_000]).unwrap();
+    }
+    spy.quiet();
+    let (_, c) = spy.during(|| assert_eq!(session.tail(1).unwrap().count(), 1));
+    assert!(c.bytes_read <= 96 << 10, "{c:?}");
+}
+
+#[test]
+fn opening_reads_the_last_segment_once() {
+    let (spy, options) = sim();
+    let (store, session) = steady(&spy, options, Path::new(SIM));
+    for _ in 0..40 {
+        session.append(vec![b'x'; 90_000]).unwrap();
+    }
+    session.close().unwrap();
+    store.close().unwrap();
+    let (again, options) = (spy.clone(), Options::new());
+    let (_, c) = spy.during(|| {
+        let store = options.fs(Arc::new(again)).open(SIM).unwrap();
+        assert_eq!(store.open_session("s").unwrap().message_count().unwrap(), 50);
+    });
+    let written = 40 * 90_000;
+    assert!(c.bytes_read < written + written / 10, "of {written}: {c:?}");
+}
+
+#[test]
 fn a_load_reads_what_was_written_once() {
     let (spy, options) = sim();
     let (_store, session) = steady(&spy, options, Path::new(SIM));

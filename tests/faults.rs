@@ -3,6 +3,9 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::{Action, Op, Rng, SIM, Spy, live, sim_options, texts};
 use sessionlog::fs::SimFs;
 use sessionlog::{Batch, ErrorKind, Keep, Outcome, Session, Store};
@@ -139,4 +142,32 @@ fn whatever_fails_the_outcome_that_was_told_is_the_one_that_is_found() {
         met = (met.0 + refused, met.1 + unknown);
     }
     assert!(met.0 > 50 && met.1 > 50, "the storm was too mild: {met:?}");
+}
+
+/// The sync behind the name of a new session fails like this.
+fn creation_in_doubt(action: Action) {
+    let spy = Spy::new(SimFs::new(1));
+    let store = sim_options(spy.clone()).open(SIM).unwrap();
+    store.session("warm").unwrap().append("warm").unwrap();
+    let session = store.session("s").unwrap();
+    let named = Arc::new(AtomicBool::new(false));
+    spy.once(0, action, move |c| {
+        let was = named.load(Ordering::SeqCst);
+        named.fetch_or(c.op == Op::Rename, Ordering::SeqCst);
+        was && c.op == Op::SyncDir
+    });
+    let error = session.append("one").unwrap_err();
+    assert_eq!(spy.hits(), 1);
+    spy.calm();
+    // Not `NoSpace`, of which callers are told that nothing was applied, and that it may be tried again.
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Poisoned, Outcome::Unknown), "{error}");
+    assert_eq!(live(&session), ["one"]);
+}
+
+#[test]
+fn a_session_whose_name_may_not_be_durable_is_not_created_again_with_its_first_append() {
+    creation_in_doubt(Action::ENOSPC);
+    creation_in_doubt(Action::EIO);
+    // Of which nobody may think that another process was faster.
+    creation_in_doubt(Action::Fail(17));
 }

@@ -55,7 +55,11 @@ pub(super) fn seek(
     if position <= info.low && wanted <= info.low_seq {
         return Ok((start, Window::new()));
     }
-    if let Some(seq) = seq.filter(|seq| seq.saturating_sub(info.low_seq) < NEAR)
+    let near = |seq: &u64| {
+        let ahead = seq.saturating_sub(info.low_seq);
+        ahead < NEAR && ahead * 4 < info.end.saturating_sub(info.low)
+    };
+    if let Some(seq) = seq.filter(near)
         && let Some(found) = seek_near(segment, info, position, seq)
     {
         return Ok(found);
@@ -85,7 +89,7 @@ pub(super) fn seek(
     }
 }
 
-/// A message with fewer than so many before it in its segment is looked for from the front.
+/// A message with fewer than so many before it in its segment, and not a quarter of all, is looked for from the front.
 const NEAR: u64 = 16;
 
 /// The same from the front, over a few frames. `None` if it is not there, or anything is in the way.

@@ -65,7 +65,8 @@ impl Window {
         self.fill_behind(file, from, to, 0)
     }
 
-    /// The same, for a file that never changes there: what of it is in the window is not read again.
+    /// The same, and what of it is in the window is not read again. Where a writer is at work, a frame in flight may be
+    /// pieced together of before and after: its checksum says so, as it does where one read met that.
     pub(crate) fn extend(&mut self, file: &dyn File, from: u64, to: u64) -> io::Result<()> {
         let have = self.bytes(from).len();
         if (from + have as u64) < to { self.fill_behind(file, from, to, have) } else { Ok(()) }
@@ -74,13 +75,15 @@ impl Window {
     /// Reads `[from, to)` but for the first `have` bytes, which are in the window.
     fn fill_behind(&mut self, file: &dyn File, from: u64, to: u64, have: usize) -> io::Result<()> {
         let len = to.saturating_sub(from) as usize;
-        let at = if have > 0 { (from - self.base) as usize } else { 0 };
+        let at = if have > 0 { from.saturating_sub(self.base) as usize } else { 0 };
+        let kept = at..at + have;
         match Arc::get_mut(&mut self.buffer) {
-            Some(Buffer::Heap(bytes)) if bytes.len() >= len => bytes.copy_within(at..at + have, 0),
+            Some(Buffer::Heap(bytes)) if bytes.len() >= len => bytes.copy_within(kept, 0),
             _ => {
                 let mut bytes = vec![0; len];
-                let old = self.buffer.get(at..at + have).unwrap_or_default();
-                bytes.iter_mut().zip(old).for_each(|(new, old)| *new = *old);
+                if let Some((new, old)) = bytes.get_mut(..have).zip(self.buffer.get(kept)) {
+                    new.copy_from_slice(old);
+                }
                 self.buffer = Arc::new(Buffer::Heap(bytes));
             }
         }
@@ -140,7 +143,7 @@ impl Window {
             Found::End => return Ok(At::End),
             Found::Fault(fault) => return Ok(At::Fault(fault)),
         };
-        self.ensure(file, offset, need, limit)?;
+        self.extend(file, offset, limit.min(offset + need as u64))?;
         let bytes = self.bytes(offset);
         Ok(match Frame::parse(seed, offset, bytes.get(..need).unwrap_or(bytes)) {
             Ok(frame) => At::Frame(frame),

@@ -12,7 +12,7 @@ use crate::format::SegmentHeader;
 use crate::format::catalog::CatalogEntry;
 use crate::fs::Dir;
 use crate::ids::{BirthId, Incarnation, SessionId};
-use crate::log::writer::{After, Birth, SegmentWriter, WriteFault};
+use crate::log::writer::{Birth, SegmentWriter, WriteFault};
 use crate::recovery::{EndVerdict, Plan, Report};
 use crate::state::{Op, State};
 use crate::store::Env;
@@ -76,14 +76,14 @@ impl Writer {
             // Unless somebody else has the name, an error does not say that nothing happened. Then the open mark stays:
             // if the session is there, its next writer must not take the incarnation of this one.
             if e.kind() != std::io::ErrorKind::AlreadyExists {
-                return Err(io(e).unknown());
+                return Err(in_doubt(io(e)));
             }
             let removed = CatalogEntry::Removed { id: id.clone(), birth: state.birth, incarnation };
             let _ = env.catalog.record(removed);
             return Err(io(e));
         }
         // From here on the session may exist. A failed sync leaves that open; the disk will tell.
-        shard.sync().map_err(|e| io(e).unknown())?;
+        shard.sync().map_err(|e| in_doubt(io(e)))?;
         let dir = shard.open_dir(&id.dir_name()).map_err(io).unwrap_or(dir);
         log.moved_to(dir.path());
         let shared = Shared::of_writer(env, dir.clone(), &log, state, Arc::default(), Report::default());
@@ -114,6 +114,13 @@ impl Writer {
 
 type Built = (Arc<dyn Dir>, SessionLock, SegmentWriter, State);
 
+/// The session may be there, and its first commit with it. Whatever the disk said: to try again is not safe.
+fn in_doubt(e: Error) -> Error {
+    e.with_kind(ErrorKind::Poisoned)
+        .unknown()
+        .hint("the session may or may not be there, with what it was to begin with; open it again to see")
+}
+
 /// Writes the first commit, if there is one, and folds it into the state.
 fn begin(
     env: &Env,
@@ -127,7 +134,7 @@ fn begin(
     staged.begin(state, state.clock(env.now()));
     staged.op(Op::Opened { incarnation })?;
     (first.stage)(staged)?;
-    let after = staged.after().unwrap_or(After::of(state));
+    let Some(after) = staged.after() else { return Ok(()) };
     log.write(staged.records(first.arena), staged.bytes(), after, true).map_err(|fault| match fault {
         // Whatever it left there: nobody sees this file.
         WriteFault::TakenBack(e) | WriteFault::Broken(e) => e,

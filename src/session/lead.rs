@@ -188,8 +188,8 @@ fn append_group(
 }
 
 /// If the session is not there yet, it begins with its first ops that count, and they are acknowledged when it is there:
-/// then the answer is their epoch, and they are judged. `None` if it is there, whoever made it: what is there is what the
-/// ops are judged by.
+/// then the answer is their epoch, and they are judged, and nothing is left to be done; as where none of them counts, and
+/// nothing begins. `None` if it is there, whoever made it: what is there is what the ops are judged by.
 fn begin_with<'a, A: Iterator<Item = &'a AppendOp>>(
     core: &Arc<Core>,
     phase: &mut Phase,

@@ -9,7 +9,7 @@ use super::create::First;
 use super::files::{SessionLock, Whose, load_tail, locate, lock};
 use super::summary_of;
 use super::writer::Writer;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::format::catalog::CatalogEntry;
 use crate::store::Job;
 
@@ -74,6 +74,7 @@ impl Core {
             if self.ready(phase)? {
                 return Ok(false);
             }
+            // Whoever is open needs the thread: if there is none, nothing may be changed.
             self.env.io.start()?;
             match Writer::create(&self.env, &self.id, first) {
                 Ok((writer, shared)) => {
@@ -82,7 +83,7 @@ impl Core {
                     return if first.is_some() { Ok(true) } else { installed.map(|()| true) };
                 }
                 // Somebody else created it between the two steps.
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                Err(e) if e.kind() == ErrorKind::AlreadyExists && e.outcome() == Outcome::NotApplied => {}
                 Err(e) => return Err(e),
             }
         }
@@ -95,7 +96,6 @@ impl Core {
         writer: Writer,
         shared: super::core::Shared,
     ) -> Result<()> {
-        // Whoever is open needs the thread; if there is none, nothing was changed yet.
         self.env.io.start()?;
         *self.shared.lock() = Some(shared);
         *phase = Phase::Open(Box::new(writer));
