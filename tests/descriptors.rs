@@ -31,7 +31,7 @@ fn in_turn(sessions: usize, descriptors: u64, options: Options) {
 #[test]
 #[ignore = "run by others, as a process of its own"]
 fn few_descriptors_child() {
-    in_turn(200, 128, Options::new().max_open_sessions(24));
+    in_turn(200, 128, Options::new());
 }
 
 #[test]

@@ -46,6 +46,10 @@ pub trait Fs: Send + Sync + fmt::Debug + 'static {
     fn random(&self, buf: &mut [u8]) -> io::Result<()>;
     /// The id of the running process: another one after a fork.
     fn process(&self) -> u32;
+    /// How many files this process may have open; `None` if nothing says so.
+    fn most_files(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What something in a directory is.

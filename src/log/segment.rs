@@ -79,6 +79,11 @@ impl Segment {
         Ok(Segment { file, path: path.into(), header, seed, map: OnceLock::new() })
     }
 
+    /// The same, read through another descriptor of its file.
+    pub(crate) fn through(&self, file: Arc<dyn File>) -> Segment {
+        Segment { file, path: self.path.clone(), header: self.header, seed: self.seed, map: OnceLock::new() }
+    }
+
     /// Whether the records that were carried into it from these positions can be read, every byte.
     pub(crate) fn copies_are_whole(&self, positions: &Range<u64>) -> io::Result<bool> {
         let (mut offset, end) = (SegmentHeader::LEN as u64, self.header.carry_end());

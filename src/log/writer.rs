@@ -348,7 +348,7 @@ impl SegmentWriter {
         }
         let allocated = file.len().map_err(|e| Error::io("open a segment to write", &path, e))?;
         Ok(SegmentWriter {
-            segment: tail.segment.clone(),
+            segment: Arc::new(tail.segment.through(file.clone())),
             file,
             low: tail.low,
             low_seq: tail.low_seq,

@@ -89,6 +89,11 @@ impl Shared {
         }
     }
 
+    /// The active segment is read through the descriptor of its writer: one less for each open session.
+    pub(crate) fn read_through(&mut self, log: &SegmentWriter) {
+        self.active = Source::active(self.active.info, log.segment.clone());
+    }
+
     /// The log has moved on.
     pub(crate) fn moved(&mut self, log: &SegmentWriter, essential: u64) {
         self.essential = essential;

@@ -157,7 +157,11 @@ impl Writer {
         let number = tail.state.incarnation.number.max(seen) + 1;
         self.incarnation = Incarnation { number, nonce: env.random_u64()? };
         if self.plan.end == EndVerdict::Append {
-            return Ok(SegmentWriter::resume(&*self.dir, tail)?);
+            let log = SegmentWriter::resume(&*self.dir, tail)?;
+            if let Some(s) = shared.lock().as_mut() {
+                s.read_through(&log);
+            }
+            return Ok(log);
         }
         // What stands above the mark is carried, and named in the old segment no more: it may be in the page
         // cache alone, and gone after the next power cut.

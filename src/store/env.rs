@@ -38,6 +38,7 @@ pub(crate) struct Env {
     anchor: Anchor,
     /// Set when it is closed and every lock is free.
     pub(crate) gone: Arc<Gone>,
+    max_open: usize,
     sessions: Mutex<HashMap<SessionId, Arc<Core>>>,
 }
 
@@ -47,10 +48,16 @@ impl fmt::Debug for Env {
     }
 }
 
+/// How many sessions are open at once where nobody says how many: with three descriptors each they leave most to others.
+fn max_open(fs: &dyn Fs) -> usize {
+    fs.most_files().map_or(256, |files| (files / 8).clamp(8, 256) as usize)
+}
+
 impl Env {
     pub(crate) fn new(fs: Arc<dyn Fs>, layout: Layout, settings: Settings) -> Arc<Env> {
         let catalog = Catalog::new(fs.clone(), layout.catalog.clone(), layout.id, settings.read_only);
         Arc::new(Env {
+            max_open: settings.max_open.unwrap_or_else(|| max_open(&*fs)),
             process: fs.process(),
             catalog,
             shards: Shards::default(),
@@ -174,7 +181,7 @@ impl Env {
     pub(crate) fn opened(&self, core: &Arc<Core>) {
         core.open.store(true, Ordering::Release);
         let open = self.open_count.fetch_add(1, Ordering::AcqRel) + 1;
-        if open > self.settings.max_open {
+        if open > self.max_open {
             self.park_one(core);
         }
     }

@@ -46,7 +46,7 @@ pub(crate) struct Settings {
     pub(crate) sync_interval: Duration,
     pub(crate) segment_size: u64,
     pub(crate) max_payload: usize,
-    pub(crate) max_open: usize,
+    pub(crate) max_open: Option<usize>,
     pub(crate) truncate_after: u64,
     pub(crate) linger: Duration,
     pub(crate) map: bool,
@@ -103,7 +103,7 @@ impl Default for Options {
                 sync_interval: Duration::from_millis(100),
                 segment_size: limits::DEFAULT_SEGMENT,
                 max_payload: limits::DEFAULT_MAX_PAYLOAD,
-                max_open: 256,
+                max_open: None,
                 truncate_after: 1 << 20,
                 linger: Duration::from_secs(1),
                 map: true,
@@ -172,11 +172,12 @@ impl Options {
         self
     }
 
-    /// How many sessions this process keeps open for writing (a lock and three descriptors each); beyond that
-    /// the one used longest ago is closed and opened again when it is used. 1 or more, 256 by default.
+    /// How many sessions this process keeps open for writing (a lock, a directory and a segment each: three descriptors);
+    /// beyond that the one used longest ago is closed and opened again when it is used. 1 or more. By default an eighth
+    /// of the files that the process may have open when the store is opened, and 256 at most.
     #[must_use]
     pub fn max_open_sessions(mut self, sessions: usize) -> Self {
-        self.settings.max_open = sessions;
+        self.settings.max_open = Some(sessions);
         self
     }
 
@@ -268,7 +269,7 @@ impl Options {
         if s.max_payload > limits::MAX_PAYLOAD {
             return bad(format!("a payload has at most {} bytes", limits::MAX_PAYLOAD));
         }
-        if s.max_open == 0 {
+        if s.max_open == Some(0) {
             return bad("at least one session must be allowed to be open".to_owned());
         }
         if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&s.sync_interval) {

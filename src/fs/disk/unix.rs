@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Resource, getrlimit};
 
 use super::file::DiskFile;
 use super::{medium, temp};
@@ -88,6 +89,10 @@ impl Fs for DiskFs {
 
     fn process(&self) -> u32 {
         std::process::id()
+    }
+
+    fn most_files(&self) -> Option<u64> {
+        getrlimit(Resource::Nofile).current
     }
 }
 
