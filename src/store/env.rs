@@ -292,6 +292,8 @@ impl Env {
         // One sync of the catalog for all of them, before the first lock goes.
         let synced = self.catalog.close();
         closing.finish();
+        self.rosters.clear();
+        self.shards.clear();
         result.and(synced)
     }
 }

@@ -96,8 +96,9 @@ pub struct Listing {
     /// Sessions that are there and cannot be read, or of which damage hides what was written last: their directories,
     /// and why. What is left of the latter can be read all the same.
     pub unreadable: Vec<(PathBuf, Error)>,
-    /// What is wrong with the catalog's own files, in words. The listing is right all the same: it read the
-    /// sessions that they leave in doubt; and the catalog mends itself.
+    /// What is wrong with the catalog's own files, in words, as far as this listing read them: what an earlier one of
+    /// this store has read is not read again. The listing is right all the same: it read the sessions that they leave in
+    /// doubt; and the catalog mends itself.
     pub catalog_notes: Vec<String>,
 }
 
@@ -174,5 +175,5 @@ pub(crate) fn dir_names(env: &Env) -> Result<[Names; SHARDS.len()]> {
     let sessions = &env.layout.sessions;
     // Who allows a network file system gets what it says now, not what its clock and ours make of it.
     let names = env.shards.names(&**sessions, !env.layout.network);
-    names.map_err(|e| Error::io("list sessions", sessions.path(), e))
+    names.map_err(|(shard, e)| Error::io("list sessions", sessions.path().join(shard), e))
 }

@@ -27,6 +27,11 @@ pub(crate) struct Roster {
 }
 
 impl Rosters {
+    /// Forgets what was found.
+    pub(crate) fn clear(&self) {
+        *self.0.lock() = Arc::default();
+    }
+
     /// The roster of this catalog and these names: the last one if both are the same, otherwise a new one with what
     /// still holds of the last.
     pub(crate) fn of(&self, merged: Arc<Merged>, names: [Names; SHARDS.len()]) -> Arc<Roster> {
@@ -49,7 +54,10 @@ impl Roster {
         for name in names.iter().flat_map(|names| &**names) {
             let place = merged.place(name);
             if let Some(stays) = place.and_then(|place| stays.get_mut(*before.get(&place)?)) {
-                *stays = true;
+                if std::mem::replace(stays, true) {
+                    // Two directories whose names end alike: whose it is, all names must be asked.
+                    return Roster::default().followed_by(merged, names);
+                }
                 continue;
             }
             let summary = place.and_then(|place| match merged.get(name)? {
@@ -57,28 +65,16 @@ impl Roster {
                 _ => None,
             });
             match summary {
-                Some(summary) => new.push(summary),
-                None => rest.push(name.clone()),
+                // Not of a directory with another name that ends like its own: whoever reads that says what it is.
+                Some(summary) if summary.1.id.dir_name() == **name => new.push(summary),
+                _ => rest.push(name.clone()),
             }
         }
-        new.sort_by(|(_, a), (_, b)| a.id.cmp(&b.id));
-        let all = self.closed.len() + new.len();
-        let mut out =
-            Roster { places: Vec::with_capacity(all), closed: Vec::with_capacity(all), ..Roster::default() };
-        let mut new = new.into_iter().peekable();
-        for ((place, info), _) in self.places.iter().zip(&self.closed).zip(stays).filter(|(_, stays)| *stays)
-        {
-            while let Some((place, info)) = new.next_if(|(_, new)| new.id < info.id) {
-                out.places.push(place);
-                out.closed.push(info);
-            }
-            out.places.push(*place);
-            out.closed.push(info.clone());
-        }
-        for (place, info) in new {
-            out.places.push(place);
-            out.closed.push(info);
-        }
-        Roster { merged, names, rest, ..out }
+        let kept = self.places.iter().zip(&self.closed).zip(stays).filter(|(_, stays)| *stays);
+        let mut all: Vec<_> = kept.map(|((place, info), _)| (*place, info.clone())).chain(new).collect();
+        // Two runs, of which the first is in order already: it merges them.
+        all.sort_by(|(_, a), (_, b)| a.id.cmp(&b.id));
+        let (places, closed) = all.into_iter().unzip();
+        Roster { merged, names, closed, places, rest }
     }
 }

@@ -61,9 +61,19 @@ impl Shards {
         sessions.open_dir(name)
     }
 
+    /// Forgets what was in the shards.
+    pub(crate) fn clear(&self) {
+        *self.listed.lock() = Default::default();
+    }
+
     /// The names of all sessions' directories, shard by shard: what exists. A shard that has not changed is not read
     /// again (if `trust`), and names that are the same as the last time are given in the same place.
-    pub(crate) fn names(&self, sessions: &dyn Dir, trust: bool) -> io::Result<[Names; SHARDS.len()]> {
+    /// An error comes with the name of its shard.
+    pub(crate) fn names(
+        &self,
+        sessions: &dyn Dir,
+        trust: bool,
+    ) -> Result<[Names; SHARDS.len()], (&'static str, io::Error)> {
         let mut listed = self.listed.lock().clone();
         for (shard, listed) in SHARDS.into_iter().zip(&mut listed) {
             match look(sessions, shard, trust, listed) {
@@ -71,7 +81,7 @@ impl Shards {
                 Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                     *listed = Listed::default();
                 }
-                done => done?,
+                done => done.map_err(|e| (shard, e))?,
             }
         }
         // Two listings at a time may put the older one here: it says itself how old it is.

@@ -7,6 +7,8 @@ mod append;
 mod archive;
 mod files;
 mod handles;
+#[cfg(unix)]
+mod kept;
 mod listing;
 mod options;
 mod tickets;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sessionlog::fs::{Access, Dir, DiskFs, Entry, File, Fs, Ident, Map, Medium, Space, Stat};
+use sessionlog::fs::{Access, Dir, DiskFs, Entry, File, Fs, Ident, Map, Medium, Space, Stamp, Stat};
 
 /// What passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -357,6 +357,10 @@ impl Dir for SpyDir {
     fn stat(&self, name: &str) -> io::Result<Stat> {
         self.pass(Op::Stat, name)?;
         self.inner.stat(name)
+    }
+    fn stamp(&self, name: &str) -> io::Result<Option<Stamp>> {
+        self.pass(Op::Stat, name)?;
+        self.inner.stamp(name)
     }
     fn rename(&self, from: &str, to: &dyn Dir, name: &str) -> io::Result<()> {
         let to = to.as_any().downcast_ref::<SpyDir>().expect("the same file system");

@@ -240,6 +240,10 @@ impl Dir for DiskDir {
         let nanos = |secs: i128, nanos: i128| secs * 1_000_000_000 + nanos;
         let modified = nanos(stat.st_mtime as i128, stat.st_mtime_nsec as i128);
         let changed = nanos(stat.st_ctime as i128, stat.st_ctime_nsec as i128);
+        // Dates in whole seconds come again when the clock is set back a little.
+        if stat.st_mtime_nsec == 0 && stat.st_ctime_nsec == 0 {
+            return Ok(None);
+        }
         // A date in the future is none that the next change is sure to differ from.
         if i128::from(temp::now()) * 1000 - modified.max(changed) < SETTLED {
             return Ok(None);

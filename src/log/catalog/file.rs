@@ -224,7 +224,13 @@ fn grown(file: &dyn File, before: &Arc<Source>) -> io::Result<Option<Arc<Source>
     else {
         return Ok(None);
     };
-    let mut tail = vec![0; len.saturating_sub(before.last)];
+    let mut tail = Vec::new();
+    let rest = len.saturating_sub(before.last);
+    if tail.try_reserve_exact(rest).is_err() {
+        // Whoever reads all of it says so.
+        return Ok(None);
+    }
+    tail.resize(rest, 0);
     let read = read_up_to_at(file, &mut tail, before.last as u64)?;
     tail.truncate(read);
     let Some(new) = tail.strip_prefix(known) else { return Ok(None) };
@@ -233,7 +239,9 @@ fn grown(file: &dyn File, before: &Arc<Source>) -> io::Result<Option<Arc<Source>
         return Ok(Some(before.clone()));
     }
     let read_before = before.bytes.get(FRAMES..before.chain.offset()).unwrap_or_default();
-    bytes.reserve_exact(read_before.len() + new.len());
+    if bytes.try_reserve_exact(read_before.len() + new.len()).is_err() {
+        return Ok(None);
+    }
     bytes.extend_from_slice(read_before);
     bytes.extend_from_slice(new);
     let source = Source {

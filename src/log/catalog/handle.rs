@@ -229,19 +229,18 @@ impl Catalog {
     }
 
     /// The same for who asks again and again: reads of every file only what came since the last time, and gives the
-    /// same value if nothing did. Damage to what was read before goes unseen, and does no harm.
+    /// same value if nothing did. Damage to what was read before is not met, and changes no result. One at a time: what is
+    /// read on goes back to one reading, and equal places in it are the same.
     ///
     /// # Errors
     /// As [`Catalog::merged`].
     pub(crate) fn current(&self) -> Result<Arc<Merged>> {
-        let before = self.current.lock().clone();
-        let files = files::read_all(&*self.dir, &self.identity.store, before.sources())?;
-        if before.is_of(&files) {
-            return Ok(before);
+        let mut current = self.current.lock();
+        let files = files::read_all(&*self.dir, &self.identity.store, current.sources())?;
+        if !current.is_of(&files) {
+            *current = Arc::new(merge::known(files));
         }
-        let merged = Arc::new(merge::known(files));
-        *self.current.lock() = merged.clone();
-        Ok(merged)
+        Ok(current.clone())
     }
 
     /// Makes durable what was recorded, gives back the space allocated ahead, and releases the locks. Later
@@ -259,6 +258,7 @@ impl Catalog {
             return Ok(());
         }
         state.closed = true;
+        *self.current.lock() = Arc::default();
         while state.syncing {
             self.wake.wait(&mut state);
         }

@@ -34,7 +34,7 @@ pub(crate) enum Known {
     Doubt,
 }
 
-/// Where a summary was read: of which file, and as which of its entries. Equal places hold the same.
+/// Where a summary was read: in which reading of a file, and as which of its entries. Equal places hold the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     reading: u64,
@@ -121,14 +121,12 @@ impl Merged {
         &self.sources
     }
 
-    /// Whether these are the files, none of them changed, with nothing to be said about them.
+    /// Whether these are the files, none of them changed, with the same to be said about them.
     pub(super) fn is_of(&self, files: &Files) -> bool {
-        let quiet = |findings: &[Finding], unreliable: bool| findings.is_empty() && !unreliable;
-        let pairs = || self.sources.iter().zip(&files.sources);
-        quiet(&self.findings, self.unreliable)
-            && quiet(&files.findings, files.unreliable)
+        let mut pairs = self.sources.iter().zip(&files.sources);
+        (self.unreliable, &self.findings) == (files.unreliable, &files.findings)
             && self.sources.len() == files.sources.len()
-            && pairs().all(|(a, b)| Arc::ptr_eq(a, b))
+            && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
     }
 
     /// Where the last word about the session in the directory of this name stands, if that is a summary.

@@ -163,6 +163,9 @@ impl Dir for SpyDir {
     fn stat(&self, name: &str) -> io::Result<Stat> {
         self.inner.stat(name)
     }
+    fn stamp(&self, name: &str) -> io::Result<Option<Stamp>> {
+        self.inner.stamp(name)
+    }
     fn rename(&self, from: &str, to: &dyn Dir, name: &str) -> io::Result<()> {
         self.spy.pass(Op::Rename)?;
         let to = to.as_any().downcast_ref::<SpyDir>().unwrap();
