@@ -232,6 +232,16 @@ impl<'a> Glance<'a> {
         Ok(Glance { kind, id, birth, incarnation, rest: bytes.get(used..).unwrap_or_default() })
     }
 
+    /// Whether this body is one of another session than that of `birth`, seen without decoding it. `false` if it has to
+    /// be looked at: it may be one of that session, or is in no form that this knows.
+    #[inline]
+    pub(crate) fn is_of_another(body: &[u8], birth: &BirthId) -> bool {
+        // As `at` reads it: the version; kind and length of the id, each of one byte below 251; the id; the birth.
+        let [ENTRY_VERSION, 0..=3, len @ 1..=250, rest @ ..] = body else { return false };
+        let behind = rest.get(usize::from(*len)..).unwrap_or_default();
+        behind.first_chunk().is_some_and(|found| *found != birth.0)
+    }
+
     /// Segment, its salt, and, of a summary, the position.
     pub(crate) fn place(&self) -> Option<(u64, u64, Option<u64>)> {
         if self.kind == EntryKind::Removed {

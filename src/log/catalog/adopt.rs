@@ -120,7 +120,7 @@ impl Catalog {
 
     fn dead(&self, name: &str) -> Option<Dead> {
         let file = self.lock_dead(name)?;
-        let read = file::load_from(&*file, name, &self.identity.store);
+        let read = file::load_from(&*file, name, &self.identity.store, None);
         Some(Dead { name: name.to_owned(), file, read })
     }
 

@@ -100,13 +100,16 @@ impl Source {
         Glance::at(item.body(&self.bytes)).ok()
     }
 
-    /// Reads the frames from its place on.
-    fn read_on(mut self) -> Source {
+    /// Reads the frames from its place on: their entries, or those of this life of a session `only`.
+    fn read_on(mut self, only: Option<&BirthId>) -> Source {
         let bad = loop {
             let place = self.chain.offset();
             match self.chain.step(&self.bytes) {
                 Step::Frame(body) => {
                     self.last = place;
+                    if only.is_some_and(|birth| Glance::is_of_another(body, birth)) {
+                        continue;
+                    }
                     match Glance::at(body) {
                         Ok(Glance { kind, id, birth, incarnation, .. }) => {
                             let session = xxh3_128(id.as_bytes());
@@ -151,7 +154,12 @@ pub(crate) fn salt_in(name: &str) -> Option<u64> {
 }
 
 /// Understands the bytes of a file.
-pub(super) fn decode(name: &str, store: &StoreId, bytes: Vec<u8>) -> Result<Source, Unreadable> {
+pub(super) fn decode(
+    name: &str,
+    store: &StoreId,
+    bytes: Vec<u8>,
+    only: Option<&BirthId>,
+) -> Result<Source, Unreadable> {
     let (header, chain) = Header::decode(&bytes).map_err(|e| match e {
         HeaderError::Damaged(what) => Unreadable::Damaged(what),
         HeaderError::Newer(version) => Unreadable::Newer(version),
@@ -175,16 +183,17 @@ pub(super) fn decode(name: &str, store: &StoreId, bytes: Vec<u8>) -> Result<Sour
         ident: None,
         reading: READINGS.fetch_add(1, Ordering::Relaxed),
     };
-    Ok(source.read_on())
+    Ok(source.read_on(only))
 }
 
 /// Reads the file of this name; `None` if there is none (any more). Of a file that was read `before` only what came
-/// since.
+/// since; of the entries those of this life of a session `only`, and perhaps a few others.
 pub(super) fn load(
     dir: &dyn Dir,
     name: &str,
     store: &StoreId,
     before: Option<&Arc<Source>>,
+    only: Option<&BirthId>,
 ) -> Option<Result<Arc<Source>, Unreadable>> {
     let file = match dir.open(name, Access::Read) {
         Ok(file) => file,
@@ -196,7 +205,7 @@ pub(super) fn load(
     {
         return Some(Ok(source));
     }
-    let whole = load_from(&*file, name, store);
+    let whole = load_from(&*file, name, store, only);
     Some(whole.map(|source| Arc::new(Source { ident: file.ident().ok(), ..source })))
 }
 
@@ -252,18 +261,23 @@ fn grown(file: &dyn File, before: &Arc<Source>) -> io::Result<Option<Arc<Source>
         tail: Tail::Clean,
         ..**before
     };
-    let source = source.read_on();
+    let source = source.read_on(None);
     // Its owner may be in the middle of a write; whoever reads all of it looks again.
     Ok((source.tail == Tail::Clean).then(|| Arc::new(source)))
 }
 
 /// Reads an open file.
-pub(super) fn load_from(file: &dyn File, name: &str, store: &StoreId) -> Result<Source, Unreadable> {
+pub(super) fn load_from(
+    file: &dyn File,
+    name: &str,
+    store: &StoreId,
+    only: Option<&BirthId>,
+) -> Result<Source, Unreadable> {
     let mut looks = 0;
     loop {
         looks += 1;
         let bytes = bytes_of(file).map_err(|e| Unreadable::Io(e.to_string()))?;
-        match decode(name, store, bytes) {
+        match decode(name, store, bytes, only) {
             Ok(source) if source.tail != Tail::Clean && looks < LOOKS => std::thread::yield_now(),
             done => return done,
         }

@@ -162,8 +162,9 @@ impl Catalog {
         }
     }
 
-    /// What the catalog last heard of this life of a session. Reads all files at the first call; afterwards
-    /// only what this instance appends is added (see [`Catalog::forget`]).
+    /// What the catalog last heard of this life of a session. Reads all files at the first call, for this session alone:
+    /// many processes open no other. At the second call for all sessions; afterwards only what this instance appends is
+    /// added (see [`Catalog::forget`]).
     pub(crate) fn witness(&self, _id: &SessionId, birth: &BirthId) -> Result<Option<Witness>> {
         if self.fs.process() != self.identity.pid {
             return Err(Error::new(ErrorKind::Forked, "read the catalog"));
@@ -174,6 +175,10 @@ impl Catalog {
         }
         if let Some(witnesses) = &state.witnesses {
             return Ok(witnesses.get(birth));
+        }
+        if !std::mem::replace(&mut state.asked, true) {
+            let files = files::read_of(&*self.dir, &self.identity.store, birth)?;
+            return Ok(Witnesses::new(&files).get(birth));
         }
         let witnesses = Witnesses::new(&files::read_all(&*self.dir, &self.identity.store, &[])?);
         let witness = witnesses.get(birth);

@@ -30,6 +30,28 @@ fn the_header_lies_where_the_specification_says() {
     assert_eq!(chain.offset(), 1536);
 }
 
+#[test]
+fn a_body_is_of_another_session_only_where_a_glance_says_so() {
+    for len in [1, 2, 127, 128, 250, 251, 252, 300, 512] {
+        let name = "i".repeat(len);
+        for entry in [CatalogEntry::Open(open(&name, 2, 3)), closed(&name, 2, 300, 4), removed(&name, 2, 1)] {
+            let mut body = Vec::new();
+            entry.encode(&mut body).unwrap();
+            assert_eq!(Glance::at(&body).unwrap().birth, birth(2));
+            assert!(!Glance::is_of_another(&body, &birth(2)));
+            // Whoever has a long id is looked at.
+            assert_eq!(Glance::is_of_another(&body, &birth(3)), len < 251, "{len}");
+            // What this does not know is looked at, too.
+            for (at, byte) in [(0, 2), (1, 4), (2, 0)] {
+                let mut other = body.clone();
+                other[at] = byte;
+                assert!(!Glance::is_of_another(&other, &birth(3)));
+            }
+            assert!(!Glance::is_of_another(&body[..2 + len.min(200)], &birth(3)));
+        }
+    }
+}
+
 /// A change of these numbers is a change of the format.
 #[test]
 fn the_bytes_of_version_one_stay_as_they_are() {
@@ -54,6 +76,7 @@ fn the_bytes_of_version_one_stay_as_they_are() {
         let glance = Glance::at(body).unwrap();
         assert_eq!((glance.id, glance.birth), (entry.id().as_str(), entry.birth()));
         assert_eq!(glance.incarnation, entry.incarnation());
+        assert!(!Glance::is_of_another(body, &entry.birth()) && Glance::is_of_another(body, &birth(77)));
         let place = match &entry {
             CatalogEntry::Open(m) | CatalogEntry::Doubt(m) => Some((m.segment, m.salt, None)),
             CatalogEntry::Closed(s) => Some((s.segment, s.salt, Some(s.position))),

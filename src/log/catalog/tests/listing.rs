@@ -15,6 +15,35 @@ fn nothing_is_written_before_something_is_said() {
 }
 
 #[test]
+fn the_first_witness_is_read_alone_and_says_the_same() {
+    let sim = SimFs::new(1);
+    let (one, other) = (catalog(&sim.process_new()), catalog(&sim.process_new()));
+    for b in 0..8 {
+        one.record(closed(&format!("s{b}"), b, 2, 3)).unwrap();
+        other.mark_open(open(&format!("s{b}"), b, 1 + u64::from(b % 3))).unwrap();
+    }
+    one.record(removed("s7", 7, 3)).unwrap();
+    one.close().unwrap();
+    for b in 0..9 {
+        let id = id(&format!("s{b}"));
+        let asked = catalog(&sim.process_new());
+        let alone = asked.witness(&id, &birth(b)).unwrap();
+        let among = asked.witness(&id, &birth(b)).unwrap();
+        assert_eq!((alone, alone.is_some()), (among, b < 7), "{b}");
+        assert_eq!(asked.witness(&id, &birth(b)).unwrap(), among);
+    }
+    // A file that is damaged may have named any session.
+    let name = files(&sim).remove(0);
+    let mut rotten = bytes(&sim, &name);
+    rotten[1536 + 12] ^= 1;
+    put(&sim, &name, &rotten);
+    let asked = catalog(&sim.process_new());
+    let alone = asked.witness(&id("s1"), &birth(1)).unwrap();
+    assert_eq!(alone, asked.witness(&id("s1"), &birth(1)).unwrap());
+    assert!(alone.is_none_or(|witness| witness.doubt));
+}
+
+#[test]
 fn a_session_is_open_until_its_summary_is_there() {
     let sim = SimFs::new(1);
     let catalog = catalog(&sim);
@@ -144,6 +173,8 @@ fn a_read_only_catalog_reads() {
 fn what_others_wrote_is_seen_by_who_looks_for_the_first_time() {
     let sim = SimFs::new(1);
     let catalog = catalog(&sim);
+    // From the second look on what was found is kept.
+    assert_eq!(catalog.witness(&id("s"), &birth(1)).unwrap(), None);
     assert_eq!(catalog.witness(&id("s"), &birth(1)).unwrap(), None);
     say(&sim, vec![closed("s", 1, 1, 3)]);
     assert_eq!(catalog.witness(&id("s"), &birth(1)).unwrap(), None);

@@ -23,7 +23,7 @@ fn source(instance: u64, generation: u32, entries: Vec<CatalogEntry>) -> Arc<Sou
     for entry in &entries {
         chain.push(entry, &mut bytes).unwrap();
     }
-    let source = decode(&name_of(header.salt), &STORE, bytes).unwrap();
+    let source = decode(&name_of(header.salt), &STORE, bytes, None).unwrap();
     assert_eq!((source.items.len(), source.tail), (entries.len(), Tail::Clean));
     Arc::new(source)
 }
