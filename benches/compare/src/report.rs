@@ -260,7 +260,8 @@ pub(crate) fn markdown(rows: &[Row], machine: &str, how: &str) -> String {
          cheapest way: no messages are\nmoved. Reads are warm. Payloads are text that does not compress. A turn of single \
          ops counts with their lower quartile (on a\nbusy machine a sync's wake-up waits for a neighbour's time slice), \
          one of threads with its whole time. So what happens\nnow and then (checkpoints, compactions, new segments) is \
-         in nobody's figures of single ops.\n\n",
+         in nobody's figures of single ops. After each batch and archive all\nwait for 10 ms, so that nobody is \
+         measured beside what another one does behind it.\n\n",
     );
     for kind in std::iter::once(&OURS).chain(OTHERS).filter(|k| columns.contains(&k.name)) {
         let _ = writeln!(out, "- **{}**: {}", title(kind), kind.notes.join(" "));

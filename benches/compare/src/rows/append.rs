@@ -140,7 +140,7 @@ pub(super) fn batch(plan: &Plan) -> Result<Vec<Row>> {
             Ok(once(|| writer.session.append_batch(&payloads, Ack::Durable))?.0)
         }));
     }
-    let measured = take(sides, plan.limits(Duration::ZERO))?;
+    let measured = take(sides, plan.limits(Duration::from_millis(10)))?;
     for mut writer in writers {
         verify(&mut *writer.session, 0, 0, writer.next, KIB)?;
     }
