@@ -277,6 +277,7 @@ impl Birth {
             last_len: self.last.1,
             allocated,
             position: self.position,
+            // Of what lies below it nothing is in an unseen segment.
             durable: self.position,
             marked: self.position,
             builder: self.builder,
