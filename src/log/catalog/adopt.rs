@@ -130,7 +130,7 @@ impl Catalog {
         }
         if !chosen.iter().all(Dead::empty) {
             let names: BTreeSet<&str> = chosen.iter().map(|dead| dead.name.as_str()).collect();
-            let all = files::read_all(&*self.dir, &self.identity.store, &[])?;
+            let all = files::read_all(&*self.dir, &self.identity.store)?;
             for dead in chosen {
                 // Locked and good a moment ago, and not to be read now: its entries would go with it.
                 if dead.read.is_ok() && !all.sources.iter().any(|source| source.name == dead.name) {

@@ -37,7 +37,7 @@ impl Catalog {
     }
 
     fn rewrite(&self, generation: u32) -> Result<bool> {
-        let all = files::read_all(&*self.dir, &self.identity.store, &[])?;
+        let all = files::read_all(&*self.dir, &self.identity.store)?;
         let name = match &self.writable(DOING)?.own {
             Some(own) if own.generation() == generation => own.name().to_owned(),
             _ => return Ok(false),

@@ -209,8 +209,8 @@ pub(super) fn load(
     Some(whole.map(|source| Arc::new(Source { ident: file.ident().ok(), ..source })))
 }
 
-/// What has become of a file that was good to its end: the same, or the same and more frames. `None` if it must be
-/// read anew.
+/// What has become of a file that was good to its end: the same, or the same and more frames. `None`, or an error, if it
+/// must be read anew: whoever does that says what is wrong.
 ///
 /// Frames are never changed, and the checksum of each covers all that stand before it: if the last one that was read
 /// is still there, so are the others. That a single append may be taken back (of which a reader has seen the first
@@ -219,29 +219,13 @@ fn grown(file: &dyn File, before: &Arc<Source>) -> io::Result<Option<Arc<Source>
     if before.tail != Tail::Clean || before.ident != Some(file.ident()?) {
         return Ok(None);
     }
-    // In the order of `bytes_of`.
-    let mut bytes = vec![0; FRAMES];
-    let head = read_up_to_at(file, &mut bytes, 0)?;
-    let len = file.len()?;
-    if head < FRAMES
-        || bytes.get(..HEADER) != before.bytes.get(..HEADER)
-        || !(before.end..=MAX_FILE).contains(&len)
-    {
+    let (mut bytes, len) = head_of(file)?;
+    if bytes.len() < FRAMES || bytes.get(..HEADER) != before.bytes.get(..HEADER) || len < before.end {
         return Ok(None);
     }
-    let (Some(known), Ok(len)) = (before.bytes.get(before.last..before.chain.offset()), usize::try_from(len))
-    else {
-        return Ok(None);
-    };
+    let Some(known) = before.bytes.get(before.last..before.chain.offset()) else { return Ok(None) };
     let mut tail = Vec::new();
-    let rest = len.saturating_sub(before.last);
-    if tail.try_reserve_exact(rest).is_err() {
-        // Whoever reads all of it says so.
-        return Ok(None);
-    }
-    tail.resize(rest, 0);
-    let read = read_up_to_at(file, &mut tail, before.last as u64)?;
-    tail.truncate(read);
+    read_rest(file, &mut tail, before.last as u64, len)?;
     let Some(new) = tail.strip_prefix(known) else { return Ok(None) };
     let durable = decode_marks(before.header.salt, &bytes);
     if is_zero(new) && durable.is_some_and(|durable| durable <= before.end) {
@@ -284,23 +268,36 @@ pub(super) fn load_from(
     }
 }
 
-/// All bytes of the file. The marks are read before the length and the frames: its owner writes them in
-/// the other order, so that a mark that is seen is never ahead of the frames that are seen.
+/// All bytes of the file.
 fn bytes_of(file: &dyn File) -> io::Result<Vec<u8>> {
+    let (mut bytes, len) = head_of(file)?;
+    if bytes.len() == FRAMES {
+        read_rest(file, &mut bytes, FRAMES as u64, len)?;
+    }
+    Ok(bytes)
+}
+
+/// What stands in front of the frames, as far as it is there, and then the length of the file. The marks are read before
+/// the length and the frames: its owner writes them in the other order, so that a mark that is seen is never ahead of the
+/// frames that are seen.
+fn head_of(file: &dyn File) -> io::Result<(Vec<u8>, u64)> {
     let mut bytes = vec![0; FRAMES];
     let head = read_up_to_at(file, &mut bytes, 0)?;
+    bytes.truncate(head);
     let len = file.len()?;
     if len > MAX_FILE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is longer than the limit"));
     }
-    if head < FRAMES {
-        bytes.truncate(head);
-        return Ok(bytes);
-    }
-    let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-    bytes.try_reserve_exact(len.saturating_sub(FRAMES)).map_err(|_| io::ErrorKind::OutOfMemory)?;
-    bytes.resize(len.max(FRAMES), 0);
-    let read = read_up_to_at(file, bytes.get_mut(FRAMES..).unwrap_or_default(), FRAMES as u64)?;
-    bytes.truncate(FRAMES + read);
-    Ok(bytes)
+    Ok((bytes, len))
+}
+
+/// Adds what stands at `[from, len)` to the bytes.
+fn read_rest(file: &dyn File, bytes: &mut Vec<u8>, from: u64, len: u64) -> io::Result<()> {
+    let have = bytes.len();
+    let rest = usize::try_from(len.saturating_sub(from)).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    bytes.try_reserve_exact(rest).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    bytes.resize(have + rest, 0);
+    let read = read_up_to_at(file, bytes.get_mut(have..).unwrap_or_default(), from)?;
+    bytes.truncate(have + read);
+    Ok(())
 }

@@ -46,9 +46,13 @@ pub(super) fn names(dir: &dyn Dir) -> Result<Names> {
 }
 
 /// Reads all files. Entries move from file to file when one is adopted or compacted, so what was read counts
-/// only if the same files were there before and after; otherwise all are read again. Of those that were `known` only
-/// what came since.
-pub(super) fn read_all(dir: &dyn Dir, store: &StoreId, known: &[Arc<Source>]) -> Result<Files> {
+/// only if the same files were there before and after; otherwise all are read again.
+pub(super) fn read_all(dir: &dyn Dir, store: &StoreId) -> Result<Files> {
+    read(dir, store, &[], None)
+}
+
+/// The same, of those that are `known` only what came since.
+pub(super) fn read_since(dir: &dyn Dir, store: &StoreId, known: &[Arc<Source>]) -> Result<Files> {
     read(dir, store, known, None)
 }
 

@@ -180,7 +180,7 @@ impl Catalog {
             let files = files::read_of(&*self.dir, &self.identity.store, birth)?;
             return Ok(Witnesses::new(&files).get(birth));
         }
-        let witnesses = Witnesses::new(&files::read_all(&*self.dir, &self.identity.store, &[])?);
+        let witnesses = Witnesses::new(&files::read_all(&*self.dir, &self.identity.store)?);
         let witness = witnesses.get(birth);
         state.witnesses = Some(witnesses);
         Ok(witness)
@@ -192,7 +192,7 @@ impl Catalog {
             return None;
         }
         let own = self.state.lock().names();
-        let files = files::read_all(&*self.dir, &self.identity.store, &[]).ok()?;
+        let files = files::read_all(&*self.dir, &self.identity.store).ok()?;
         let session = xxh3_128(id.as_str().as_bytes());
         let mut marks: Vec<_> = files
             .sources
@@ -230,7 +230,7 @@ impl Catalog {
     /// # Errors
     /// Only if the directory cannot be listed. What is wrong with files is in the result.
     pub(crate) fn merged(&self) -> Result<Merged> {
-        files::read_all(&*self.dir, &self.identity.store, &[]).map(merge::known)
+        files::read_all(&*self.dir, &self.identity.store).map(merge::known)
     }
 
     /// The same for who asks again and again: reads of every file only what came since the last time, and gives the
@@ -241,7 +241,7 @@ impl Catalog {
     /// As [`Catalog::merged`].
     pub(crate) fn current(&self) -> Result<Arc<Merged>> {
         let mut current = self.current.lock();
-        let files = files::read_all(&*self.dir, &self.identity.store, current.sources())?;
+        let files = files::read_since(&*self.dir, &self.identity.store, current.sources())?;
         if !current.is_of(&files) {
             *current = Arc::new(merge::known(files));
         }
