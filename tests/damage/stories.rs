@@ -273,6 +273,20 @@ fn shown(fs: &SimFs) -> Vec<u64> {
     reader.load().unwrap().flatten().map(|m| m.seq()).collect()
 }
 
+/// The process that has them open is killed; another one on its disk.
+fn killed(fs: &SimFs, session: Session, store: Store) -> SimFs {
+    fs.kill();
+    drop((session, store));
+    fs.process_new()
+}
+
+/// A reader shows these messages, and so it does after a repair.
+fn a_repair_keeps(fs: &SimFs, messages: &[u64]) {
+    assert_eq!(shown(fs), messages);
+    repair(SIM, &sim_repair(fs)).unwrap();
+    assert_eq!(shown(fs), messages);
+}
+
 /// How many messages a listing shows, and how many there are.
 fn counts(fs: &SimFs) -> (u64, Option<u64>) {
     let store = sim_look(fs);
@@ -459,10 +473,7 @@ fn a_repair_takes_no_part_of_a_torn_commit() {
     fill(&session, 5);
     session.append("lost commit").unwrap();
     session.append_batch(&ten("f")).unwrap();
-    fs.kill();
-    drop(session);
-    drop(store);
-    let fs = fs.process_new();
+    let fs = killed(&fs, session, store);
     let dir = sim_session(&fs);
     let mut bytes = sim_read(&*dir, "00000001.log");
     // A message of the second commit, the header of the one before the last, and a message of the last.
@@ -471,9 +482,7 @@ fn a_repair_takes_no_part_of_a_torn_commit() {
         bytes[at] ^= 0x40;
     }
     sim_write(&*dir, "00000001.log", &bytes);
-    assert_eq!(shown(&fs), [0, 1, 3, 4]);
-    repair(SIM, &sim_repair(&fs)).unwrap();
-    assert_eq!(shown(&fs), [0, 1, 3, 4]);
+    a_repair_keeps(&fs, &[0, 1, 3, 4]);
 }
 
 #[test]
@@ -487,18 +496,13 @@ fn one_rotten_block_ends_no_repair_at_what_was_durable() {
     for text in ["lost", "after it 1", "after it 2"] {
         session.append_with(text, &buffered).unwrap();
     }
-    fs.kill();
-    drop(session);
-    drop(store);
-    let fs = fs.process_new();
+    let fs = killed(&fs, session, store);
     let dir = sim_session(&fs);
     let mut bytes = sim_read(&*dir, "00000001.log");
     let (from, to) = (place_of(&bytes, "xxx.") - 10, place_of(&bytes, "lost") + 4);
     bytes[from..to].fill(0xee);
     sim_write(&*dir, "00000001.log", &bytes);
-    assert_eq!(shown(&fs), [0, 3, 4]);
-    repair(SIM, &sim_repair(&fs)).unwrap();
-    assert_eq!(shown(&fs), [0, 3, 4]);
+    a_repair_keeps(&fs, &[0, 3, 4]);
 }
 
 #[test]
@@ -510,11 +514,8 @@ fn a_segment_with_the_only_good_copy_of_what_no_mark_covered_stays() {
     fill(&session, 10);
     session.archive(Keep::Messages(5)).unwrap();
     fill(&session, 1);
-    fs.kill();
-    drop(session);
-    drop(store);
     // The next writer truncates: it seals the segment where the mark is, and carries the last message.
-    let fs = fs.process_new();
+    let fs = killed(&fs, session, store);
     let store = open(&fs);
     let session = store.session("s").unwrap();
     fill(&session, 1);
