@@ -292,12 +292,7 @@ fn sessions(c: &mut Criterion, dir: &Path, count: usize) -> Result<()> {
                 if listed == all { Ok(()) } else { Err(format!("{listed} and not {all}").into()) }
             })
         },
-        |n| {
-            timed(n, || {
-                let files = fs::read_dir(path.join("catalog"))?;
-                Ok(files.map(|f| fs::read(f?.path())).try_for_each(|read| read.map(drop))?)
-            })
-        },
+        |n| timed(n, || Ok(raw::read_files(&path.join("catalog"))?)),
     )?;
     Ok(store.close()?)
 }

@@ -91,6 +91,11 @@ pub(crate) fn read_tail(file: &File, records: usize, record: usize) -> io::Resul
     Ok(buffer.chunks(record).map(|bytes| u64::from(crc32fast::hash(bytes))).sum())
 }
 
+/// The floor of a listing: every file of a directory, read whole.
+pub(crate) fn read_files(dir: &Path) -> io::Result<()> {
+    std::fs::read_dir(dir)?.try_for_each(|file| std::fs::read(file?.path()).map(drop))
+}
+
 /// Runs all at the same time, and takes the time from the common start to the last one's end.
 pub(crate) fn together(
     works: impl IntoIterator<Item = impl FnOnce() -> Result<()> + Send>,

@@ -130,10 +130,7 @@ pub(crate) fn many(dir: &Path, turns: usize, count: usize) -> Result<()> {
                 Err(format!("{} sessions were listed", listed.len()).into())
             }
         };
-        let read = || {
-            let files = fs::read_dir(path.join("catalog"))?;
-            Ok(files.map(|f| fs::read(f?.path())).try_for_each(|read| read.map(drop))?)
-        };
+        let read = || Ok(raw::read_files(&path.join("catalog"))?);
         first.turn(burst(1, list)?, burst(1, read)?);
         again.turn(burst(3, list)?, burst(3, read)?);
         store.close()?;
