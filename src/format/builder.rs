@@ -53,8 +53,7 @@ impl FrameBuilder {
         self.buf.extend_from_slice(payload);
 
         let (extras_len, len) = (extras.len() as u16, payload.len() as u32);
-        let body = &self.buf[start..];
-        let crc = self.seed.of_body(self.offset + start as u64, &meta.encode(extras_len, len, 0), body);
+        let crc = self.seed.of_body(self.offset + start as u64, &self.buf[start..]);
         let at = frame_len(self.pushed, 0);
         self.buf[at..at + ENTRY_LEN].copy_from_slice(&meta.encode(extras_len, len, crc));
         self.pushed += 1;
@@ -66,13 +65,13 @@ impl FrameBuilder {
         assert!(self.count > 0 && self.pushed == self.count, "{} of {} records", self.pushed, self.count);
         debug_assert!(header.mark <= header.first_position, "a mark ahead of its own frame");
         let len = self.buf.len() as u32;
-        let mut head = header.encode(self.count as u32, len - FRAME_HEADER_LEN as u32);
-        let table = &self.buf[FRAME_HEADER_LEN..frame_len(self.count, 0)];
-        let check = self.seed.of_header(self.offset, &head);
-        head[16..18].copy_from_slice(&check.to_le_bytes());
-        let crc = self.seed.of_frame(self.offset, &head, table);
+        let mut header = header.encode(self.count as u32, len - FRAME_HEADER_LEN as u32);
+        let check = self.seed.of_header(self.offset, &header);
+        header[4..6].copy_from_slice(&check.to_le_bytes());
+        let head = &mut self.buf[..frame_len(self.count, 0)];
+        head[..FRAME_HEADER_LEN].copy_from_slice(&header);
+        let crc = self.seed.of_frame(self.offset, head);
         head[..4].copy_from_slice(&crc.to_le_bytes());
-        self.buf[..FRAME_HEADER_LEN].copy_from_slice(&head);
         Finished { crc, len }
     }
 

@@ -15,12 +15,12 @@ use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS};
 layout! {
     struct RawHeader, 60 {
         0 crc: u32,
-        4 body_len: u32,
-        8 prev_crc: u32,
-        12 prev_len: u32,
-        16 check: u16,
-        18 kind: u8,
-        19 flags: u8,
+        4 check: u16,
+        6 kind: u8,
+        7 flags: u8,
+        8 body_len: u32,
+        12 prev_crc: u32,
+        16 prev_len: u32,
         20 count: u32,
         24 first_position: u64,
         32 base: u64,
@@ -96,12 +96,12 @@ impl FrameHeader {
         let mark_delta = u32::try_from(self.first_position.saturating_sub(self.mark)).unwrap_or(NO_MARK);
         RawHeader {
             crc: 0,
-            body_len,
-            prev_crc: self.prev_crc,
-            prev_len: self.prev_len,
             check: 0,
             kind: self.kind as u8,
             flags: 0,
+            body_len,
+            prev_crc: self.prev_crc,
+            prev_len: self.prev_len,
             count,
             first_position: self.first_position,
             base: self.base,
@@ -263,18 +263,20 @@ impl<'a> Table<'a> {
     #[inline]
     fn take(seed: Seed, offset: u64, bytes: &'a [u8], known: bool) -> Result<Table<'a>, FrameFault> {
         let short = |need| FrameFault::Short { need, have: bytes.len() };
-        let (head, behind) = bytes.split_first_chunk::<FRAME_HEADER_LEN>().ok_or(short(FRAME_HEADER_LEN))?;
+        let head = bytes.first_chunk::<FRAME_HEADER_LEN>().ok_or(short(FRAME_HEADER_LEN))?;
         let raw = RawHeader::decode(head);
         let (table_len, len) = raw.lengths()?;
-        let table = behind.get(..table_len).ok_or(short(RawHeader::LEN + table_len))?;
+        let head_len = RawHeader::LEN + table_len;
+        let head = bytes.get(..head_len).ok_or(short(head_len))?;
+        let table = head.get(RawHeader::LEN..).unwrap_or_default();
         if offset.checked_add(len as u64).is_none() {
             return Err(FrameFault::Length);
         }
-        if !known && seed.of_frame(offset, head, table) != raw.crc {
+        if !known && seed.of_frame(offset, head) != raw.crc {
             return Err(FrameFault::Checksum);
         }
         let header = raw.meaning()?;
-        let body_len = len - RawHeader::LEN - table_len;
+        let body_len = len - head_len;
         if !known && Entries::total(table)? != body_len as u64 {
             return Err(FrameFault::Length);
         }

@@ -140,7 +140,7 @@ impl Entries<'_> {
 
 impl<'a> Entries<'a> {
     #[inline]
-    fn entry(&self, bytes: &'a [u8; ENTRY_LEN], index: usize, position: u64) -> Entry<'a> {
+    fn entry(&self, bytes: &[u8; ENTRY_LEN], index: usize, position: u64) -> Entry {
         let raw = RawEntry::decode(bytes);
         Entry {
             index,
@@ -155,16 +155,15 @@ impl<'a> Entries<'a> {
             body_offset: self.offset,
             crc: raw.crc,
             seed: self.seed,
-            bytes,
         }
     }
 }
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = Entry<'a>;
+    type Item = Entry;
 
     #[inline]
-    fn next(&mut self) -> Option<Entry<'a>> {
+    fn next(&mut self) -> Option<Entry> {
         let (bytes, table) = self.table.split_first_chunk::<ENTRY_LEN>()?;
         let entry = self.entry(bytes, self.index, self.position);
         self.index += 1;
@@ -200,7 +199,7 @@ impl ExactSizeIterator for Entries<'_> {}
 
 /// What a table says of one record.
 #[derive(Clone, Copy)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct Entry {
     /// The place in the frame, from 0.
     pub index: usize,
     pub position: u64,
@@ -220,7 +219,6 @@ pub(crate) struct Entry<'a> {
     /// The stored checksum.
     pub crc: u32,
     seed: Seed,
-    bytes: &'a [u8; ENTRY_LEN],
 }
 
 /// Where a record stands in its frame.
@@ -231,7 +229,7 @@ pub(crate) struct Place {
     pub(super) body_offset: u64,
 }
 
-impl Entry<'_> {
+impl Entry {
     pub(crate) fn place(&self) -> Place {
         Place { index: self.index, position: self.position, body_offset: self.body_offset }
     }
@@ -245,7 +243,7 @@ impl Entry<'_> {
     /// Checks extras and payload.
     #[inline]
     pub(crate) fn verify(&self, body: &[u8]) -> Result<(), FrameFault> {
-        match self.seed.of_body(self.body_offset, self.bytes, body) == self.crc {
+        match self.seed.of_body(self.body_offset, body) == self.crc {
             true => Ok(()),
             false => Err(FrameFault::Body { index: self.index, offset: self.body_offset }),
         }
@@ -289,7 +287,7 @@ impl ExactSizeIterator for Records<'_> {}
 /// [`verify`](Record::verify) said so.
 #[derive(Clone, Copy)]
 pub(crate) struct Record<'a> {
-    entry: Entry<'a>,
+    entry: Entry,
     /// For [`Extras::decode`](super::Extras::decode).
     pub extras: &'a [u8],
     pub payload: &'a [u8],
@@ -297,10 +295,10 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a> Deref for Record<'a> {
-    type Target = Entry<'a>;
+    type Target = Entry;
 
     #[inline]
-    fn deref(&self) -> &Entry<'a> {
+    fn deref(&self) -> &Entry {
         &self.entry
     }
 }

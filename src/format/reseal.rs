@@ -33,14 +33,14 @@ pub(crate) fn frame(seed: Seed, offset: u64, bytes: &mut [u8]) -> Option<usize> 
         let body_len = body_len(&entry);
         // What does not fit is left to the sum of lengths, which the header's checksum comes before.
         let Some(body) = frame.get(at..at + body_len) else { break };
-        let crc = seed.of_body(offset.saturating_add(at as u64), &entry, body);
+        let crc = seed.of_body(offset.saturating_add(at as u64), body);
         frame[place + 8..place + 12].copy_from_slice(&crc.to_le_bytes());
         at += body_len;
     }
-    let (head, behind) = frame.split_first_chunk_mut::<FRAME_HEADER_LEN>()?;
-    let check = seed.of_header(offset, head);
-    head[16..18].copy_from_slice(&check.to_le_bytes());
-    let crc = seed.of_frame(offset, head, behind.get(..table_len)?);
+    let check = seed.of_header(offset, frame.first_chunk()?);
+    let head = frame.get_mut(..FRAME_HEADER_LEN + table_len)?;
+    head[4..6].copy_from_slice(&check.to_le_bytes());
+    let crc = seed.of_frame(offset, head);
     head[..4].copy_from_slice(&crc.to_le_bytes());
     Some(len)
 }
@@ -57,8 +57,8 @@ pub(crate) fn segment(bytes: &mut [u8]) {
         if len > rest.len() {
             return;
         }
-        rest[8..12].copy_from_slice(&before.0.to_le_bytes());
-        rest[12..16].copy_from_slice(&before.1.to_le_bytes());
+        rest[12..16].copy_from_slice(&before.0.to_le_bytes());
+        rest[16..20].copy_from_slice(&before.1.to_le_bytes());
         if frame(seed, at as u64, rest).is_none() {
             return;
         }

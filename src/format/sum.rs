@@ -3,7 +3,6 @@
 
 use crc32fast::Hasher;
 
-use super::layout::Fixed;
 use crate::ids::BirthId;
 
 /// Where the checksums of one segment start: the CRC-32 of birth id, segment number and salt.
@@ -24,53 +23,36 @@ impl Seed {
         Seed(hasher.finalize())
     }
 
+    /// Where a checksum starts that stands at this offset of the file: nothing passes in another place of its segment.
+    #[inline]
+    fn at(self, offset: u64) -> Hasher {
+        Hasher::new_with_initial(self.0 ^ offset as u32 ^ (offset >> 32) as u32)
+    }
+
     /// The short check of a frame's header alone, before any length in it is believed: the upper half of the
-    /// CRC-32 over the file offset and the header without checksum and check.
+    /// CRC-32, started at the frame's offset, over the header behind checksum and check.
     #[inline]
     pub(super) fn of_header(self, offset: u64, header: &[u8; 60]) -> u16 {
-        let [_, _, _, _, before @ ..] = header;
-        let [a, b, c, d, e, f, g, h, i, j, k, l, _, _, behind @ ..] = before;
-        let before = [*a, *b, *c, *d, *e, *f, *g, *h, *i, *j, *k, *l];
-        let mut hasher = Hasher::new_with_initial(self.0);
-        let mut front = [0; 8 + 12 + 42];
-        behind.put(before.put(offset.put(&mut front)));
-        hasher.update(&front);
+        let [_, _, _, _, _, _, covered @ ..] = header;
+        let mut hasher = self.at(offset);
+        hasher.update(covered);
         (hasher.finalize() >> 16) as u16
     }
 
-    /// The checksum of a frame's header and table: over the file offset, the header behind its checksum
-    /// field, and the table.
+    /// The checksum of a frame's header and table, which lie behind each other in `head`: over all of it but the checksum
+    /// itself, started at the frame's offset.
     #[inline]
-    pub(super) fn of_frame(self, offset: u64, header: &[u8; 60], table: &[u8]) -> u32 {
-        const FRONT: usize = 8 + 56;
-        let [_, _, _, _, covered @ ..] = header;
-        let mut hasher = Hasher::new_with_initial(self.0);
-        // In one piece: over this little, a call costs more than the bytes.
-        let mut front = [0; FRONT + 32];
-        let behind = covered.put(offset.put(&mut front));
-        match <&[u8; 32]>::try_from(table) {
-            Ok(one) => {
-                one.put(behind);
-                hasher.update(&front);
-            }
-            Err(_) => {
-                hasher.update(front.get(..FRONT).unwrap_or_default());
-                hasher.update(table);
-            }
-        }
+    pub(super) fn of_frame(self, offset: u64, head: &[u8]) -> u32 {
+        let mut hasher = self.at(offset);
+        hasher.update(head.get(4..).unwrap_or_default());
         hasher.finalize()
     }
 
-    /// The checksum of one record: over the file offset of its body, its entry without the checksum field,
-    /// and the body (extras, then payload).
+    /// The checksum of a record's body (extras, then payload), started at its offset. What its entry says is covered by
+    /// the frame's checksum, and so is this one, which stands in the entry.
     #[inline]
-    pub(super) fn of_body(self, offset: u64, entry: &[u8; 32], body: &[u8]) -> u32 {
-        let [a, b, c, d, e, f, g, h, _, _, _, _, behind @ ..] = entry;
-        let before = [*a, *b, *c, *d, *e, *f, *g, *h];
-        let mut hasher = Hasher::new_with_initial(self.0);
-        let mut front = [0; 8 + 8 + 20];
-        behind.put(before.put(offset.put(&mut front)));
-        hasher.update(&front);
+    pub(super) fn of_body(self, offset: u64, body: &[u8]) -> u32 {
+        let mut hasher = self.at(offset);
         hasher.update(body);
         hasher.finalize()
     }

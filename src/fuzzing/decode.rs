@@ -92,7 +92,7 @@ fn judge_frame(bytes: &[u8], offset: u64, seed: Seed) -> Option<usize> {
         assert_eq!((len, head_len), (frame.len(), frame.head_len()));
         // The table alone says the same, from either end.
         let head = Table::parse(seed, offset, bytes.get(..head_len).unwrap_or_default());
-        let places = |e: Entry<'_>| (e.index, e.position, e.body_offset, e.body_len());
+        let places = |e: Entry| (e.index, e.position, e.body_offset, e.body_len());
         let mut back: Vec<_> = head.map(|t| t.entries().rev().map(places).collect()).unwrap_or_default();
         back.reverse();
         assert!(frame.entries().map(places).eq(back));

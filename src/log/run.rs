@@ -19,7 +19,7 @@ use crate::state::SegmentInfo;
 pub(super) fn tokens(
     segment: &Segment,
     bodies: &mut Window,
-    entry: &Entry<'_>,
+    entry: &Entry,
     sure: bool,
 ) -> Result<Option<u64>> {
     /// What is read at once on the way back.
@@ -189,17 +189,17 @@ pub(super) struct Want {
 
 impl Want {
     #[inline]
-    pub(super) fn holds(&self, e: &Entry<'_>) -> bool {
+    pub(super) fn holds(&self, e: &Entry) -> bool {
         e.kind == RecordKind::Message && self.positions.contains(&e.position) && self.seqs.contains(&e.seq)
     }
 
     /// No record in front of this one is wanted.
-    fn begins_behind(&self, e: &Entry<'_>) -> bool {
+    fn begins_behind(&self, e: &Entry) -> bool {
         e.position < self.positions.start || (e.kind == RecordKind::Message && e.seq < self.seqs.start)
     }
 
     /// The first and the last that are wanted of a frame.
-    fn ends<'a>(&self, table: &Table<'a>) -> Option<(Entry<'a>, Entry<'a>)> {
+    fn ends<'a>(&self, table: &Table<'a>) -> Option<(Entry, Entry)> {
         let mut back = table.entries().rev();
         let last = back.find(|e| self.holds(e))?;
         let first = table

@@ -174,7 +174,7 @@ impl View {
                 let mut bodies = Window::new();
                 while let Some((table, _)) = back.step()? {
                     let first = table.header().first_position;
-                    let wanted = |e: &Entry<'_>| {
+                    let wanted = |e: &Entry| {
                         let inside = e.position >= extent.from && e.position < to;
                         let mine = e.seq >= extent.seq && e.seq < extent.end();
                         e.kind == RecordKind::Message && inside && mine

@@ -4,8 +4,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::workload::{Files, write};
 
-const CLOSED: u128 = 0x1c19f7a5d80841d6c7596c5324a969ec;
-const CRASHED: u128 = 0x736307c1e872053004b59d200bef5495;
+const CLOSED: u128 = 0x636009985095fe7af2709f9df9875bac;
+const CRASHED: u128 = 0x95d435c6b4bd0b5a5ea51f18d38dd17e;
 
 /// Over names and contents, but for the catalog, which names this machine.
 fn hash(files: &Files) -> u128 {

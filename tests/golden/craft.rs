@@ -19,7 +19,7 @@ pub fn append(segment: &mut Vec<u8>, frame_kind: u8, record_kind: u8, flags: u8,
     let seed = seed.finalize();
     let mut last = 128;
     loop {
-        let next = last + 60 + u32_at(segment, last + 4) as usize;
+        let next = last + 60 + u32_at(segment, last + 8) as usize;
         if next + 60 > segment.len() || segment[next..next + 60].iter().all(|b| *b == 0) {
             segment.truncate(next);
             break;
@@ -35,30 +35,25 @@ pub fn append(segment: &mut Vec<u8>, frame_kind: u8, record_kind: u8, flags: u8,
     entry[1] = flags;
     entry[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     entry[16..24].copy_from_slice(&1_750_000_000_000_000u64.to_le_bytes());
-    let mut sum = Hasher::new_with_initial(seed);
-    sum.update(&(offset + 60 + 32).to_le_bytes());
-    sum.update(&entry[0..8]);
-    sum.update(&entry[12..32]);
+    let started = |at: u64| Hasher::new_with_initial(seed ^ at as u32 ^ (at >> 32) as u32);
+    let mut sum = started(offset + 60 + 32);
     sum.update(payload);
     entry[8..12].copy_from_slice(&sum.finalize().to_le_bytes());
 
     // The state after it is that of the frame before.
     let mut head = [0; 60];
     head.copy_from_slice(&segment[last..last + 60]);
-    head[4..8].copy_from_slice(&(32 + payload.len() as u32).to_le_bytes());
-    head[8..12].copy_from_slice(&crc.to_le_bytes());
-    head[12..16].copy_from_slice(&(len as u32).to_le_bytes());
-    head[18] = frame_kind;
+    head[6] = frame_kind;
+    head[8..12].copy_from_slice(&(32 + payload.len() as u32).to_le_bytes());
+    head[12..16].copy_from_slice(&crc.to_le_bytes());
+    head[16..20].copy_from_slice(&(len as u32).to_le_bytes());
     head[20..24].copy_from_slice(&1u32.to_le_bytes());
     head[24..32].copy_from_slice(&position.to_le_bytes());
     head[40..44].copy_from_slice(&0u32.to_le_bytes());
-    let mut check = Hasher::new_with_initial(seed);
-    check.update(&offset.to_le_bytes());
-    check.update(&head[4..16]);
-    check.update(&head[18..60]);
-    head[16..18].copy_from_slice(&((check.finalize() >> 16) as u16).to_le_bytes());
-    let mut sum = Hasher::new_with_initial(seed);
-    sum.update(&offset.to_le_bytes());
+    let mut check = started(offset);
+    check.update(&head[6..60]);
+    head[4..6].copy_from_slice(&((check.finalize() >> 16) as u16).to_le_bytes());
+    let mut sum = started(offset);
     sum.update(&head[4..60]);
     sum.update(&entry);
     head[0..4].copy_from_slice(&sum.finalize().to_le_bytes());
