@@ -392,7 +392,7 @@ fn take_frame(
         offset,
         len: frame.len() as u32,
         crc: frame.crc(),
-        header: *frame.header(),
+        header: frame.header(),
         end: frame.end_position(),
         records,
     }

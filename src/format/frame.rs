@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use super::layout::layout;
-use super::record::{ENTRY_LEN, Entries, Place, Records};
+use super::record::{Cursor, ENTRY_LEN, Entries, Entry, RecordKind, Records};
 use super::sum::Seed;
 use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS};
 
@@ -130,8 +130,9 @@ impl RawHeader {
         Ok((table_len, RawHeader::LEN + body_len))
     }
 
+    /// Looks at what lengths and checksum do not say; the kind of the frame, if there is nothing wrong.
     #[inline]
-    fn meaning(&self) -> Result<FrameHeader, FrameFault> {
+    fn meaning(&self) -> Result<FrameKind, FrameFault> {
         let kind = FrameKind::from_number(self.kind).ok_or(FrameFault::Kind(self.kind))?;
         if self.flags != 0 {
             return Err(FrameFault::Field("flags"));
@@ -139,24 +140,18 @@ impl RawHeader {
         if self.first_position.checked_add(u64::from(self.count)).is_none() {
             return Err(FrameFault::Field("first_position"));
         }
-        let mark = match self.mark_delta {
+        if self.mark_delta != NO_MARK && u64::from(self.mark_delta) > self.first_position {
+            return Err(FrameFault::Field("mark_delta"));
+        }
+        Ok(kind)
+    }
+
+    #[inline]
+    fn mark(&self) -> u64 {
+        match self.mark_delta {
             NO_MARK => 0,
-            delta => {
-                self.first_position.checked_sub(u64::from(delta)).ok_or(FrameFault::Field("mark_delta"))?
-            }
-        };
-        Ok(FrameHeader {
-            kind,
-            prev_crc: self.prev_crc,
-            prev_len: self.prev_len,
-            first_position: self.first_position,
-            base: self.base,
-            mark,
-            span: self.span,
-            epoch: self.epoch,
-            archives: self.archives,
-            journal: self.journal,
-        })
+            delta => self.first_position.saturating_sub(u64::from(delta)),
+        }
     }
 }
 
@@ -236,9 +231,9 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
 #[derive(Clone, Copy)]
 pub(crate) struct Table<'a> {
     seed: Seed,
+    kind: FrameKind,
     offset: u64,
-    crc: u32,
-    header: FrameHeader,
+    head: &'a [u8; FRAME_HEADER_LEN],
     table: &'a [u8],
     body_len: usize,
 }
@@ -267,29 +262,42 @@ impl<'a> Table<'a> {
         let raw = RawHeader::decode(head);
         let (table_len, len) = raw.lengths()?;
         let head_len = RawHeader::LEN + table_len;
-        let head = bytes.get(..head_len).ok_or(short(head_len))?;
-        let table = head.get(RawHeader::LEN..).unwrap_or_default();
+        let covered = bytes.get(..head_len).ok_or(short(head_len))?;
         if offset.checked_add(len as u64).is_none() {
             return Err(FrameFault::Length);
         }
-        if !known && seed.of_frame(offset, head) != raw.crc {
+        if !known && seed.of_frame(offset, covered) != raw.crc {
             return Err(FrameFault::Checksum);
         }
-        let header = raw.meaning()?;
+        let kind = raw.meaning()?;
+        let table = covered.get(RawHeader::LEN..).unwrap_or_default();
         let body_len = len - head_len;
         if !known && Entries::total(table)? != body_len as u64 {
             return Err(FrameFault::Length);
         }
-        Ok(Table { seed, offset, crc: raw.crc, header, table, body_len })
+        Ok(Table { seed, kind, offset, head, table, body_len })
     }
 
-    pub(crate) fn header(&self) -> &FrameHeader {
-        &self.header
+    #[inline]
+    pub(crate) fn header(&self) -> FrameHeader {
+        let raw = RawHeader::decode(self.head);
+        FrameHeader {
+            kind: self.kind,
+            prev_crc: raw.prev_crc,
+            prev_len: raw.prev_len,
+            first_position: raw.first_position,
+            base: raw.base,
+            mark: raw.mark(),
+            span: raw.span,
+            epoch: raw.epoch,
+            archives: raw.archives,
+            journal: raw.journal,
+        }
     }
 
     /// The stored checksum: what the next frame names as its predecessor's.
     pub(crate) fn crc(&self) -> u32 {
-        self.crc
+        RawHeader::decode(self.head).crc
     }
 
     /// The length of the whole frame.
@@ -309,14 +317,8 @@ impl<'a> Table<'a> {
 
     /// The position behind the last record. Snapshot and witness take none.
     pub(crate) fn end_position(&self) -> u64 {
-        let taken = if self.header.kind.takes_positions() { self.count() as u64 } else { 0 };
-        self.header.first_position.saturating_add(taken)
-    }
-
-    /// The place behind the last record.
-    pub(crate) fn end(&self) -> Place {
-        let body_offset = self.offset.saturating_add(self.len() as u64);
-        Place { index: self.count(), position: self.end_position(), body_offset }
+        let taken = if self.kind.takes_positions() { self.count() as u64 } else { 0 };
+        self.header().first_position.saturating_add(taken)
     }
 
     /// What the table says of each record, in order.
@@ -324,24 +326,55 @@ impl<'a> Table<'a> {
         Entries {
             seed: self.seed,
             index: 0,
-            position: self.header.first_position,
-            step: u64::from(self.header.kind.takes_positions()),
+            position: self.header().first_position,
+            step: u64::from(self.kind.takes_positions()),
             offset: self.offset.saturating_add(self.head_len() as u64),
             end: self.offset.saturating_add(self.len() as u64),
             table: self.table,
         }
     }
 
-    /// The entries from this one of the table on.
-    pub(crate) fn entries_from(&self, first: Place) -> Entries<'a> {
-        let all = self.entries();
-        Entries {
-            index: first.index,
-            position: first.position,
-            offset: first.body_offset,
-            table: self.table.get(first.index * ENTRY_LEN..).unwrap_or_default(),
-            ..all
+    /// The same for who keeps the table elsewhere meanwhile.
+    #[inline]
+    pub(crate) fn cursor(&self) -> Cursor {
+        Cursor {
+            seed: self.seed,
+            index: 0,
+            left: self.count(),
+            position: self.header().first_position,
+            step: u64::from(self.kind.takes_positions()),
+            entry_offset: self.offset.saturating_add(RawHeader::LEN as u64),
+            body_offset: self.offset.saturating_add(self.head_len() as u64),
         }
+    }
+}
+
+/// A whole frame that holds one message and nothing else, and in which nothing is amiss.
+pub(crate) struct Single {
+    /// The length of the whole frame.
+    pub len: usize,
+    pub entry: Entry,
+}
+
+impl Single {
+    /// Checks and takes the frame with which `bytes`, found at `offset` of the file, begin, and its body too. `None` if
+    /// it is anything else, or has a fault: then [`Table::parse`] says which.
+    #[inline]
+    pub(crate) fn parse(seed: Seed, offset: u64, bytes: &[u8]) -> Option<Single> {
+        const HEAD: usize = RawHeader::LEN + ENTRY_LEN;
+        let head = bytes.first_chunk::<HEAD>()?;
+        let raw = RawHeader::decode(head.first_chunk()?);
+        let (_, len) = raw.lengths().ok()?;
+        let body = bytes.get(HEAD..len).filter(|_| raw.count == 1)?;
+        if seed.of_frame(offset, head) != raw.crc || !raw.meaning().ok()?.takes_positions() {
+            return None;
+        }
+        let table = head.last_chunk::<ENTRY_LEN>()?;
+        if Entries::total(table) != Ok(body.len() as u64) {
+            return None;
+        }
+        let entry = Entry::decode(table, seed, 0, raw.first_position, offset.checked_add(HEAD as u64)?);
+        (entry.kind == RecordKind::Message && entry.verify(body).is_ok()).then_some(Single { len, entry })
     }
 }
 
@@ -389,7 +422,7 @@ impl fmt::Debug for Frame<'_> {
             .field("offset", &self.offset)
             .field("len", &self.len())
             .field("count", &self.count())
-            .field("header", &self.header)
+            .field("header", &self.header())
             .finish_non_exhaustive()
     }
 }

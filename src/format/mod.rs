@@ -27,11 +27,11 @@ pub(crate) use builder::FrameBuilder;
 pub use catalog::Lineage;
 pub(crate) use extras::Extras;
 pub(crate) use frame::{
-    FRAME_HEADER_LEN, Frame, FrameFault, FrameHeader, FrameKind, Peek, Table, claimed_lengths, find_header,
-    frame_len, is_zero, peek,
+    FRAME_HEADER_LEN, Frame, FrameFault, FrameHeader, FrameKind, Peek, Single, Table, claimed_lengths,
+    find_header, frame_len, is_zero, peek,
 };
 pub(crate) use header::HeaderFault;
-pub(crate) use record::{CRITICAL, Entries, Entry, EntryMeta, Place, Record, RecordKind, TURN_START};
+pub(crate) use record::{CRITICAL, Cursor, Entry, EntryMeta, Record, RecordKind, TURN_START};
 pub(crate) use segment::{SegmentHeader, Successor};
 pub(crate) use store::StoreFile;
 pub(crate) use sum::Seed;

@@ -138,24 +138,10 @@ impl Entries<'_> {
     }
 }
 
-impl<'a> Entries<'a> {
+impl Entries<'_> {
     #[inline]
     fn entry(&self, bytes: &[u8; ENTRY_LEN], index: usize, position: u64) -> Entry {
-        let raw = RawEntry::decode(bytes);
-        Entry {
-            index,
-            position,
-            kind: RecordKind::from_number(raw.kind),
-            flags: raw.flags,
-            codec: raw.codec,
-            time: raw.time,
-            seq: raw.seq,
-            extras_len: raw.extras_len.into(),
-            len: raw.len as usize,
-            body_offset: self.offset,
-            crc: raw.crc,
-            seed: self.seed,
-        }
+        Entry::decode(bytes, self.seed, index, position, self.offset)
     }
 }
 
@@ -221,17 +207,86 @@ pub(crate) struct Entry {
     seed: Seed,
 }
 
-/// Where a record stands in its frame.
+/// The records of a frame that are still to come, without the table itself: that is handed in again for each.
 #[derive(Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct Cursor {
+    pub(super) seed: Seed,
     pub(super) index: usize,
+    pub(super) left: usize,
     pub(super) position: u64,
+    pub(super) step: u64,
+    pub(super) entry_offset: u64,
     pub(super) body_offset: u64,
 }
 
+impl Cursor {
+    /// With nothing to come.
+    pub(crate) const END: Cursor =
+        Cursor { seed: Seed::NONE, index: 0, left: 0, position: 0, step: 0, entry_offset: 0, body_offset: 0 };
+
+    /// How many records are still to come.
+    #[inline]
+    pub(crate) fn left(&self) -> usize {
+        self.left
+    }
+
+    /// The file offset of the next entry of the table.
+    #[inline]
+    pub(crate) fn entry_offset(&self) -> u64 {
+        self.entry_offset
+    }
+
+    /// The same from this record on, which lies ahead.
+    pub(crate) fn at(self, entry: &Entry) -> Cursor {
+        let ahead = entry.index.saturating_sub(self.index);
+        Cursor {
+            index: entry.index,
+            left: self.left.saturating_sub(ahead),
+            position: entry.position,
+            entry_offset: self.entry_offset.saturating_add((ahead * ENTRY_LEN) as u64),
+            body_offset: entry.body_offset,
+            ..self
+        }
+    }
+
+    /// The next record: `table` is what stands at [`entry_offset`](Cursor::entry_offset), and was judged before.
+    #[inline]
+    pub(crate) fn next(&mut self, table: &[u8]) -> Option<Entry> {
+        self.left = self.left.checked_sub(1)?;
+        let entry =
+            Entry::decode(table.first_chunk()?, self.seed, self.index, self.position, self.body_offset);
+        self.index += 1;
+        self.position = self.position.saturating_add(self.step);
+        self.entry_offset = self.entry_offset.saturating_add(ENTRY_LEN as u64);
+        self.body_offset = self.body_offset.saturating_add(entry.body_len() as u64);
+        Some(entry)
+    }
+}
+
 impl Entry {
-    pub(crate) fn place(&self) -> Place {
-        Place { index: self.index, position: self.position, body_offset: self.body_offset }
+    #[inline]
+    pub(super) fn decode(
+        bytes: &[u8; ENTRY_LEN],
+        seed: Seed,
+        index: usize,
+        position: u64,
+        body_offset: u64,
+    ) -> Entry {
+        let raw = RawEntry::decode(bytes);
+        Entry {
+            index,
+            position,
+            kind: RecordKind::from_number(raw.kind),
+            flags: raw.flags,
+            codec: raw.codec,
+            time: raw.time,
+            seq: raw.seq,
+            extras_len: raw.extras_len.into(),
+            len: raw.len as usize,
+            body_offset,
+            crc: raw.crc,
+            seed,
+        }
     }
 
     /// The length of extras and payload together.

@@ -72,7 +72,7 @@ fn a_frame_comes_back() {
     assert_eq!(peek(seed(), OFFSET, &bytes[..60]), Peek::Frame { len, head_len: 60 + 3 * 32 });
     let frame = Frame::parse(seed(), OFFSET, &bytes).unwrap();
     frame.verify().unwrap();
-    assert_eq!(frame.header(), &expected);
+    assert_eq!(frame.header(), expected);
     assert_eq!((frame.len(), frame.count(), frame.end_position()), (len, 3, 1_003));
     assert_eq!(frame.crc().to_le_bytes(), bytes[..4]);
     let records: Vec<_> = frame.records().collect();
@@ -555,7 +555,7 @@ proptest! {
         let frame = Frame::parse(seed, offset, builder.bytes()).unwrap();
         prop_assert_eq!(frame.verify(), Ok(()));
         prop_assert_eq!((frame.crc(), frame.len()), (finished.crc, finished.len as usize));
-        prop_assert_eq!(frame.header(), &header);
+        prop_assert_eq!(frame.header(), header);
         let read = frame.records().map(|r| (r.meta(), r.extras.to_vec(), r.payload.to_vec()));
         prop_assert_eq!(read.collect::<Vec<_>>(), records);
 

@@ -123,7 +123,7 @@ fn judge_frame(bytes: &[u8], offset: u64, seed: Seed) -> Option<usize> {
         let meta: EntryMeta = record.meta();
         builder.push(&meta, record.extras, record.payload);
     }
-    builder.finish(frame.header());
+    builder.finish(&frame.header());
     let again = Frame::parse(seed, offset, builder.bytes()).unwrap();
     assert_eq!(again.header(), frame.header());
     for (a, b) in again.records().zip(frame.records()) {

@@ -1,6 +1,5 @@
 //! The ways through a segment: forward over frames, backward over their heads.
 
-use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use super::resync::{Wanted, next_frame};
 use super::segment::Segment;
 use super::window::{At, Found, Window};
 use crate::error::{Error, Result};
-use crate::format::{Entries, Entry, Extras, Frame, FrameKind, Place, RecordKind, SegmentHeader, Table};
+use crate::format::{Cursor, Entry, Extras, Frame, FrameKind, RecordKind, SegmentHeader, Table};
 use crate::fs::read_up_to_at;
 use crate::state::SegmentInfo;
 
@@ -215,8 +214,19 @@ impl Want {
 pub(super) struct Run {
     pub(super) segment: Arc<Segment>,
     pub(super) window: Window,
+    /// Of the frame that is next.
     pub(super) offset: u64,
     pub(super) limit: u64,
+    /// The frame before it: where it is, what is still to come of it, and its bodies if these are not in the window.
+    pub(super) frame: u64,
+    records: Cursor,
+    bodies: Option<Bodies>,
+}
+
+/// Bodies that were read on their own: the first byte stands at `base` in the file.
+struct Bodies {
+    buffer: Arc<Buffer>,
+    base: u64,
 }
 
 /// A frame that a run met.
@@ -227,28 +237,24 @@ pub(super) enum Whole<'a> {
 }
 
 /// What a run met: of a large frame no more bodies were read than what is wanted of it.
-pub(super) enum Step<'a> {
-    Frame(Part<'a>),
+pub(super) enum Step {
+    /// A frame. Its records, or at least those that are wanted, come from [`Run::record`].
+    Frame,
+    /// Nothing that is wanted is here or behind it.
     End,
     Failed(Error),
 }
 
-/// A frame, and records of it in a row: at least those that are wanted.
-pub(super) struct Part<'a> {
-    pub(super) segment: &'a Segment,
-    pub(super) table: Table<'a>,
-    pub(super) entries: Entries<'a>,
-    /// Holds their bodies; its first byte stands at `base` in the file.
-    pub(super) buffer: Cow<'a, Arc<Buffer>>,
-    pub(super) base: u64,
-}
-
 impl Run {
+    pub(super) fn new(segment: Arc<Segment>, window: Window, offset: u64, limit: u64) -> Run {
+        Run { segment, window, offset, limit, frame: offset, records: Cursor::END, bodies: None }
+    }
+
     pub(super) fn whole(&mut self) -> Whole<'_> {
         if self.offset >= self.limit {
             return Whole::End;
         }
-        let Run { segment, window, offset, limit } = self;
+        let Run { segment, window, offset, limit, .. } = self;
         match window.at(&*segment.file, segment.seed, *offset, *limit) {
             Ok(At::Frame(frame)) => Whole::Frame(frame),
             Ok(At::End) => Whole::Failed(Error::corrupt(&segment.path, *offset, NOTHING)),
@@ -257,12 +263,13 @@ impl Run {
         }
     }
 
-    /// The next frame, and of its records at least those that are wanted.
-    pub(super) fn step(&mut self, want: &Want) -> Step<'_> {
+    /// Goes to the next frame that holds any of the positions.
+    #[inline]
+    pub(super) fn step(&mut self, want: &Want) -> Step {
         if self.offset >= self.limit {
             return Step::End;
         }
-        let Run { segment, window, offset, limit } = self;
+        let Run { segment, window, offset, limit, .. } = self;
         let (offset, limit) = (*offset, *limit);
         let damaged = |what: String| Step::Failed(Error::corrupt(&segment.path, offset, what));
         let io = |e| Step::Failed(Error::io("read a segment", &segment.path, e));
@@ -275,27 +282,47 @@ impl Run {
         if let Err(fault) = window.judge(segment.seed, offset, head_len) {
             return damaged(fault.to_string());
         }
-        let mut bodies = None;
-        if !window.covers(offset, offset + len as u64) {
-            bodies = match apart(segment, window, offset, (len, head_len), want) {
-                Ok(bodies) => bodies,
-                Err(e) => return io(e),
-            };
-        }
-        let table = match window.table(segment.seed, offset, head_len) {
-            Ok(table) => table,
+        let whole = window.covers(offset, offset + len as u64);
+        let (mut records, table) = match window.table(segment.seed, offset, head_len) {
+            Ok(table) => (table.cursor(), table),
             Err(fault) => return damaged(fault.to_string()),
         };
-        Step::Frame(match bodies {
-            Some(Apart { first, buffer, base }) => {
-                let entries = table.entries_from(first);
-                Part { segment, table, entries, buffer: Cow::Owned(buffer), base }
+        let snapshot = table.header().kind == FrameKind::Snapshot;
+        if !snapshot && table.header().first_position >= want.positions.end {
+            return Step::End;
+        }
+        self.bodies = None;
+        if snapshot || table.end_position() <= want.positions.start {
+            records = Cursor::END;
+        } else if !whole {
+            match apart(segment, window, offset, (len, head_len), want) {
+                Ok(Some(Apart { first, bodies })) => (records, self.bodies) = (first, Some(bodies)),
+                Ok(None) => {}
+                Err(e) => return io(e),
             }
-            None => {
-                let (buffer, base) = window.buffer();
-                Part { segment, table, entries: table.entries(), buffer: Cow::Borrowed(buffer), base }
-            }
-        })
+        }
+        self.records = records;
+        self.frame = offset;
+        self.offset = offset + len as u64;
+        Step::Frame
+    }
+
+    /// True if records of the frame that [`step`](Run::step) met are still to come.
+    #[inline]
+    pub(super) fn under_way(&self) -> bool {
+        self.records.left() > 0
+    }
+
+    /// The next record of that frame, and where its body is.
+    #[inline]
+    pub(super) fn record(&mut self) -> Option<Entry> {
+        self.records.next(self.window.bytes(self.records.entry_offset()))
+    }
+
+    /// The buffer with the bodies of that frame; its first byte stands at the offset.
+    #[inline]
+    pub(super) fn bodies(&self) -> (&Arc<Buffer>, u64) {
+        self.bodies.as_ref().map_or_else(|| self.window.buffer(), |b| (&b.buffer, b.base))
     }
 
     /// Moves behind damage; false if nothing good follows.
@@ -310,11 +337,10 @@ impl Run {
     }
 }
 
-/// Bodies that were read on their own: of the records from `first` on.
+/// The wanted records of a frame whose bodies were read on their own.
 struct Apart {
-    first: Place,
-    buffer: Arc<Buffer>,
-    base: u64,
+    first: Cursor,
+    bodies: Bodies,
 }
 
 /// Reads what is wanted of a frame of which the window has no more than the head: into the window, or apart if
@@ -326,20 +352,21 @@ fn apart(
     (len, head_len): (usize, usize),
     want: &Want,
 ) -> io::Result<Option<Apart>> {
-    // A fault in the table is met again by who takes it next.
+    // A fault in the table was met before.
     let Ok(table) = window.table(segment.seed, offset, head_len) else { return Ok(None) };
     let Some((first, last)) = want.ends(&table) else {
         let buffer = Arc::new(Buffer::Heap(Vec::new()));
-        return Ok(Some(Apart { first: table.end(), buffer, base: offset }));
+        return Ok(Some(Apart { first: Cursor::END, bodies: Bodies { buffer, base: offset } }));
     };
-    let (first, from) = (first.place(), first.body_offset);
+    let from = first.body_offset;
     let to = last.body_offset + last.body_len() as u64;
     if (to - from) * 2 >= len as u64 {
         window.extend(&*segment.file, offset, offset + len as u64)?;
         return Ok(None);
     }
+    let first = table.cursor().at(&first);
     let mut bytes = vec![0; (to - from) as usize];
     let have = read_up_to_at(&*segment.file, &mut bytes, from)?;
     bytes.truncate(have);
-    Ok(Some(Apart { first, buffer: Arc::new(Buffer::Heap(bytes)), base: from }))
+    Ok(Some(Apart { first, bodies: Bodies { buffer: Arc::new(Buffer::Heap(bytes)), base: from } }))
 }

@@ -231,7 +231,7 @@ impl Tail {
 
     /// Folds a good frame; false if nothing may follow it.
     fn fold(&mut self, frame: &Frame<'_>) -> Result<bool> {
-        let h = *frame.header();
+        let h = frame.header();
         if h.kind == FrameKind::Next {
             let body = frame.records().next().map(|r| r.payload).unwrap_or_default();
             self.next = Successor::decode(body).map(|s| (s.number, s.salt));
@@ -376,7 +376,7 @@ impl Tail {
         let At::Frame(frame) = window.at(&*segment.file, segment.seed, resume, limit).map_err(io)? else {
             return Ok(Skip::Torn);
         };
-        let h = *frame.header();
+        let h = frame.header();
         let messages = frame.records().filter(|r| r.kind == RecordKind::Message).count() as u64;
         let ops = frame.records().filter(|r| r.kind == RecordKind::Op).count() as u32;
         let next = h.next().saturating_sub(messages);

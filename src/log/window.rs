@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::message::Buffer;
-use crate::format::{FRAME_HEADER_LEN, Frame, FrameFault, Peek, Seed, Table, claimed_lengths, peek};
+use crate::format::{FRAME_HEADER_LEN, Frame, FrameFault, Peek, Seed, Single, Table, claimed_lengths, peek};
 use crate::fs::{File, read_up_to_at};
 
 const FIRST: usize = 64 << 10;
@@ -200,6 +200,14 @@ impl Window {
             return Table::again(seed, offset, head);
         }
         Table::parse(seed, offset, head).map_err(|fault| no_frame(seed, offset, bytes, fault))
+    }
+
+    /// The frame at `offset`, if it holds one message, lies in the window whole, and nothing is amiss.
+    #[inline]
+    pub(crate) fn single(&self, seed: Seed, offset: u64, limit: u64) -> Option<Single> {
+        let bytes = self.bytes(offset);
+        let left = usize::try_from(limit.checked_sub(offset)?).unwrap_or(usize::MAX);
+        Single::parse(seed, offset, bytes.get(..left).unwrap_or(bytes))
     }
 
     /// What is in the window, and the file offset of its first byte.
