@@ -124,7 +124,7 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
     let mut others = Vec::new();
     let mut outdated = HashSet::new();
     for (core, info) in cores.iter().filter_map(|c| Some((c, open_here(c)?))) {
-        match roster.closed.binary_search_by(|closed| closed.id.cmp(&core.id)) {
+        match roster.closed.binary_search_by(|closed| closed.info.id.cmp(&core.id)) {
             Ok(at) => {
                 outdated.insert(at);
                 others.push(info);
@@ -132,12 +132,12 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
             Err(_) => drop(here.insert(core.id.dir_name(), info)),
         }
     }
-    for dir_name in &roster.rest {
-        if let Some(info) = here.remove(&**dir_name) {
+    for dir_name in roster.rest.iter().map(|dir| &*dir.name) {
+        if let Some(info) = here.remove(dir_name) {
             others.push(info);
             continue;
         }
-        let place = || env.layout.sessions.path().join(shard_of(dir_name)).join(&**dir_name);
+        let place = || env.layout.sessions.path().join(shard_of(dir_name)).join(dir_name);
         match Reader::open_dir(env, dir_name) {
             // What is known of it is older than what was written: no count is better than a stale one.
             Ok(Some(reader)) if reader.uncertain().is_some() => {
@@ -152,8 +152,8 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
             Err(e) => out.unreadable.push((place(), e)),
         }
     }
-    let closed =
-        roster.closed.iter().enumerate().filter(|(at, _)| !outdated.contains(at)).map(|(_, info)| info);
+    let closed = roster.closed.iter().enumerate();
+    let closed = closed.filter(|(at, _)| !outdated.contains(at)).map(|(_, closed)| &closed.info);
     let mut chosen: Vec<&SessionInfo> = closed.chain(&others).filter(|info| options.wants(info)).collect();
     match options.sort {
         // The roster is in this order.

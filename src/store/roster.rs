@@ -1,10 +1,11 @@
 //! What a listing found of the sessions that are closed, kept for the next one.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::shards::Names;
+use super::shards::{DirName, Names};
 use crate::ids::SHARDS;
 use crate::log::catalog::{Known, Merged, Place, SpreadMap};
 use crate::session::SessionInfo;
@@ -19,11 +20,18 @@ pub(crate) struct Roster {
     merged: Arc<Merged>,
     names: [Names; SHARDS.len()],
     /// Those that are closed, in order of their ids.
-    pub(crate) closed: Vec<SessionInfo>,
-    /// Where the catalog says that, of each.
-    places: Vec<Place>,
+    pub(crate) closed: Vec<Arc<Closed>>,
     /// The directories of the others, which must be looked at each time.
-    pub(crate) rest: Vec<Box<str>>,
+    pub(crate) rest: Vec<DirName>,
+}
+
+/// A session that is closed.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) info: SessionInfo,
+    dir: DirName,
+    /// Where the catalog says what is in `info`.
+    place: Place,
 }
 
 impl Rosters {
@@ -46,35 +54,80 @@ impl Rosters {
     }
 }
 
+/// A name in a shard that has changed.
+struct Found<'a> {
+    dir: &'a DirName,
+    /// Another name has the same hash: whose it is, both must be asked.
+    twice: bool,
+    known: bool,
+}
+
 impl Roster {
     fn followed_by(&self, merged: Arc<Merged>, names: [Names; SHARDS.len()]) -> Roster {
-        let before: SpreadMap<Place, usize> = self.places.iter().copied().zip(0..).collect();
-        let mut stays = vec![false; self.closed.len()];
-        let (mut new, mut rest) = (Vec::new(), Vec::new());
-        for name in names.iter().flat_map(|names| &**names) {
-            let place = merged.place(name);
-            if let Some(stays) = place.and_then(|place| stays.get_mut(*before.get(&place)?)) {
-                if std::mem::replace(stays, true) {
-                    // Two directories whose names end alike: whose it is, all names must be asked.
-                    return Roster::default().followed_by(merged, names);
-                }
+        let mut changed: [Option<SpreadMap<u128, Found<'_>>>; SHARDS.len()] = Default::default();
+        let shard = |dir: &DirName| (dir.hash >> 124) as usize;
+        let mut twice = Vec::new();
+        for ((now, before), found) in names.iter().zip(&self.names).zip(&mut changed) {
+            if Arc::ptr_eq(now, before) {
                 continue;
             }
-            let summary = place.and_then(|place| match merged.get(name)? {
+            let found = found.insert(SpreadMap::default());
+            found.reserve(now.len());
+            for dir in &**now {
+                match found.entry(dir.hash) {
+                    Entry::Vacant(free) => drop(free.insert(Found { dir, twice: false, known: false })),
+                    Entry::Occupied(mut taken) => {
+                        taken.get_mut().twice = true;
+                        twice.push(dir.clone());
+                    }
+                }
+            }
+        }
+        // What is closed as it was stays. The others are asked for: of shards that have not changed, and of those that have.
+        let (mut kept, mut asked) = (Vec::with_capacity(self.closed.len()), twice);
+        for was in &self.closed {
+            let same = merged.place(was.dir.hash) == Some(was.place);
+            match changed.get_mut(shard(&was.dir)) {
+                Some(Some(found)) => {
+                    let here = found.get_mut(&was.dir.hash);
+                    if let Some(here) = here.filter(|f| same && !f.twice && *f.dir == was.dir) {
+                        here.known = true;
+                        kept.push(was.clone());
+                    }
+                }
+                _ if same => kept.push(was.clone()),
+                _ => asked.push(was.dir.clone()),
+            }
+        }
+        let unchanged = |dir: &&DirName| matches!(changed.get(shard(dir)), Some(None));
+        asked.extend(self.rest.iter().filter(unchanged).cloned());
+        let found = changed.iter().flatten().flat_map(SpreadMap::values);
+        asked.extend(found.filter(|f| !f.known).map(|f| f.dir.clone()));
+
+        let (mut new, mut rest) = (Vec::new(), Vec::new());
+        for dir in asked {
+            let summary = merged.place(dir.hash).and_then(|place| match merged.get(&dir.name)? {
                 Known::Closed(summary) => Some((place, SessionInfo::of_summary(&summary)?)),
                 _ => None,
             });
             match summary {
                 // Not of a directory with another name that ends like its own: whoever reads that says what it is.
-                Some(summary) if summary.1.id.dir_name() == **name => new.push(summary),
-                _ => rest.push(name.clone()),
+                Some((place, info)) if info.id.dir_name() == *dir.name => {
+                    new.push(Arc::new(Closed { info, dir, place }));
+                }
+                _ => rest.push(dir),
             }
         }
-        let kept = self.places.iter().zip(&self.closed).zip(stays).filter(|(_, stays)| *stays);
-        let mut all: Vec<_> = kept.map(|((place, info), _)| (*place, info.clone())).chain(new).collect();
-        // Two runs, of which the first is in order already: it merges them.
-        all.sort_by(|(_, a), (_, b)| a.id.cmp(&b.id));
-        let (places, closed) = all.into_iter().unzip();
-        Roster { merged, names, closed, places, rest }
+        new.sort_by(|a, b| a.info.id.cmp(&b.info.id));
+        rest.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut kept = kept.into_iter();
+        let mut closed = Vec::with_capacity(kept.len() + new.len());
+        for new in new {
+            let before = kept.as_slice().partition_point(|kept| kept.info.id < new.info.id);
+            closed.extend(kept.by_ref().take(before));
+            closed.push(new);
+        }
+        closed.extend(kept);
+        Roster { merged, names, closed, rest }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::fs::{Dir, Entry, Kind, Stamp, sync_anew};
-use crate::ids::{SHARDS, shard_of};
+use crate::ids::{SHARDS, hash_in, shard_of};
 
 /// What this process knows of the names in `sessions/`, and of those of the sessions.
 ///
@@ -19,8 +19,15 @@ pub(crate) struct Shards {
     listed: Mutex<[Listed; SHARDS.len()]>,
 }
 
+/// The name of a session's directory, and the hash that ends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DirName {
+    pub(crate) hash: u128,
+    pub(crate) name: Arc<str>,
+}
+
 /// The names of the sessions' directories in one shard.
-pub(crate) type Names = Arc<[Box<str>]>;
+pub(crate) type Names = Arc<[DirName]>;
 
 /// What was in a shard when it had this stamp.
 #[derive(Debug, Default, Clone)]
@@ -99,7 +106,8 @@ fn look(sessions: &dyn Dir, shard: &str, trust: bool, listed: &mut Listed) -> io
     let entries = sessions.open_dir(shard)?.list()?;
     // What is being made, and what is no session of ours (or is not where it is looked for), is passed over.
     let ours = |e: &Entry| e.kind == Kind::Dir && shard_of(&e.name) == shard;
-    let names: Vec<Box<str>> = entries.into_iter().filter(ours).map(|e| e.name.into()).collect();
+    let name = |e: Entry| Some(DirName { hash: hash_in(&e.name)?, name: e.name.into() });
+    let names: Vec<DirName> = entries.into_iter().filter(ours).filter_map(name).collect();
     listed.stamp = stamp;
     if *listed.names != *names {
         listed.names = names.into();

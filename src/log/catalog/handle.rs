@@ -243,7 +243,7 @@ impl Catalog {
         let mut current = self.current.lock();
         let files = files::read_since(&*self.dir, &self.identity.store, current.sources())?;
         if !current.is_of(&files) {
-            *current = Arc::new(merge::known(files));
+            *current = Arc::new(merge::known_since(&current, files));
         }
         Ok(current.clone())
     }

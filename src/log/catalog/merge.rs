@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::file::{Item, Source, Tail};
 use super::files::Files;
-use super::report::{Merged, Said};
+use super::report::Merged;
 use crate::format::catalog::{CatalogEntry, EntryKind, Open};
 use crate::ids::{BirthId, Incarnation};
 
@@ -133,14 +133,20 @@ fn settle(sources: &[Arc<Source>], old: &mut Winner, new: Winner, same_instance:
 /// Finds the entry that holds for each life. The files of one instance count as one file, in the order of
 /// their generations; only then instances are compared, by the last word of each.
 pub(super) fn winners(sources: &[Arc<Source>]) -> Winners {
+    let items = sources.iter().map(|s| s.items.len()).sum::<usize>();
+    winners_of(sources, items / 2, |_| true)
+}
+
+/// The same for the items that are `wanted`: of a life all must be, or none. They may be of some `expected` lives.
+fn winners_of(sources: &[Arc<Source>], expected: usize, wanted: impl Fn(&Item) -> bool) -> Winners {
     let mut order: Vec<(usize, &Arc<Source>)> = sources.iter().enumerate().collect();
     order.sort_by_key(|(_, s)| (s.header.instance, s.header.generation));
     let mut all = Winners::default();
     for group in order.chunk_by(|(_, a), (_, b)| a.header.instance == b.header.instance) {
         let mut local = Winners::default();
-        local.reserve(group.iter().map(|(_, s)| s.items.len()).sum::<usize>() / 2);
+        local.reserve(group.iter().map(|(_, s)| s.items.len()).sum::<usize>().min(expected));
         for (source, s) in group {
-            for (index, item) in s.items.iter().enumerate() {
+            for (index, item) in s.items.iter().enumerate().filter(|(_, item)| wanted(item)) {
                 let new = Winner { source: *source, index, doubt: false };
                 local.entry(item.birth).and_modify(|old| settle(sources, old, new, true)).or_insert(new);
             }
@@ -159,29 +165,36 @@ pub(super) fn winners(sources: &[Arc<Source>]) -> Winners {
 /// What is known of each session. A session that is named in a torn file is in doubt until the file is
 /// adopted: whoever reads without its lock cannot tell a torn end from a write that is under way.
 pub(super) fn known(files: Files) -> Merged {
-    let Files { sources, findings, unreliable } = files;
-    let mut winners = winners(&sources);
-    for source in sources.iter().filter(|s| s.tail != Tail::Clean) {
+    let mut winners = winners(&files.sources);
+    for source in files.sources.iter().filter(|s| s.tail != Tail::Clean) {
         for item in &source.items {
             if let Some(winner) = winners.get_mut(&item.birth) {
                 winner.doubt = true;
             }
         }
     }
-    let mut merged = Merged::new(findings, unreliable, winners.len());
-    for winner in winners.into_values() {
-        let Some((_, item)) = at(&sources, winner) else { continue };
-        let said = match item.kind {
-            _ if winner.doubt => Said::Doubt,
-            EntryKind::Removed => continue,
-            EntryKind::Doubt => Said::Doubt,
-            EntryKind::Open => Said::Open,
-            EntryKind::Closed => Said::Closed { source: winner.source as u32, item: winner.index as u32 },
-        };
-        merged.add(item.session, said);
+    Merged::new(files, SpreadMap::default()).with(winners)
+}
+
+/// The same, from what was known when the files were `last` read: what nothing new is said of is taken over from there.
+/// All is looked at anew if more has changed than that entries were appended to sound files, or if it is much.
+pub(super) fn known_since(last: &Merged, files: Files) -> Merged {
+    let clean = |s: &Arc<Source>| s.tail == Tail::Clean;
+    let before = last.sources();
+    let grown = !last.unreliable
+        && !files.unreliable
+        && before.len() == files.sources.len()
+        && before.iter().chain(&files.sources).all(clean)
+        && before.iter().zip(&files.sources).all(|(a, b)| (&a.name, a.reading) == (&b.name, b.reading));
+    let new = before.iter().zip(&files.sources).flat_map(|(a, b)| b.items.get(a.items.len()..));
+    let touched: HashSet<u128, BuildHasherDefault<Spread>> = new.flatten().map(|item| item.session).collect();
+    let shrunk = before.iter().zip(&files.sources).any(|(a, b)| a.items.len() > b.items.len());
+    if !grown || shrunk || touched.len() > last.len() / 8 {
+        return known(files);
     }
-    merged.keep(sources);
-    merged
+    // All lives of a session are looked at together.
+    let winners = winners_of(&files.sources, touched.len(), |item| touched.contains(&item.session));
+    Merged::new(files, last.without(&touched)).with(winners)
 }
 
 /// The entries of the `chosen` files that must be written elsewhere before those files may go.

@@ -1,12 +1,14 @@
 //! What the catalog tells its callers: plain values.
 
+use std::collections::HashSet;
 use std::collections::hash_map::Entry;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::file::Source;
 use super::files::Files;
-use super::merge::SpreadMap;
-use crate::format::catalog::{CatalogEntry, Summary};
+use super::merge::{self, SpreadMap, Winners};
+use crate::format::catalog::{CatalogEntry, EntryKind, Summary};
 use crate::ids::hash_in;
 
 /// Something about the files that a person may want to know. Nothing was changed because of it.
@@ -64,10 +66,41 @@ pub(crate) struct Merged {
 }
 
 impl Merged {
-    pub(super) fn new(findings: Vec<Finding>, unreliable: bool, sessions: usize) -> Merged {
-        let mut merged = Merged { findings, unreliable, ..Merged::default() };
-        merged.sessions.reserve(sessions);
-        merged
+    /// With these files, for the summaries in them, and what is known of sessions so far.
+    pub(super) fn new(files: Files, sessions: SpreadMap<u128, Said>) -> Merged {
+        let Files { sources, findings, unreliable } = files;
+        Merged { sessions, sources, findings, unreliable }
+    }
+
+    /// Adds what these entries say.
+    pub(super) fn with(mut self, winners: Winners) -> Merged {
+        self.sessions.reserve(winners.len());
+        for winner in winners.into_values() {
+            let Some((_, item)) = merge::at(&self.sources, winner) else { continue };
+            let said = match item.kind {
+                _ if winner.doubt => Said::Doubt,
+                EntryKind::Removed => continue,
+                EntryKind::Doubt => Said::Doubt,
+                EntryKind::Open => Said::Open,
+                EntryKind::Closed => Said::Closed { source: winner.source as u32, item: winner.index as u32 },
+            };
+            self.add(item.session, said);
+        }
+        self
+    }
+
+    /// What is known of all sessions but these.
+    pub(super) fn without<S: BuildHasher>(&self, sessions: &HashSet<u128, S>) -> SpreadMap<u128, Said> {
+        let mut rest = self.sessions.clone();
+        for session in sessions {
+            rest.remove(session);
+        }
+        rest
+    }
+
+    /// How many sessions something is known of.
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
     }
 
     /// The summaries of all sessions that were closed cleanly and not opened since.
@@ -96,7 +129,7 @@ impl Merged {
 
     /// Adds what is known of one life of a session. Two lives that were not removed are a doubt: the
     /// catalog cannot tell which of them the directory holds.
-    pub(super) fn add(&mut self, session: u128, said: Said) {
+    fn add(&mut self, session: u128, said: Said) {
         let said = match said {
             Said::Closed { .. } if self.unreliable => Said::Doubt,
             said => said,
@@ -109,11 +142,6 @@ impl Merged {
                 taken.insert(Said::Doubt);
             }
         }
-    }
-
-    /// Keeps the files, for the summaries in them.
-    pub(super) fn keep(&mut self, sources: Vec<Arc<Source>>) {
-        self.sources = sources;
     }
 
     /// The files, as they were read.
@@ -129,9 +157,9 @@ impl Merged {
             && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
     }
 
-    /// Where the last word about the session in the directory of this name stands, if that is a summary.
-    pub(crate) fn place(&self, dir_name: &str) -> Option<Place> {
-        let Said::Closed { source, item } = self.sessions.get(&hash_in(dir_name)?)? else { return None };
+    /// Where the last word about the session whose id has this hash stands, if that is a summary.
+    pub(crate) fn place(&self, hash: u128) -> Option<Place> {
+        let Said::Closed { source, item } = self.sessions.get(&hash)? else { return None };
         Some(Place { reading: self.sources.get(*source as usize)?.reading, item: *item })
     }
 

@@ -1,6 +1,11 @@
 //! Who asks again and again gets what who asks for the first time gets.
 
 use super::*;
+use crate::ids::hash_in;
+
+fn hash(name: &str) -> u128 {
+    hash_in(&id(name).dir_name()).unwrap()
+}
 
 #[test]
 fn what_did_not_change_is_given_again() {
@@ -19,11 +24,11 @@ fn what_did_not_change_is_given_again() {
     writer.close().unwrap();
     assert!(Arc::ptr_eq(&second, &reader.current().unwrap()));
     // Nor are places of entries moved by what comes behind them.
-    let (name, before) = (id("s").dir_name(), second.place(&id("s").dir_name()));
+    let (name, before) = (hash("s"), second.place(hash("s")));
     let other = catalog(&sim.process_new());
     other.record(closed("t", 2, 1, 5)).unwrap();
     let third = reader.current().unwrap();
-    assert!(before.is_some() && third.place(&name) == before);
+    assert!(before.is_some() && third.place(name) == before);
     assert_eq!((word(&third, "s"), word(&third, "t")), ("3".into(), "5".into()));
 }
 
@@ -39,7 +44,7 @@ fn frames_that_were_taken_back_and_others_in_their_place_are_seen() {
 
     let reader = catalog(&sim);
     put(&sim, &file, &summed);
-    let place = |merged: Arc<Merged>| merged.place(&id("s").dir_name());
+    let place = |merged: Arc<Merged>| merged.place(hash("s"));
     assert_eq!(word(&reader.current().unwrap(), "s"), "3");
     let first = place(reader.current().unwrap());
     put(&sim, &file, &marked);
