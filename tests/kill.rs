@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sessionlog::{Durability, ErrorKind};
+use sessionlog::{Durability, ErrorKind, SessionInfo};
 
 use journal::{Journal, Kind};
 use load::{SESSIONS, THREADS, session_id};
@@ -121,7 +121,8 @@ fn check(
         there += 1;
         let info = model.check(&look, &journal.of_session(session as u64), full);
         let listed = listing.sessions.iter().find(|s| s.id.as_str() == id);
-        let mut listed = listed.unwrap_or_else(|| panic!("session {session} is not listed")).clone();
+        let mut listed =
+            SessionInfo::clone(listed.unwrap_or_else(|| panic!("session {session} is not listed")));
         listed.open = info.open;
         assert_eq!(listed, info, "the listing and session {session} differ");
     }

@@ -1,7 +1,6 @@
 //! What is known of a session without reading its messages.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -54,8 +53,8 @@ pub struct SessionInfo {
     pub last_message_micros: Option<u64>,
     /// When anything in it changed last.
     pub modified_micros: u64,
-    /// Its attributes, shared with other listings: [`Arc::unwrap_or_clone`] gives a map of one's own.
-    pub attributes: Arc<Map<String, Value>>,
+    /// Its attributes.
+    pub attributes: Map<String, Value>,
     /// The version of the attributes, for `patch_attributes_if`.
     pub attributes_version: Option<u64>,
     /// The session it was forked from.
@@ -81,7 +80,7 @@ impl SessionInfo {
             created_micros: s.created,
             last_message_micros: s.last_message,
             modified_micros: s.modified,
-            attributes: Arc::new(s.attributes.0.clone()),
+            attributes: s.attributes.0.clone(),
             attributes_version: Some(s.attributes_version),
             lineage: s.lineage.clone(),
             open,
@@ -106,7 +105,7 @@ impl SessionInfo {
             created_micros: s.created,
             last_message_micros: s.last_message,
             modified_micros: s.modified,
-            attributes: Arc::new(attributes.0),
+            attributes: attributes.0,
             attributes_version: Some(s.attributes_version),
             lineage: s.lineage.clone(),
             open: OpenState::Closed,

@@ -90,7 +90,9 @@ impl ListOptions {
 #[non_exhaustive]
 pub struct Listing {
     /// The sessions that were asked for, in the order that was asked for.
-    pub sessions: Vec<SessionInfo>,
+    /// They are shared with other listings of this store, which costs less than a copy of each: use
+    /// [`Arc::unwrap_or_clone`] for a value of one's own.
+    pub sessions: Vec<Arc<SessionInfo>>,
     /// How many sessions fit before `offset` and `limit` were applied.
     pub total: usize,
     /// Sessions that are there and cannot be read, or of which damage hides what was written last: their directories,
@@ -103,8 +105,8 @@ pub struct Listing {
 }
 
 impl IntoIterator for Listing {
-    type Item = SessionInfo;
-    type IntoIter = std::vec::IntoIter<SessionInfo>;
+    type Item = Arc<SessionInfo>;
+    type IntoIter = std::vec::IntoIter<Arc<SessionInfo>>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.sessions.into_iter()
@@ -119,12 +121,13 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
     let cores: Vec<Arc<Core>> = env.all();
     let roster = env.rosters.of(merged, dir_names(env)?);
     // What is open here is known better than from the catalog, or from a file.
-    let open_here = |c: &Arc<Core>| c.with_shared(|s| SessionInfo::of_state(&s.state, OpenState::OpenHere));
-    let mut here: HashMap<String, SessionInfo> = HashMap::new();
+    let open_here =
+        |c: &Arc<Core>| c.with_shared(|s| Arc::new(SessionInfo::of_state(&s.state, OpenState::OpenHere)));
+    let mut here: HashMap<String, Arc<SessionInfo>> = HashMap::new();
     let mut others = Vec::new();
     let mut outdated = HashSet::new();
     for (core, info) in cores.iter().filter_map(|c| Some((c, open_here(c)?))) {
-        match roster.closed.binary_search_by(|closed| closed.info.id.cmp(&core.id)) {
+        match roster.closed.binary_search_by(|closed| closed.id.cmp(&core.id)) {
             Ok(at) => {
                 outdated.insert(at);
                 others.push(info);
@@ -145,7 +148,7 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
             }
             Ok(Some(reader)) => {
                 let open = if reader.ended_clean() { OpenState::Closed } else { OpenState::Open };
-                others.push(reader.with_state(|s| SessionInfo::of_state(s, open)));
+                others.push(Arc::new(reader.with_state(|s| SessionInfo::of_state(s, open))));
             }
             // It went while the listing was made.
             Ok(None) => {}
@@ -153,8 +156,9 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
         }
     }
     let closed = roster.closed.iter().enumerate();
-    let closed = closed.filter(|(at, _)| !outdated.contains(at)).map(|(_, closed)| &closed.info);
-    let mut chosen: Vec<&SessionInfo> = closed.chain(&others).filter(|info| options.wants(info)).collect();
+    let closed = closed.filter(|(at, _)| !outdated.contains(at)).map(|(_, closed)| closed);
+    let mut chosen: Vec<&Arc<SessionInfo>> =
+        closed.chain(&others).filter(|info| options.wants(info)).collect();
     match options.sort {
         // The roster is in this order.
         SortBy::Id if others.is_empty() => {}

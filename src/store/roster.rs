@@ -20,17 +20,18 @@ pub(crate) struct Roster {
     merged: Arc<Merged>,
     names: [Names; SHARDS.len()],
     /// Those that are closed, in order of their ids.
-    pub(crate) closed: Vec<Arc<Closed>>,
+    pub(crate) closed: Vec<Arc<SessionInfo>>,
+    /// Whence that is known, of each.
+    origins: Vec<Origin>,
     /// The directories of the others, which must be looked at each time.
     pub(crate) rest: Vec<DirName>,
 }
 
-/// A session that is closed.
-#[derive(Debug)]
-pub(crate) struct Closed {
-    pub(crate) info: SessionInfo,
-    dir: DirName,
-    /// Where the catalog says what is in `info`.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    /// Of its id.
+    hash: u128,
+    /// Where the catalog says it.
     place: Place,
 }
 
@@ -65,7 +66,7 @@ struct Found<'a> {
 impl Roster {
     fn followed_by(&self, merged: Arc<Merged>, names: [Names; SHARDS.len()]) -> Roster {
         let mut changed: [Option<SpreadMap<u128, Found<'_>>>; SHARDS.len()] = Default::default();
-        let shard = |dir: &DirName| (dir.hash >> 124) as usize;
+        let shard = |hash: u128| (hash >> 124) as usize;
         let mut twice = Vec::new();
         for ((now, before), found) in names.iter().zip(&self.names).zip(&mut changed) {
             if Arc::ptr_eq(now, before) {
@@ -85,21 +86,21 @@ impl Roster {
         }
         // What is closed as it was stays. The others are asked for: of shards that have not changed, and of those that have.
         let (mut kept, mut asked) = (Vec::with_capacity(self.closed.len()), twice);
-        for was in &self.closed {
-            let same = merged.place(was.dir.hash) == Some(was.place);
-            match changed.get_mut(shard(&was.dir)) {
+        for (info, origin) in self.closed.iter().zip(&self.origins) {
+            let same = merged.place(origin.hash) == Some(origin.place);
+            match changed.get_mut(shard(origin.hash)) {
                 Some(Some(found)) => {
-                    let here = found.get_mut(&was.dir.hash);
-                    if let Some(here) = here.filter(|f| same && !f.twice && *f.dir == was.dir) {
+                    let here = found.get_mut(&origin.hash).filter(|f| same && !f.twice);
+                    if let Some(here) = here.filter(|f| *f.dir.name == *info.id.dir_name()) {
                         here.known = true;
-                        kept.push(was.clone());
+                        kept.push((info.clone(), *origin));
                     }
                 }
-                _ if same => kept.push(was.clone()),
-                _ => asked.push(was.dir.clone()),
+                _ if same => kept.push((info.clone(), *origin)),
+                _ => asked.push(DirName { hash: origin.hash, name: info.id.dir_name().into() }),
             }
         }
-        let unchanged = |dir: &&DirName| matches!(changed.get(shard(dir)), Some(None));
+        let unchanged = |dir: &&DirName| matches!(changed.get(shard(dir.hash)), Some(None));
         asked.extend(self.rest.iter().filter(unchanged).cloned());
         let found = changed.iter().flatten().flat_map(SpreadMap::values);
         asked.extend(found.filter(|f| !f.known).map(|f| f.dir.clone()));
@@ -113,21 +114,22 @@ impl Roster {
             match summary {
                 // Not of a directory with another name that ends like its own: whoever reads that says what it is.
                 Some((place, info)) if info.id.dir_name() == *dir.name => {
-                    new.push(Arc::new(Closed { info, dir, place }));
+                    new.push((Arc::new(info), Origin { hash: dir.hash, place }));
                 }
                 _ => rest.push(dir),
             }
         }
-        new.sort_by(|a, b| a.info.id.cmp(&b.info.id));
+        new.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         rest.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut all = Vec::with_capacity(kept.len() + new.len());
         let mut kept = kept.into_iter();
-        let mut closed = Vec::with_capacity(kept.len() + new.len());
         for new in new {
-            let before = kept.as_slice().partition_point(|kept| kept.info.id < new.info.id);
-            closed.extend(kept.by_ref().take(before));
-            closed.push(new);
+            let before = kept.as_slice().partition_point(|(kept, _)| kept.id < new.0.id);
+            all.extend(kept.by_ref().take(before));
+            all.push(new);
         }
-        closed.extend(kept);
-        Roster { merged, names, closed, rest }
+        all.extend(kept);
+        let (closed, origins) = all.into_iter().unzip();
+        Roster { merged, names, closed, origins, rest }
     }
 }

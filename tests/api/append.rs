@@ -320,7 +320,7 @@ fn attributes_change_by_merge_and_by_compare_and_set() {
     store.close().unwrap();
     let store = place.open();
     let info = store.sessions().unwrap().sessions.remove(0);
-    assert_eq!((json!(*info.attributes), info.attributes_version), (want, version));
+    assert_eq!((json!(info.attributes), info.attributes_version), (want, version));
     store.session("s").unwrap().patch_attributes_if(version.unwrap(), &json!({"f": 1})).unwrap();
 }
 

@@ -35,7 +35,7 @@ fn a_closed_store_keeps_nothing() {
     let info = store.sessions().unwrap().sessions.remove(0);
     assert_eq!(info.open, OpenState::Closed);
     store.close().unwrap();
-    assert_eq!(Arc::strong_count(&info.attributes), 1);
+    assert_eq!(Arc::strong_count(&info), 1);
 }
 
 #[test]

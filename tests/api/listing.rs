@@ -1,5 +1,7 @@
 //! Listing sessions, and counting what a store holds.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use sessionlog::fs::SimFs;
 use sessionlog::{Keep, ListOptions, NewMessage, OpenState, Options, SortBy, Store};
@@ -25,12 +27,12 @@ fn a_listing_tells_what_the_sessions_tell() {
     assert_eq!((told.live_bytes, told.total_bytes, told.live_tokens, told.total_tokens), (36, 90, 28, 70));
     assert!(told.lineage.is_none());
     let listed = store.sessions().unwrap().sessions.remove(0);
-    assert_eq!(listed, told);
+    assert_eq!(*listed, told);
     assert_eq!(listed.open, OpenState::OpenHere);
     drop(session);
     store.close().unwrap();
     drop(store);
-    let mut closed = place.open().sessions().unwrap().sessions.remove(0);
+    let mut closed = Arc::unwrap_or_clone(place.open().sessions().unwrap().sessions.remove(0));
     assert_eq!(closed.open, OpenState::Closed);
     // The end in good order is a change of its own; all else is as it was.
     closed.open = OpenState::OpenHere;

@@ -61,7 +61,7 @@ impl Expected {
         let info: SessionInfo = reader.info().unwrap();
         out.range = (info.live.start, info.live.end);
         out.count = info.message_count;
-        out.attributes = std::sync::Arc::unwrap_or_clone(info.attributes);
+        out.attributes = info.attributes;
         out.live = take(reader.load().unwrap(), &mut trouble);
         for a in reader.archives().unwrap() {
             let messages = match reader.archived(a.number) {

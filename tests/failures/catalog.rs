@@ -41,7 +41,7 @@ fn f10_attributes_survive_segments_archives_the_loss_of_the_catalog_and_patches_
         let store = open();
         let mine = store.sessions_with(&ListOptions::new().attribute("workspace", "/w")).unwrap();
         assert_eq!(mine.sessions.len(), 1);
-        assert_eq!(json!(*mine.sessions[0].attributes), want);
+        assert_eq!(json!(mine.sessions[0].attributes), want);
         let session = store.open_session("s").unwrap();
         session.patch_attributes(&json!({"title": "t"})).unwrap();
         assert_eq!(serde_json::Value::Object(session.attributes().unwrap()), want);
