@@ -37,8 +37,8 @@ pub(super) struct State {
     /// How long `own` was when it was last looked through for garbage, and all of it was needed.
     pub(super) lean: u64,
     pub(super) witnesses: Option<Witnesses>,
-    /// A witness was asked for: of the next one on they are kept.
-    pub(super) asked: bool,
+    /// How many witnesses were looked up alone.
+    pub(super) alone: u8,
     pub(super) closed: bool,
 }
 

@@ -1,6 +1,8 @@
 //! sessionlog itself, with its defaults.
 
-use sessionlog::{AppendOptions, Batch, Durability, Keep, Messages, Store};
+use std::sync::Arc;
+
+use sessionlog::{AppendOptions, Batch, Durability, Keep, Messages, SessionInfo, Store};
 
 use super::{Ack, Each, Kind, Peer, Session};
 use crate::Result;
@@ -46,7 +48,7 @@ impl Peer for Ours {
         if let Some((path, error)) = listing.unreadable.first() {
             return Err(format!("{} cannot be read: {error}", path.display()).into());
         }
-        let one = |info: sessionlog::SessionInfo| {
+        let one = |info: Arc<SessionInfo>| {
             let id = info.id.as_str().strip_prefix("chat:").ok_or("the id of no chat")?;
             Ok((id.parse()?, info.message_count))
         };
