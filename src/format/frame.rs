@@ -67,7 +67,7 @@ impl FrameKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     pub kind: FrameKind,
-    /// The checksum of the frame before it in this segment; for the first, that of the segment header.
+    /// The checksum of the frame before it in this segment; 0 for the first.
     pub prev_crc: u32,
     /// The whole length of the frame before it; 0 for the first.
     pub prev_len: u32,
@@ -349,23 +349,26 @@ impl<'a> Table<'a> {
     }
 }
 
-/// A whole frame that holds one message and nothing else, and in which nothing is amiss.
-pub(crate) struct Single {
+/// A whole frame with one message and nothing else, in whose head nothing is amiss. The body is checked by
+/// [`verify`](Entry::verify).
+pub(crate) struct Single<'a> {
     /// The length of the whole frame.
     pub len: usize,
     pub entry: Entry,
+    pub body: &'a [u8],
 }
 
-impl Single {
-    /// Checks and takes the frame with which `bytes`, found at `offset` of the file, begin, and its body too. `None` if
-    /// it is anything else, or has a fault: then [`Table::parse`] says which.
+impl<'a> Single<'a> {
+    /// Checks and takes the frame with which `bytes`, found at `offset` of the file, begin. `None` if it is anything else,
+    /// or has a fault: then [`Table::parse`] says which.
     #[inline]
-    pub(crate) fn parse(seed: Seed, offset: u64, bytes: &[u8]) -> Option<Single> {
+    pub(crate) fn parse(seed: Seed, offset: u64, bytes: &'a [u8]) -> Option<Single<'a>> {
         const HEAD: usize = RawHeader::LEN + ENTRY_LEN;
         let head = bytes.first_chunk::<HEAD>()?;
         let raw = RawHeader::decode(head.first_chunk()?);
         let (_, len) = raw.lengths().ok()?;
         let body = bytes.get(HEAD..len).filter(|_| raw.count == 1)?;
+        offset.checked_add(len as u64)?;
         if seed.of_frame(offset, head) != raw.crc || !raw.meaning().ok()?.takes_positions() {
             return None;
         }
@@ -373,8 +376,8 @@ impl Single {
         if Entries::total(table) != Ok(body.len() as u64) {
             return None;
         }
-        let entry = Entry::decode(table, seed, 0, raw.first_position, offset.checked_add(HEAD as u64)?);
-        (entry.kind == RecordKind::Message && entry.verify(body).is_ok()).then_some(Single { len, entry })
+        let entry = Entry::decode(table, seed, 0, raw.first_position, offset + HEAD as u64);
+        (entry.kind == RecordKind::Message).then_some(Single { len, entry, body })
     }
 }
 

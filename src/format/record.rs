@@ -118,6 +118,11 @@ pub(crate) struct Entries<'a> {
 }
 
 impl Entries<'_> {
+    #[inline]
+    fn entry(&self, bytes: &[u8; ENTRY_LEN], index: usize, position: u64) -> Entry {
+        Entry::decode(bytes, self.seed, index, position, self.offset)
+    }
+
     /// The length of all bodies that a table speaks of, if its entries are such as a writer writes.
     #[inline]
     pub(super) fn total(table: &[u8]) -> Result<u64, FrameFault> {
@@ -138,14 +143,7 @@ impl Entries<'_> {
     }
 }
 
-impl Entries<'_> {
-    #[inline]
-    fn entry(&self, bytes: &[u8; ENTRY_LEN], index: usize, position: u64) -> Entry {
-        Entry::decode(bytes, self.seed, index, position, self.offset)
-    }
-}
-
-impl<'a> Iterator for Entries<'a> {
+impl Iterator for Entries<'_> {
     type Item = Entry;
 
     #[inline]

@@ -12,7 +12,7 @@ use crate::ids::BirthId;
 pub(crate) struct Seed(u32);
 
 impl Seed {
-    /// Of no segment: stands in a builder that has not begun.
+    /// Of no segment: stands where nothing has begun, or nothing is to come.
     pub(super) const NONE: Seed = Seed(0);
 
     pub(crate) fn new(birth: &BirthId, segment: u64, salt: u64) -> Seed {

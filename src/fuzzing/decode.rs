@@ -3,8 +3,8 @@
 use super::input::Input;
 use crate::format::catalog::{self, CatalogEntry, Chain, Glance, Step};
 use crate::format::{
-    Entry, EntryMeta, Extras, Frame, FrameBuilder, FrameFault, Peek, RecordKind, Seed, SegmentHeader,
-    StoreFile, Successor, Table, peek, reseal,
+    Entry, EntryMeta, Extras, Frame, FrameBuilder, FrameFault, FrameKind, Peek, RecordKind, Seed,
+    SegmentHeader, Single, StoreFile, Successor, Table, peek, reseal,
 };
 use crate::ids::{BirthId, SessionId, is_session_dir, shard_of};
 use crate::log::{parse_segment_name, segment_name};
@@ -80,9 +80,11 @@ fn frame(bytes: &[u8], offset: u64, sealed: bool) {
 /// The length of the frame, if it is one.
 fn judge_frame(bytes: &[u8], offset: u64, seed: Seed) -> Option<usize> {
     let peeked = peek(seed, offset, bytes);
+    let single = Single::parse(seed, offset, bytes);
     let frame = match Frame::parse(seed, offset, bytes) {
         Ok(frame) => frame,
         Err(fault) => {
+            assert!(single.is_none());
             drop(fault.to_string());
             return None;
         }
@@ -96,6 +98,23 @@ fn judge_frame(bytes: &[u8], offset: u64, seed: Seed) -> Option<usize> {
         let mut back: Vec<_> = head.map(|t| t.entries().rev().map(places).collect()).unwrap_or_default();
         back.reverse();
         assert!(frame.entries().map(places).eq(back));
+    }
+    // Neither does whoever goes over it record by record say anything else, nor who takes it for a single message.
+    let mut cursor = frame.cursor();
+    let all = |e: Entry| (e.meta(), e.position, e.body_offset, e.extras_len, e.len, e.crc);
+    for entry in frame.entries() {
+        let at = (cursor.entry_offset() - offset) as usize;
+        assert_eq!(cursor.next(bytes.get(at..).unwrap_or_default()).map(all), Some(all(entry)));
+    }
+    assert_eq!(cursor.left(), 0);
+    let alone = frame.count() == 1 && matches!(frame.header().kind, FrameKind::Commit | FrameKind::Carry);
+    let message = frame.entries().next().filter(|e| alone && e.kind == RecordKind::Message);
+    assert_eq!(single.as_ref().map(|s| all(s.entry)), message.map(all));
+    if let (Some(single), Some(record)) = (single, frame.records().next()) {
+        assert_eq!(
+            (single.len, single.body),
+            (frame.len(), [record.extras, record.payload].concat().as_slice())
+        );
     }
     assert_ne!(peeked, Peek::Zeros);
     assert_eq!(frame.records().count(), frame.count());

@@ -217,7 +217,8 @@ pub(super) struct Run {
     /// Of the frame that is next.
     pub(super) offset: u64,
     pub(super) limit: u64,
-    /// The frame before it: where it is, what is still to come of it, and its bodies if these are not in the window.
+    /// The frame that [`Run::step`] met last: where it is, what is still to come of it, and its bodies if these are not in the
+    /// window.
     pub(super) frame: u64,
     records: Cursor,
     bodies: Option<Bodies>,
@@ -263,7 +264,7 @@ impl Run {
         }
     }
 
-    /// Goes to the next frame that holds any of the positions.
+    /// Goes to the next frame. One without any of the wanted positions has no records.
     #[inline]
     pub(super) fn step(&mut self, want: &Want) -> Step {
         if self.offset >= self.limit {
@@ -313,7 +314,7 @@ impl Run {
         self.records.left() > 0
     }
 
-    /// The next record of that frame, and where its body is.
+    /// The next record of that frame.
     #[inline]
     pub(super) fn record(&mut self) -> Option<Entry> {
         self.records.next(self.window.bytes(self.records.entry_offset()))
@@ -323,6 +324,13 @@ impl Run {
     #[inline]
     pub(super) fn bodies(&self) -> (&Arc<Buffer>, u64) {
         self.bodies.as_ref().map_or_else(|| self.window.buffer(), |b| (&b.buffer, b.base))
+    }
+
+    /// Lets go of bodies that were read on their own, behind the last record.
+    pub(super) fn let_go(&mut self) {
+        if !self.under_way() {
+            self.bodies = None;
+        }
     }
 
     /// Moves behind damage; false if nothing good follows.

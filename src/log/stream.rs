@@ -61,8 +61,9 @@ impl Stream {
     fn single(&mut self) -> Option<Message> {
         let front = self.extents.front_mut().filter(|e| e.count > 0)?;
         let (run, stop) = self.run.as_mut()?;
-        let Single { len, entry } = run.window.single(run.segment.seed, run.offset, run.limit)?;
-        if entry.seq != front.seq || entry.position < front.from || entry.position >= *stop {
+        let Single { len, entry, body } = run.window.single(run.segment.seed, run.offset, run.limit)?;
+        let wanted = entry.seq == front.seq && (front.from..*stop).contains(&entry.position);
+        if !wanted || entry.verify(body).is_err() {
             return None;
         }
         run.offset += len as u64;
@@ -94,6 +95,7 @@ impl Stream {
                 Err(Error::corrupt(&run.segment.path, e.body_offset, what))
             }
         };
+        run.let_go();
         if e.seq > expected {
             let error = missing(&run.segment, run.frame, expected, e.seq);
             self.ready.push_back(item);

@@ -202,9 +202,13 @@ impl Window {
         Table::parse(seed, offset, head).map_err(|fault| no_frame(seed, offset, bytes, fault))
     }
 
-    /// The frame at `offset`, if it holds one message, lies in the window whole, and nothing is amiss.
+    /// The frame at `offset`, if it holds one message, lies in the window whole, and nothing is amiss in its head.
     #[inline]
-    pub(crate) fn single(&self, seed: Seed, offset: u64, limit: u64) -> Option<Single> {
+    pub(crate) fn single(&self, seed: Seed, offset: u64, limit: u64) -> Option<Single<'_>> {
+        if matches!(*self.buffer, Buffer::Map(_)) && offset >= self.populated {
+            // Who goes the general way brings the next stretch of the map into memory.
+            return None;
+        }
         let bytes = self.bytes(offset);
         let left = usize::try_from(limit.checked_sub(offset)?).unwrap_or(usize::MAX);
         Single::parse(seed, offset, bytes.get(..left).unwrap_or(bytes))
