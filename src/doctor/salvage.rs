@@ -6,7 +6,7 @@ use super::survivors::{Survivors, messages_of};
 use crate::format::FrameKind;
 use crate::format::catalog::{CatalogEntry, Summary};
 use crate::ids::{BirthId, SessionId};
-use crate::state::{ArchiveState, Attributes, Extent, Hole, KeyEntry, MessageFacts, Op, State, Sums};
+use crate::state::{ArchiveState, Attributes, Extent, Hole, KeyEntry, MessageFacts, Op, Packed, State, Sums};
 
 /// The state that survives, and what it cost.
 pub(crate) struct Salvage {
@@ -173,7 +173,7 @@ fn archive_unseen(state: &mut State, upto: u64, number: u64, survivors: &Survivo
         sums: Sums::default(),
         created: state.modified,
         modified: state.modified,
-        attributes: Attributes::default(),
+        attributes: Packed::default(),
     });
     state.live = live;
     state.base = upto;

@@ -65,7 +65,7 @@ impl From<&ArchiveState> for Archive {
             tokens: a.sums.tokens,
             created_micros: a.created,
             modified_micros: a.modified,
-            attributes: a.attributes.0.clone(),
+            attributes: a.attributes.unpack().0,
         }
     }
 }

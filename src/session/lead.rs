@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::BirthId;
 use crate::limits;
 use crate::log::view::View;
-use crate::state::{Attributes, KeyEntry, Op, State, Sums};
+use crate::state::{Attributes, KeyEntry, Op, Packed, State, Sums};
 use crate::store::Job;
 
 /// After so long without a commit a mark is written, so that little lies above the last one.
@@ -357,7 +357,7 @@ fn run_control(core: &Arc<Core>, phase: &mut Phase, control: &Control) -> Reply 
         Control::Create { .. } => Ok(Done::Nothing),
         Control::Archive { keep, attributes } => archive(core, phase, *keep, attributes),
         Control::ArchiveAttributes { number, patch } => {
-            let known = with_archive(core, *number, |a| check_merged(&a.attributes, patch))?;
+            let known = with_archive(core, *number, |a| check_merged(&a.attributes.unpack(), patch))?;
             known.map_err(|e| e.session(&core.id))?;
             check_archives(core, Some(*number), patch)?;
             let op = Op::ArchiveAttributes { number: *number, patch: patch.clone() };
@@ -407,14 +407,13 @@ fn with_archive<T>(core: &Core, number: u64, f: impl FnOnce(&crate::state::Archi
 /// brings, or a patch of archive `number`.
 fn check_archives(core: &Core, number: Option<u64>, added: &str) -> Result<()> {
     let sizes = core.with_shared(|s| {
-        let len = |a: &Attributes| a.to_json().len();
-        let before: usize = s.state.archives.iter().map(|a| len(&a.attributes)).sum();
+        let before: usize = s.state.archives.iter().map(|a| a.attributes.len()).sum();
         let patched = number.and_then(|n| s.state.archive(n)).map(|a| {
-            let mut merged = a.attributes.clone();
+            let mut merged = a.attributes.unpack();
             if let Ok(patch) = Attributes::parse(added) {
                 merged.merge(&patch.0);
             }
-            before - len(&a.attributes) + len(&merged)
+            before - a.attributes.len() + Packed::from(&merged).len()
         });
         (before, patched.unwrap_or(before + added.len()))
     });

@@ -85,6 +85,42 @@ impl TryFrom<String> for Attributes {
     }
 }
 
+/// Attributes as their text, for what is many and seldom looked at. On disk it is the same.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub(crate) struct Packed(Box<str>);
+
+impl Packed {
+    /// The length of the text, in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn unpack(&self) -> Attributes {
+        // It was made from attributes, or read as such.
+        Attributes::parse(&self.0).unwrap_or_default()
+    }
+}
+
+impl From<&Attributes> for Packed {
+    fn from(a: &Attributes) -> Packed {
+        Packed(a.to_json().into())
+    }
+}
+
+impl From<Packed> for String {
+    fn from(p: Packed) -> String {
+        p.0.into()
+    }
+}
+
+impl TryFrom<String> for Packed {
+    type Error = String;
+    fn try_from(text: String) -> Result<Packed, String> {
+        Attributes::parse(&text).map(|a| Packed::from(&a))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

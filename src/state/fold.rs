@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attributes, Extent, Hole, KeyEntry, Keys, Op};
+use super::{Attributes, Extent, Hole, KeyEntry, Keys, Op, Packed};
 use crate::format::{Lineage, bin};
 use crate::ids::{BirthId, Incarnation, SessionId};
 
@@ -23,7 +23,7 @@ pub(crate) struct ArchiveState {
     pub(crate) sums: Sums,
     pub(crate) created: u64,
     pub(crate) modified: u64,
-    pub(crate) attributes: Attributes,
+    pub(crate) attributes: Packed,
 }
 
 /// A sealed segment, as its successors know it.
@@ -268,13 +268,15 @@ impl State {
                     sums: Sums { bytes: *bytes, tokens: *tokens },
                     created: time,
                     modified: time,
-                    attributes,
+                    attributes: Packed::from(&attributes),
                 });
             }
             Op::ArchiveAttributes { number, patch } => {
                 let patch = Attributes::parse(patch).map_err(Contradiction)?;
                 let archive = self.archive_mut(*number)?;
-                archive.attributes.merge(&patch.0);
+                let mut attributes = archive.attributes.unpack();
+                attributes.merge(&patch.0);
+                archive.attributes = Packed::from(&attributes);
                 archive.modified = time;
             }
             Op::ArchiveRemoved { number } => {
