@@ -1,5 +1,6 @@
 //! A stretch of a segment in memory, from which frames are parsed.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
@@ -10,6 +11,14 @@ use crate::fs::{File, read_up_to_at};
 const FIRST: usize = 64 << 10;
 /// Small enough that what is copied into a window is still in the cache of the processor when it is checked.
 const LARGEST: usize = 256 << 10;
+
+/// The largest buffer that a thread keeps for the next window.
+const SPARE: usize = FIRST;
+
+thread_local! {
+    /// A buffer that no message is in any more. A short read would spend a good part of its time on getting and clearing one.
+    static LAST: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// A header and table that takes no time to check.
 const SHORT: usize = 1 << 10;
@@ -80,7 +89,11 @@ impl Window {
         match Arc::get_mut(&mut self.buffer) {
             Some(Buffer::Heap(bytes)) if bytes.len() >= len => bytes.copy_within(kept, 0),
             _ => {
-                let mut bytes = vec![0; len];
+                let spare = || LAST.try_with(Cell::take).unwrap_or_default();
+                let mut bytes = if len <= SPARE { spare() } else { Vec::new() };
+                if bytes.len() < len {
+                    bytes = vec![0; len];
+                }
                 if let Some((new, old)) = bytes.get_mut(..have).zip(self.buffer.get(kept)) {
                     new.copy_from_slice(old);
                 }
@@ -217,6 +230,21 @@ impl Window {
     /// What is in the window, and the file offset of its first byte.
     pub(crate) fn buffer(&self) -> (&Arc<Buffer>, u64) {
         (&self.buffer, self.base)
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        if let Some(Buffer::Heap(bytes)) = Arc::get_mut(&mut self.buffer)
+            && !bytes.is_empty()
+            && bytes.len() <= SPARE
+        {
+            // A thread that ends has nowhere to keep it.
+            let _ = LAST.try_with(|last| {
+                let other = last.take();
+                last.set(if other.len() < bytes.len() { std::mem::take(bytes) } else { other });
+            });
+        }
     }
 }
 
