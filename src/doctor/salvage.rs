@@ -96,7 +96,7 @@ fn roll(state: &mut State, survivors: &Survivors<'_>, gaps: &mut bool) {
                 let facts = MessageFacts { seq: *seq, bytes: *bytes, tokens: *tokens, time: s.record.time };
                 if !s.record.good {
                     // What it was appended with is known all the same: a repeat is one, if anything of it is there.
-                    if let Some((key, digest, count)) = state.pending_key.take()
+                    if let Some((key, digest, count)) = state.pending_key.take().map(|key| *key)
                         && survivors
                             .range(*position..*position + u64::from(count))
                             .any(|(_, s)| s.record.good && matches!(s.record.what, What::Message { .. }))

@@ -92,7 +92,7 @@ pub(crate) struct State {
     pub(crate) frozen: bool,
     /// A key record whose messages are still to come (always in the same commit).
     #[serde(skip)]
-    pub(crate) pending_key: Option<(u128, u128, u32)>,
+    pub(crate) pending_key: Option<Box<(u128, u128, u32)>>,
 }
 
 /// What the fold has to know of a message.
@@ -205,7 +205,7 @@ impl State {
             return Err(Contradiction(format!("message {} where {} was expected", m.seq, self.next)));
         }
         let position = self.position;
-        if let Some((key, digest, count)) = self.pending_key.take() {
+        if let Some((key, digest, count)) = self.pending_key.take().map(|key| *key) {
             self.keys.push(KeyEntry { key, digest, position, seq: m.seq, count, epoch: self.epoch });
         }
         Extent::push(&mut self.live, m.seq, position);
@@ -240,7 +240,7 @@ impl State {
                 self.attributes.merge(&patch.0);
                 self.attributes_version = position;
             }
-            Op::Key { key, digest, count } => self.pending_key = Some((*key, *digest, *count)),
+            Op::Key { key, digest, count } => self.pending_key = Some(Box::new((*key, *digest, *count))),
             Op::Archive { number, base, upto, at, bytes, tokens, attributes } => {
                 if *base != self.base || *upto < *base || *upto > self.next {
                     return Err(Contradiction(format!(
