@@ -52,7 +52,7 @@ impl SessionId {
     /// `<slug>~<hash>`: a readable slug of the id (lower case, at most 40 bytes of `a-z 0-9 . _ -`, never
     /// starting with a dot), and the 128-bit XXH3 of the whole id in hexadecimal.
     pub(crate) fn dir_name(&self) -> String {
-        let mut slug = String::with_capacity(40);
+        let mut slug = String::with_capacity(40 + 1 + 32);
         for c in self.0.chars() {
             if slug.len() >= 40 {
                 break;
@@ -65,7 +65,12 @@ impl SessionId {
             }
             slug.push(c);
         }
-        format!("{slug}~{:032x}", xxh3_128(self.0.as_bytes()))
+        slug.push('~');
+        let hash = xxh3_128(self.0.as_bytes()).to_be_bytes();
+        // A listing asks for many: `format!` takes most of a microsecond.
+        let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
+        slug.extend(hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+        slug
     }
 }
 
