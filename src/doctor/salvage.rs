@@ -204,7 +204,7 @@ fn adopt_summary(state: &mut State, s: &Summary, survivors: &Survivors<'_>, gaps
     state.total_sums.tokens = state.total_sums.tokens.max(s.total_tokens);
     state.modified = state.modified.max(s.modified);
     state.last_message = state.last_message.max(s.last_message);
-    state.lineage = state.lineage.take().or_else(|| s.lineage.clone());
+    state.lineage = state.lineage.take().or_else(|| s.lineage.clone().map(Box::new));
     state.position = s.position;
 }
 

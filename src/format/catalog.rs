@@ -28,7 +28,7 @@ pub(crate) const MARKS: [usize; 2] = [SECTOR, 2 * SECTOR];
 pub(crate) const MARK: usize = 16;
 /// Where the first frame begins.
 pub(crate) const FRAMES: usize = 3 * SECTOR;
-/// The bytes before the body of a frame: length and checksum.
+/// The bytes before the body of a frame: checksum and length.
 pub(crate) const FRAME_HEAD: usize = 8;
 /// The longest body of a frame, in bytes: 1 MiB.
 pub(crate) const MAX_BODY: usize = 1 << 20;
@@ -86,7 +86,7 @@ impl Header {
         out.resize(HEADER_CRC, 0);
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
-        (out, Chain { salt: self.salt, offset: FRAMES, crc })
+        (out, Chain::new(self.salt, crc))
     }
 
     /// Reads the header at the beginning of a file. Its length and the place of its checksum are the same
@@ -119,7 +119,7 @@ impl Header {
             host: String::from_utf8_lossy(host).into_owned(),
             started: u64::from_le_bytes(array(file, 48).ok_or(SHORT)?),
         };
-        Ok((header, Chain { salt, offset: FRAMES, crc }))
+        Ok((header, Chain::new(salt, crc)))
     }
 }
 
@@ -155,7 +155,8 @@ fn mark_crc(salt: u64, place: usize, durable: u64) -> u32 {
 /// A place between two frames: what the checksum of the next one covers besides its own bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Chain {
-    salt: u64,
+    /// The CRC-32 of the salt.
+    seed: u32,
     offset: usize,
     crc: u32,
 }
@@ -172,6 +173,11 @@ pub(crate) enum Step<'a> {
 }
 
 impl Chain {
+    /// The place of the first frame, behind a header with this checksum.
+    fn new(salt: u64, crc: u32) -> Chain {
+        Chain { seed: crc32fast::hash(&salt.to_le_bytes()), offset: FRAMES, crc }
+    }
+
     /// The file offset of the place.
     pub(crate) fn offset(&self) -> usize {
         self.offset
@@ -192,11 +198,9 @@ impl Chain {
             return Err(e);
         }
         let len = body.len() as u32;
-        let crc = self.crc_of(len, body);
-        let head = out.iter_mut().skip(start).take(FRAME_HEAD);
-        for (to, from) in head.zip(len.to_le_bytes().into_iter().chain(crc.to_le_bytes())) {
-            *to = from;
-        }
+        put(out, start + 4, len);
+        let crc = self.crc_of(out.get(start + 4..).unwrap_or_default());
+        put(out, start, crc);
         self.offset += out.len() - start;
         self.crc = crc;
         Ok(())
@@ -205,7 +209,7 @@ impl Chain {
     /// Looks at what lies at this place of a file's bytes, and moves behind it if it is a good frame.
     pub(crate) fn step<'a>(&mut self, file: &'a [u8]) -> Step<'a> {
         let rest = file.get(self.offset..).unwrap_or_default();
-        let (Some(len), Some(crc)) = (array(rest, 0), array(rest, 4)) else {
+        let (Some(crc), Some(len)) = (array(rest, 0), array(rest, 4)) else {
             return if rest.iter().all(|b| *b == 0) { Step::End } else { Step::Bad("a frame is cut short") };
         };
         let (len, crc) = (u32::from_le_bytes(len), u32::from_le_bytes(crc));
@@ -217,36 +221,37 @@ impl Chain {
         if size > MAX_BODY {
             return Step::Bad("a frame is longer than the limit");
         }
-        let Some(body) = rest.get(FRAME_HEAD..FRAME_HEAD + size) else {
+        let Some(covered) = rest.get(4..FRAME_HEAD + size) else {
             return Step::Bad("a frame is cut short");
         };
-        if self.crc_of(len, body) != crc {
+        if self.crc_of(covered) != crc {
             return Step::Bad("the checksum of a frame is wrong");
         }
         self.offset += FRAME_HEAD + size;
         self.crc = crc;
-        Step::Frame(body)
+        Step::Frame(covered.get(4..).unwrap_or_default())
     }
 
-    fn crc_of(&self, len: u32, body: &[u8]) -> u32 {
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&self.salt.to_le_bytes());
-        crc.update(&(self.offset as u64).to_le_bytes());
-        crc.update(&self.crc.to_le_bytes());
-        crc.update(&len.to_le_bytes());
-        crc.update(body);
+    /// Of a frame at this place, whose length and body these bytes are.
+    #[inline]
+    fn crc_of(&self, covered: &[u8]) -> u32 {
+        let offset = self.offset as u64;
+        let start = self.seed ^ self.crc ^ offset as u32 ^ (offset >> 32) as u32;
+        let mut crc = crc32fast::Hasher::new_with_initial(start);
+        crc.update(covered);
         crc.finalize()
+    }
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u32) {
+    if let Some(place) = bytes.get_mut(at..at + 4) {
+        place.copy_from_slice(&value.to_le_bytes());
     }
 }
 
 /// Puts the right checksums over the header, the marks and the frames of a file that was changed.
 #[cfg(any(test, all(fuzzing, feature = "sim")))]
 pub(super) fn reseal(file: &mut [u8]) {
-    fn put(file: &mut [u8], at: usize, crc: u32) {
-        if let Some(place) = file.get_mut(at..at + 4) {
-            place.copy_from_slice(&crc.to_le_bytes());
-        }
-    }
     let Some(covered) = file.get(..HEADER_CRC) else { return };
     let crc = crc32fast::hash(covered);
     put(file, HEADER_CRC, crc);
@@ -258,10 +263,10 @@ pub(super) fn reseal(file: &mut [u8]) {
     }
     loop {
         let at = chain.offset;
-        let Some(len) = array(file, at).map(u32::from_le_bytes).filter(|len| *len > 0) else { return };
-        let Some(body) = file.get(at + FRAME_HEAD..at + FRAME_HEAD + len as usize) else { return };
-        let crc = chain.crc_of(len, body);
-        put(file, at + 4, crc);
+        let Some(len) = array(file, at + 4).map(u32::from_le_bytes).filter(|len| *len > 0) else { return };
+        let Some(covered) = file.get(at + 4..at + FRAME_HEAD + len as usize) else { return };
+        let crc = chain.crc_of(covered);
+        put(file, at, crc);
         if !matches!(chain.step(file), Step::Frame(_)) {
             return;
         }

@@ -82,7 +82,7 @@ impl SessionInfo {
             modified_micros: s.modified,
             attributes: s.attributes.0.clone(),
             attributes_version: Some(s.attributes_version),
-            lineage: s.lineage.clone(),
+            lineage: s.lineage.as_deref().cloned(),
             open,
         }
     }
@@ -145,6 +145,6 @@ pub(crate) fn summary_of_state(s: &State, active: &SegmentInfo, position: u64) -
         attributes: s.attributes.to_json(),
         attributes_version: s.attributes_version,
         attributes_omitted: false,
-        lineage: s.lineage.clone(),
+        lineage: s.lineage.as_deref().cloned(),
     }
 }

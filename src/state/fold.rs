@@ -53,7 +53,7 @@ pub(crate) struct SegmentInfo {
 pub(crate) struct State {
     pub(crate) id: SessionId,
     pub(crate) birth: BirthId,
-    pub(crate) lineage: Option<Lineage>,
+    pub(crate) lineage: Option<Box<Lineage>>,
     pub(crate) created: u64,
     pub(crate) incarnation: Incarnation,
     /// The position of the next record.

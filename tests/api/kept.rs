@@ -90,7 +90,7 @@ fn the_shard_that_cannot_be_read_is_named() {
 /// Where each frame of a catalog file stands, with its body, and where the last one ends.
 fn frames(bytes: &[u8]) -> (Vec<(usize, &[u8])>, usize) {
     let (mut at, mut out) = (1536, Vec::new());
-    while let Some(head) = bytes.get(at..at + 4) {
+    while let Some(head) = bytes.get(at + 4..at + 8) {
         let len = u32::from_le_bytes(head.try_into().unwrap()) as usize;
         if len == 0 {
             break;
@@ -104,16 +104,15 @@ fn frames(bytes: &[u8]) -> (Vec<(usize, &[u8])>, usize) {
 /// The file `base` with this body in one frame behind its own.
 fn with_frame(base: &[u8], body: &[u8], len: usize) -> Vec<u8> {
     let (all, end) = frames(base);
-    let before = &base[all.last().unwrap().0 + 4..][..4];
+    let before = u32::from_le_bytes(base[all.last().unwrap().0..][..4].try_into().unwrap());
     let size = (body.len() as u32).to_le_bytes();
-    let mut sum = crc32fast::Hasher::new();
-    for part in [&base[32..40], &(end as u64).to_le_bytes(), before, &size, body] {
-        sum.update(part);
-    }
+    let mut sum = crc32fast::Hasher::new_with_initial(crc32fast::hash(&base[32..40]) ^ before ^ end as u32);
+    sum.update(&size);
+    sum.update(body);
     let mut out = base.to_vec();
     out.resize(len, 0);
-    out[end..end + 4].copy_from_slice(&size);
-    out[end + 4..end + 8].copy_from_slice(&sum.finalize().to_le_bytes());
+    out[end..end + 4].copy_from_slice(&sum.finalize().to_le_bytes());
+    out[end + 4..end + 8].copy_from_slice(&size);
     out[end + 8..end + 8 + body.len()].copy_from_slice(body);
     out
 }

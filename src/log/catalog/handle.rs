@@ -129,7 +129,7 @@ impl Catalog {
         let entry = CatalogEntry::Open(mark.clone());
         let ticket = state.append(self.place(), vec![entry], true)?;
         let mut state = self.wait(state, ticket)?;
-        state.vouched.insert(mark.birth, mark);
+        state.vouched.insert(mark.birth, Box::new(mark));
         Ok(())
     }
 
@@ -145,7 +145,7 @@ impl Catalog {
             _ => None,
         };
         state.append(self.place(), vec![entry.bounded()], false)?;
-        state.vouched.extend(mark.map(|mark| (mark.birth, mark)));
+        state.vouched.extend(mark.map(|mark| (mark.birth, Box::new(mark))));
         Ok(())
     }
 

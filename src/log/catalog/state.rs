@@ -27,7 +27,7 @@ pub(super) struct State {
     /// Files that failed. They stay locked, and are never written again.
     pub(super) lost: Vec<Lost>,
     /// The open marks of the sessions that this instance has open: a new file repeats them.
-    pub(super) vouched: HashMap<BirthId, Open>,
+    pub(super) vouched: HashMap<BirthId, Box<Open>>,
     /// What was appended to `own` (or a lost file) and is not durable yet.
     unsynced: Vec<Unsynced>,
     /// Somebody syncs `own` right now.
@@ -101,7 +101,7 @@ impl State {
             }
             if matches!(entry, CatalogEntry::Closed(_) | CatalogEntry::Removed { .. }) {
                 // An adopted entry of an older writer does not end the mark of ours.
-                let ended = |mark: &Open| mark.incarnation.number <= entry.incarnation().number;
+                let ended = |mark: &Box<Open>| mark.incarnation.number <= entry.incarnation().number;
                 if self.vouched.get(&entry.birth()).is_some_and(ended) {
                     self.vouched.remove(&entry.birth());
                 }
@@ -124,7 +124,7 @@ impl State {
                 .hint("too many catalog files failed; open the store again"));
         }
         let header = self.header(at)?;
-        let vouched: Vec<_> = self.vouched.values().cloned().map(CatalogEntry::Open).collect();
+        let vouched: Vec<_> = self.vouched.values().map(|mark| CatalogEntry::Open(Open::clone(mark))).collect();
         let unsynced = self.unsynced.iter().map(|u| &u.entry);
         let own = Own::prepare(at.dir, header, vouched.iter().chain(unsynced).chain(entries))?;
         if let Err(error) = own.publish(at.dir) {
