@@ -66,10 +66,10 @@ impl SessionId {
             slug.push(c);
         }
         slug.push('~');
-        let hash = xxh3_128(self.0.as_bytes()).to_be_bytes();
+        let hash = xxh3_128(self.0.as_bytes());
         // A listing asks for many: `format!` takes most of a microsecond.
         let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
-        slug.extend(hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+        slug.extend((0..32).rev().map(|place| digit((hash >> (4 * place)) as u8 & 15)));
         slug
     }
 }

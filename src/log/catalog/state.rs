@@ -101,8 +101,8 @@ impl State {
             }
             if matches!(entry, CatalogEntry::Closed(_) | CatalogEntry::Removed { .. }) {
                 // An adopted entry of an older writer does not end the mark of ours.
-                let ended = |mark: &Box<Open>| mark.incarnation.number <= entry.incarnation().number;
-                if self.vouched.get(&entry.birth()).is_some_and(ended) {
+                let ended = |mark: &Open| mark.incarnation.number <= entry.incarnation().number;
+                if self.vouched.get(&entry.birth()).is_some_and(|mark| ended(mark)) {
                     self.vouched.remove(&entry.birth());
                 }
             }
@@ -124,7 +124,8 @@ impl State {
                 .hint("too many catalog files failed; open the store again"));
         }
         let header = self.header(at)?;
-        let vouched: Vec<_> = self.vouched.values().map(|mark| CatalogEntry::Open(Open::clone(mark))).collect();
+        let vouched: Vec<_> =
+            self.vouched.values().map(|mark| CatalogEntry::Open(Open::clone(mark))).collect();
         let unsynced = self.unsynced.iter().map(|u| &u.entry);
         let own = Own::prepare(at.dir, header, vouched.iter().chain(unsynced).chain(entries))?;
         if let Err(error) = own.publish(at.dir) {
