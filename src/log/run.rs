@@ -326,7 +326,17 @@ impl Run {
         self.bodies.as_ref().map_or_else(|| self.window.buffer(), |b| (&b.buffer, b.base))
     }
 
-    /// Lets go of bodies that were read on their own, behind the last record.
+    /// The body of one of its records, as far as it was read.
+    #[inline]
+    pub(super) fn body(&self, e: &Entry) -> &[u8] {
+        let bytes = match &self.bodies {
+            Some(b) => b.buffer.get((e.body_offset - b.base) as usize..).unwrap_or_default(),
+            None => self.window.bytes(e.body_offset),
+        };
+        bytes.get(..e.body_len()).unwrap_or_default()
+    }
+
+    /// Lets go of bodies that were read on their own, once the last record was taken.
     pub(super) fn let_go(&mut self) {
         if !self.under_way() {
             self.bodies = None;

@@ -86,10 +86,8 @@ impl Stream {
         self.renewals = 0;
         front.count = want.seqs.end - e.seq - 1;
         front.seq = e.seq + 1;
-        let (buffer, base) = run.bodies();
-        let at = (e.body_offset - base) as usize;
-        let item = match e.verify(buffer.get(at..at + e.body_len()).unwrap_or_default()) {
-            Ok(()) => Ok(message(&e, (buffer, base), self.view.mark)),
+        let item = match e.verify(run.body(&e)) {
+            Ok(()) => Ok(message(&e, run.bodies(), self.view.mark)),
             Err(fault) => {
                 let what = format!("message {}: {fault}", e.seq);
                 Err(Error::corrupt(&run.segment.path, e.body_offset, what))

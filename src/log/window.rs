@@ -16,7 +16,8 @@ const LARGEST: usize = 256 << 10;
 const SPARE: usize = FIRST;
 
 thread_local! {
-    /// A buffer that no message is in any more. A short read would spend a good part of its time on getting and clearing one.
+    /// A buffer that no message is in any more, kept with what is in it. A short read would spend a good part of its time on
+    /// getting and clearing one.
     static LAST: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -47,7 +48,8 @@ pub(crate) enum Found {
 /// Reads a file in growing windows, or not at all where the whole of it is mapped.
 pub(crate) struct Window {
     buffer: Arc<Buffer>,
-    /// How much of the buffer counts, from its front: memory is used again without being cleared.
+    /// How much of the buffer counts, from its front: memory is used again without being cleared, so what lies behind may be
+    /// what an earlier read found in the same place. Nothing is taken from there: see [`Window::bytes`].
     len: usize,
     /// The file offset of the first byte of the buffer.
     base: u64,
@@ -227,7 +229,7 @@ impl Window {
         Single::parse(seed, offset, bytes.get(..left).unwrap_or(bytes))
     }
 
-    /// What is in the window, and the file offset of its first byte.
+    /// The buffer behind the window, for messages whose bytes were verified, and the file offset of its first byte.
     pub(crate) fn buffer(&self) -> (&Arc<Buffer>, u64) {
         (&self.buffer, self.base)
     }

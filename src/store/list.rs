@@ -156,7 +156,7 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
         }
     }
     let closed = roster.closed.iter().enumerate();
-    let closed = closed.filter(|(at, _)| !outdated.contains(at)).map(|(_, closed)| closed);
+    let closed = closed.filter_map(|(at, info)| (!outdated.contains(&at)).then_some(info));
     let mut chosen: Vec<&Arc<SessionInfo>> =
         closed.chain(&others).filter(|info| options.wants(info)).collect();
     match options.sort {

@@ -58,7 +58,7 @@ impl Rosters {
 /// A name in a shard that has changed.
 struct Found<'a> {
     dir: &'a DirName,
-    /// Another name has the same hash: whose it is, both must be asked.
+    /// Another name ends in the same hash: both are asked for.
     twice: bool,
     known: bool,
 }

@@ -121,6 +121,25 @@ fn where_the_end_is_lost_a_message_is_not_said_to_be_none() {
 }
 
 #[test]
+fn what_was_cut_off_is_not_answered_out_of_memory_of_an_earlier_read() {
+    let place = Place::new();
+    let store = place.open();
+    let session = store.session("s").unwrap();
+    // One that is read on its own, behind small ones.
+    for payload in [vec![b'x'; 1], vec![b'y'; 1], vec![b'z'; 40_000]] {
+        session.append(payload).unwrap();
+    }
+    let last = || session.tail(1).unwrap().next().unwrap().map(|m| m.payload().len()).map_err(|e| e.kind());
+    assert_eq!(last(), Ok(40_000));
+    let segment = crate::common::segments(&session_dirs(&place.path())[0]).pop().unwrap();
+    let len = offset_of(&segment, "zzz") as u64 + 30_000;
+    std::fs::File::options().write(true).open(&segment).unwrap().set_len(len).unwrap();
+    assert_eq!(last(), Err(ErrorKind::Corrupt));
+    let elsewhere = std::thread::scope(|scope| scope.spawn(last).join().unwrap());
+    assert_eq!(elsewhere, Err(ErrorKind::Corrupt));
+}
+
+#[test]
 fn the_tokens_of_a_rotten_message_decide_nothing() {
     let (place, segment) = closed(|s| {
         for i in 0..10 {

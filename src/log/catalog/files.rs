@@ -56,7 +56,7 @@ pub(super) fn read_since(dir: &dyn Dir, store: &StoreId, known: &[Arc<Source>]) 
     read(dir, store, known, None)
 }
 
-/// The same for what is said of one life of a session: a tenth of the work.
+/// The same for what is said of one life of a session: a sixth of the work.
 pub(super) fn read_of(dir: &dyn Dir, store: &StoreId, birth: &BirthId) -> Result<Files> {
     read(dir, store, &[], Some(birth))
 }

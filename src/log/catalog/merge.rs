@@ -181,15 +181,21 @@ pub(super) fn known(files: Files) -> Merged {
 pub(super) fn known_since(last: &Merged, files: Files) -> Merged {
     let clean = |s: &Arc<Source>| s.tail == Tail::Clean;
     let before = last.sources();
+    let grew = |(a, b): (&Arc<Source>, &Arc<Source>)| {
+        (&a.name, a.reading) == (&b.name, b.reading) && a.items.len() <= b.items.len()
+    };
     let grown = !last.unreliable
         && !files.unreliable
         && before.len() == files.sources.len()
         && before.iter().chain(&files.sources).all(clean)
-        && before.iter().zip(&files.sources).all(|(a, b)| (&a.name, a.reading) == (&b.name, b.reading));
-    let new = before.iter().zip(&files.sources).flat_map(|(a, b)| b.items.get(a.items.len()..));
-    let touched: HashSet<u128, BuildHasherDefault<Spread>> = new.flatten().map(|item| item.session).collect();
-    let shrunk = before.iter().zip(&files.sources).any(|(a, b)| a.items.len() > b.items.len());
-    if !grown || shrunk || touched.len() > last.len() / 8 {
+        && before.iter().zip(&files.sources).all(grew);
+    type Set<T> = HashSet<T, BuildHasherDefault<Spread>>;
+    let new = before.iter().zip(&files.sources).filter_map(|(a, b)| b.items.get(a.items.len()..)).flatten();
+    let (touched, births): (Set<u128>, Set<BirthId>) = new.map(|item| (item.session, item.birth)).unzip();
+    // A life belongs to one session, but in a file that somebody made up.
+    let strange = |item: &Item| births.contains(&item.birth) && !touched.contains(&item.session);
+    let much = touched.len() > last.len() / 8;
+    if !grown || much || files.sources.iter().any(|s| s.items.iter().any(strange)) {
         return known(files);
     }
     // All lives of a session are looked at together.

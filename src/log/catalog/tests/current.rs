@@ -73,6 +73,7 @@ fn frames_that_were_taken_back_and_others_in_their_place_are_seen() {
 
 #[test]
 fn it_is_what_a_new_reader_gets_whatever_happens() {
+    const SESSIONS: u8 = 40;
     for seed in 0..20 {
         let sim = SimFs::new(seed);
         let reader = catalog(&sim);
@@ -83,7 +84,7 @@ fn it_is_what_a_new_reader_gets_whatever_happens() {
             (state >> 33) % n
         };
         for step in 0..150 {
-            let (at, session) = (any(3) as usize, any(12) as u8);
+            let (at, session) = (any(3) as usize, any(SESSIONS.into()) as u8);
             let name = format!("s{session}");
             let writer = &writers[at];
             match any(8) {
@@ -100,7 +101,7 @@ fn it_is_what_a_new_reader_gets_whatever_happens() {
                 continue;
             }
             let (current, new) = (reader.current().unwrap(), reader.merged().unwrap());
-            for session in 0..12 {
+            for session in 0..SESSIONS {
                 let name = format!("s{session}");
                 assert_eq!(
                     word(&current, &name),
@@ -111,4 +112,21 @@ fn it_is_what_a_new_reader_gets_whatever_happens() {
             assert!(current.findings.is_empty() && new.findings.is_empty());
         }
     }
+}
+
+#[test]
+fn a_life_that_two_sessions_lay_claim_to_is_looked_at_anew() {
+    let sim = SimFs::new(1);
+    let (writer, reader) = (catalog(&sim.process_new()), catalog(&sim));
+    for b in 0..40 {
+        writer.record(closed(&format!("s{b}"), b, 1, u64::from(b))).unwrap();
+    }
+    assert_eq!(word(&reader.current().unwrap(), "s7"), "7");
+    // No writer does this.
+    writer.record(closed("forged", 7, 2, 99)).unwrap();
+    let (current, new) = (reader.current().unwrap(), reader.merged().unwrap());
+    for name in ["forged", "s7", "s8"] {
+        assert_eq!(word(&current, name), word(&new, name), "{name}");
+    }
+    assert_eq!((word(&new, "s7"), word(&new, "forged")), ("none".into(), "99".into()));
 }
