@@ -131,7 +131,7 @@ fn what_was_cut_off_is_not_answered_out_of_memory_of_an_earlier_read() {
     }
     let last = || session.tail(1).unwrap().next().unwrap().map(|m| m.payload().len()).map_err(|e| e.kind());
     assert_eq!(last(), Ok(40_000));
-    let segment = crate::common::segments(&session_dirs(&place.path())[0]).pop().unwrap();
+    let segment = segments(&session_dirs(&place.path())[0]).pop().unwrap();
     let len = offset_of(&segment, "zzz") as u64 + 30_000;
     std::fs::File::options().write(true).open(&segment).unwrap().set_len(len).unwrap();
     assert_eq!(last(), Err(ErrorKind::Corrupt));
