@@ -53,6 +53,10 @@ fn args() -> Result<Args, Box<dyn Error>> {
 }
 
 fn main() -> ExitCode {
+    if std::env::args_os().skip(1).any(|arg| arg == "--help" || arg == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     match args().and_then(|args| run(&args)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
