@@ -1,5 +1,6 @@
 //! The bytes of a catalog file: header, marks and chained frames. `FORMAT.md` has the layout in words.
 
+use super::sum::started;
 use crate::ids::StoreId;
 
 mod entry;
@@ -235,11 +236,7 @@ impl Chain {
     /// Of a frame at this place, whose length and body these bytes are.
     #[inline]
     fn crc_of(&self, covered: &[u8]) -> u32 {
-        let offset = self.offset as u64;
-        let start = self.seed ^ self.crc ^ offset as u32 ^ (offset >> 32) as u32;
-        let mut crc = crc32fast::Hasher::new_with_initial(start);
-        crc.update(covered);
-        crc.finalize()
+        started(self.seed ^ self.crc, self.offset as u64, covered)
     }
 }
 

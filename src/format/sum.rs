@@ -23,37 +23,34 @@ impl Seed {
         Seed(hasher.finalize())
     }
 
-    /// Where a checksum starts that stands at this offset of the file: nothing passes in another place of its segment.
-    #[inline]
-    fn at(self, offset: u64) -> Hasher {
-        Hasher::new_with_initial(self.0 ^ offset as u32 ^ (offset >> 32) as u32)
-    }
-
     /// The short check of a frame's header alone, before any length in it is believed: the upper half of the
     /// CRC-32, started at the frame's offset, over the header behind checksum and check.
     #[inline]
     pub(super) fn of_header(self, offset: u64, header: &[u8; 60]) -> u16 {
         let [_, _, _, _, _, _, covered @ ..] = header;
-        let mut hasher = self.at(offset);
-        hasher.update(covered);
-        (hasher.finalize() >> 16) as u16
+        (started(self.0, offset, covered) >> 16) as u16
     }
 
     /// The checksum of a frame's header and table, which lie behind each other in `head`: over all of it but the checksum
     /// itself, started at the frame's offset.
     #[inline]
     pub(super) fn of_frame(self, offset: u64, head: &[u8]) -> u32 {
-        let mut hasher = self.at(offset);
-        hasher.update(head.get(4..).unwrap_or_default());
-        hasher.finalize()
+        started(self.0, offset, head.get(4..).unwrap_or_default())
     }
 
     /// The checksum of a record's body (extras, then payload), started at its offset. What its entry says is covered by
     /// the frame's checksum, and so is this one, which stands in the entry.
     #[inline]
     pub(super) fn of_body(self, offset: u64, body: &[u8]) -> u32 {
-        let mut hasher = self.at(offset);
-        hasher.update(body);
-        hasher.finalize()
+        started(self.0, offset, body)
     }
+}
+
+/// The CRC-32 of bytes that belong to this offset of a file, started from the value `from` and the offset: they do not pass
+/// in another place.
+#[inline]
+pub(super) fn started(from: u32, offset: u64, bytes: &[u8]) -> u32 {
+    let mut hasher = Hasher::new_with_initial(from ^ offset as u32 ^ (offset >> 32) as u32);
+    hasher.update(bytes);
+    hasher.finalize()
 }
