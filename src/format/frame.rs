@@ -323,15 +323,8 @@ impl<'a> Table<'a> {
 
     /// What the table says of each record, in order.
     pub(crate) fn entries(&self) -> Entries<'a> {
-        Entries {
-            seed: self.seed,
-            index: 0,
-            position: self.header().first_position,
-            step: u64::from(self.kind.takes_positions()),
-            offset: self.offset.saturating_add(self.head_len() as u64),
-            end: self.offset.saturating_add(self.len() as u64),
-            table: self.table,
-        }
+        let end = self.offset.saturating_add(self.len() as u64);
+        Entries { cursor: self.cursor(), end, table: self.table }
     }
 
     /// The same for who keeps the table elsewhere meanwhile.

@@ -107,22 +107,14 @@ impl EntryMeta {
 /// The entries of a frame's table, one after the other.
 #[derive(Clone)]
 pub(crate) struct Entries<'a> {
-    pub(super) seed: Seed,
-    pub(super) index: usize,
-    pub(super) position: u64,
-    pub(super) step: u64,
-    /// Where the bodies that are left begin and end in the file.
-    pub(super) offset: u64,
+    pub(super) cursor: Cursor,
+    /// Where the bodies that are left end in the file.
     pub(super) end: u64,
+    /// The entries that are left.
     pub(super) table: &'a [u8],
 }
 
 impl Entries<'_> {
-    #[inline]
-    fn entry(&self, bytes: &[u8; ENTRY_LEN], index: usize, position: u64) -> Entry {
-        Entry::decode(bytes, self.seed, index, position, self.offset)
-    }
-
     /// The length of all bodies that a table speaks of, if its entries are such as a writer writes.
     #[inline]
     pub(super) fn total(table: &[u8]) -> Result<u64, FrameFault> {
@@ -148,19 +140,14 @@ impl Iterator for Entries<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Entry> {
-        let (bytes, table) = self.table.split_first_chunk::<ENTRY_LEN>()?;
-        let entry = self.entry(bytes, self.index, self.position);
-        self.index += 1;
-        self.position = self.position.saturating_add(self.step);
-        self.offset = self.offset.saturating_add(entry.body_len() as u64);
-        self.table = table;
+        let entry = self.cursor.next(self.table)?;
+        self.table = self.table.get(ENTRY_LEN..).unwrap_or_default();
         Some(entry)
     }
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.table.len() / ENTRY_LEN;
-        (left, Some(left))
+        (self.cursor.left, Some(self.cursor.left))
     }
 }
 
@@ -168,12 +155,14 @@ impl DoubleEndedIterator for Entries<'_> {
     #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
         let (table, bytes) = self.table.split_last_chunk::<ENTRY_LEN>()?;
-        let before = table.len() / ENTRY_LEN;
-        let position = self.position.saturating_add(self.step.saturating_mul(before as u64));
-        let mut entry = self.entry(bytes, self.index + before, position);
+        let Cursor { seed, index, position, step, .. } = self.cursor;
+        let before = self.cursor.left.checked_sub(1)?;
+        let position = position.saturating_add(step.saturating_mul(before as u64));
+        let mut entry = Entry::decode(bytes, seed, index + before, position, self.end);
         // `Table::parse` has added up the lengths.
         self.end = self.end.saturating_sub(entry.body_len() as u64);
         entry.body_offset = self.end;
+        self.cursor.left = before;
         self.table = table;
         Some(entry)
     }
