@@ -255,7 +255,8 @@ impl<'a> Table<'a> {
         Table::take(seed, offset, bytes, true)
     }
 
-    #[inline]
+    // Always: a load calls it for each commit, and what it gives need not pass through memory then.
+    #[inline(always)]
     fn take(seed: Seed, offset: u64, bytes: &'a [u8], known: bool) -> Result<Table<'a>, FrameFault> {
         let short = |need| FrameFault::Short { need, have: bytes.len() };
         let head = bytes.first_chunk::<FRAME_HEADER_LEN>().ok_or(short(FRAME_HEADER_LEN))?;
@@ -356,21 +357,12 @@ impl<'a> Single<'a> {
     /// or has a fault: then [`Table::parse`] says which.
     #[inline]
     pub(crate) fn parse(seed: Seed, offset: u64, bytes: &'a [u8]) -> Option<Single<'a>> {
-        const HEAD: usize = RawHeader::LEN + ENTRY_LEN;
-        let head = bytes.first_chunk::<HEAD>()?;
-        let raw = RawHeader::decode(head.first_chunk()?);
-        let (_, len) = raw.lengths().ok()?;
-        let body = bytes.get(HEAD..len).filter(|_| raw.count == 1)?;
-        offset.checked_add(len as u64)?;
-        if seed.of_frame(offset, head) != raw.crc || !raw.meaning().ok()?.takes_positions() {
-            return None;
-        }
-        let table = head.last_chunk::<ENTRY_LEN>()?;
-        if Entries::total(table) != Ok(body.len() as u64) {
-            return None;
-        }
-        let entry = Entry::decode(table, seed, 0, raw.first_position, offset + HEAD as u64);
-        (entry.kind == RecordKind::Message).then_some(Single { len, entry, body })
+        // A long table is not summed up here, and again by who takes it.
+        let raw = RawHeader::decode(bytes.first_chunk()?);
+        let table = (raw.count == 1).then(|| Table::parse(seed, offset, bytes).ok()).flatten()?;
+        let (entry, body) = (table.cursor().next(table.table)?, bytes.get(table.head_len()..table.len())?);
+        let message = table.kind.takes_positions() && entry.kind == RecordKind::Message;
+        message.then(|| Single { len: table.len(), entry, body })
     }
 }
 
