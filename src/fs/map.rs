@@ -107,6 +107,7 @@ impl From<Vec<u8>> for Map {
 impl Deref for Map {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
             #[cfg(not(miri))]

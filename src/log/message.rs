@@ -19,6 +19,7 @@ pub(crate) enum Buffer {
 
 impl Deref for Buffer {
     type Target = [u8];
+    #[inline]
     fn deref(&self) -> &[u8] {
         match self {
             Buffer::Heap(v) => v,
@@ -76,16 +77,19 @@ pub struct Message {
 
 impl Message {
     /// Its sequence: the index in its session, from 0, never given twice in one epoch.
+    #[inline]
     pub fn seq(&self) -> u64 {
         self.seq
     }
 
     /// When it was appended, in microseconds since 1970 (UTC). Never before the message in front of it.
+    #[inline]
     pub fn time_micros(&self) -> u64 {
         self.time
     }
 
     /// The bytes that were appended.
+    #[inline]
     pub fn payload(&self) -> &[u8] {
         self.buffer.get(self.body.clone()).unwrap_or_default()
     }

@@ -8,12 +8,12 @@ use super::message::Buffer;
 use crate::format::{FRAME_HEADER_LEN, Frame, FrameFault, Peek, Seed, Single, Table, claimed_lengths, peek};
 use crate::fs::{File, read_up_to_at};
 
-const FIRST: usize = 64 << 10;
-/// Small enough that what is copied into a window is still in the cache of the processor when it is checked.
-const LARGEST: usize = 256 << 10;
-
-/// The largest buffer that a thread keeps for the next window.
-const SPARE: usize = FIRST;
+/// What is read at once, and the largest buffer that a thread keeps for the next window. Small enough that what is copied into
+/// it is still in the cache of the processor when it is checked; a larger one would be new memory for each load, whose pages
+/// take the system longer than the reading.
+const READ: usize = 64 << 10;
+/// What of a map is brought into memory at once, in the end.
+const AHEAD: usize = 256 << 10;
 
 thread_local! {
     /// A buffer that no message is in any more, kept with what is in it. A short read would spend a good part of its time on
@@ -45,7 +45,7 @@ pub(crate) enum Found {
     Fault(FrameFault),
 }
 
-/// Reads a file in growing windows, or not at all where the whole of it is mapped.
+/// Reads a file window by window, or not at all where the whole of it is mapped.
 pub(crate) struct Window {
     buffer: Arc<Buffer>,
     /// How much of the buffer counts, from its front: memory is used again without being cleared, so what lies behind may be
@@ -55,20 +55,20 @@ pub(crate) struct Window {
     base: u64,
     /// The frame whose header and table, which are in the buffer, were found good: offset and length of these.
     judged: Option<(u64, usize)>,
-    next_size: usize,
-    /// What lies before it in a map was brought into memory.
+    /// What lies before it in a map was brought into memory, and how much will be the next time.
     populated: u64,
+    ahead: usize,
 }
 
 impl Window {
     pub(crate) fn new() -> Window {
         let buffer = Arc::new(Buffer::Heap(Vec::new()));
-        Window { buffer, len: 0, base: 0, judged: None, next_size: FIRST, populated: 0 }
+        Window { buffer, len: 0, base: 0, judged: None, populated: 0, ahead: READ }
     }
 
     /// A window over all that is ever needed of the file.
     pub(crate) fn mapped(buffer: Arc<Buffer>) -> Window {
-        Window { len: buffer.len(), buffer, base: 0, judged: None, next_size: FIRST, populated: 0 }
+        Window { len: buffer.len(), buffer, base: 0, judged: None, populated: 0, ahead: READ }
     }
 
     /// Reads `[from, to)` into the window in one go: into the memory that it has, if no message is left in that.
@@ -92,7 +92,7 @@ impl Window {
             Some(Buffer::Heap(bytes)) if bytes.len() >= len => bytes.copy_within(kept, 0),
             _ => {
                 let spare = || LAST.try_with(Cell::take).unwrap_or_default();
-                let mut bytes = if len <= SPARE { spare() } else { Vec::new() };
+                let mut bytes = if len <= READ { spare() } else { Vec::new() };
                 if bytes.len() < len {
                     bytes = vec![0; len];
                 }
@@ -119,10 +119,10 @@ impl Window {
         let want = (offset + need as u64).min(limit);
         if let Buffer::Map(map) = &*self.buffer {
             if want > self.populated {
-                let ahead = self.next_size.max(need);
+                let ahead = self.ahead.max(need);
                 map.populate(offset as usize, ahead);
                 self.populated = offset + ahead as u64;
-                self.next_size = (self.next_size * 2).min(LARGEST);
+                self.ahead = (self.ahead * 2).min(AHEAD);
             }
             // It covers the whole trusted extent: what lies behind it does not exist.
             return Ok(());
@@ -130,8 +130,7 @@ impl Window {
         if self.covers(offset, want) {
             return Ok(());
         }
-        let to = (offset + self.next_size.max(need) as u64).min(limit);
-        self.next_size = (self.next_size * 2).min(LARGEST);
+        let to = (offset + READ.max(need) as u64).min(limit);
         self.fill(file, offset, to)
     }
 
@@ -239,7 +238,7 @@ impl Drop for Window {
     fn drop(&mut self) {
         if let Some(Buffer::Heap(bytes)) = Arc::get_mut(&mut self.buffer)
             && !bytes.is_empty()
-            && bytes.len() <= SPARE
+            && bytes.len() <= READ
         {
             // A thread that ends has nowhere to keep it.
             let _ = LAST.try_with(|last| {
