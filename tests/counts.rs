@@ -165,6 +165,22 @@ fn the_acknowledgement_of_an_archive_of_ten_thousand_messages_is_one_sync() {
 }
 
 #[test]
+fn an_archive_soon_after_an_append_reads_nothing() {
+    let (spy, options) = sim();
+    let (_store, session) = steady(&spy, options, Path::new(SIM));
+    let texts: Vec<String> = (0..1000).map(|i| format!("message {i}")).collect();
+    // A session that had to wait for the processor may be at rest by then.
+    let counts: Vec<_> = (0..10)
+        .map(|_| {
+            session.append_batch(&texts.iter().collect()).unwrap();
+            spy.during(|| assert_eq!(session.archive(Keep::Messages(20)).unwrap().live.clone().count(), 20)).1
+        })
+        .collect();
+    assert!(counts.iter().all(|c| c.all_syncs() == 1), "{counts:?}");
+    assert!(counts.iter().any(|c| (c.reads, c.bytes_read) == (0, 0)), "{counts:?}");
+}
+
+#[test]
 fn a_change_of_attributes_is_one_sync() {
     let (spy, options) = sim();
     let (_store, session) = steady(&spy, options, Path::new(SIM));

@@ -5,14 +5,15 @@
 //! what comes behind it is judged against what it did. Nothing changes the state before its records are
 //! written, and nobody is told before they are synced.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::archive::{ArchiveOutcome, Keep};
-use super::core::{Core, Phase, Shared};
+use super::core::{Core, Phase};
 use super::create::First;
+use super::cut::{Live, Recent};
 use super::message::{Appended, Durability};
 use super::pending::{AppendOp, Control, Done, Pending, PendingOp, Reply};
 use super::staged::Staged;
@@ -20,8 +21,7 @@ use super::writer::{Fault, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::BirthId;
 use crate::limits;
-use crate::log::view::View;
-use crate::state::{Attributes, KeyEntry, Op, Packed, State, Sums};
+use crate::state::{Attributes, KeyEntry, Op, Packed, State};
 use crate::store::Job;
 
 /// After so long without a commit a mark is written, so that little lies above the last one.
@@ -433,14 +433,6 @@ fn check_archives(core: &Core, number: Option<u64>, added: &str) -> Result<()> {
     }
 }
 
-/// What an archive op would move.
-struct Cut {
-    upto: u64,
-    at: u64,
-    bytes: u64,
-    tokens: u64,
-}
-
 fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) -> Reply {
     let outcome = |archive, archived: Range<u64>, next| {
         let live = archived.end..next;
@@ -450,7 +442,10 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
         return Err(Error::new(ErrorKind::NotFound, "archive").session(&core.id));
     };
     let (base, next) = (live.base, live.next);
-    let cut = find_cut(&live, keep)?;
+    let cut = match phase {
+        Phase::Open(writer) => live.cut(keep, writer.staged.recent())?,
+        _ => live.cut(keep, &Recent::default())?,
+    };
     check_archives(core, None, attributes)?;
     if cut.upto == base {
         // An earlier archive may be the reason, and that must be as sure as one of our own.
@@ -485,81 +480,6 @@ fn truncate_later(core: &Arc<Core>) {
     if !core.timers.truncate.swap(true, Ordering::AcqRel) {
         core.env.io.now(Job::Truncate(core.clone()));
     }
-}
-
-/// The live range, taken out of the lock: the way back over it may read the disk.
-struct Live {
-    base: u64,
-    next: u64,
-    position: u64,
-    sums: Sums,
-    view: View,
-}
-
-impl Live {
-    fn of(shared: &Shared) -> Live {
-        let s = &shared.state;
-        let view = shared.view(s.live.clone());
-        Live { base: s.base, next: s.next, position: s.position, sums: s.live_sums, view }
-    }
-}
-
-/// Where the live range is cut: walks back over what is kept.
-fn find_cut(s: &Live, keep: Keep) -> Result<Cut> {
-    let all = Cut { upto: s.next, at: s.position, bytes: s.sums.bytes, tokens: s.sums.tokens };
-    if matches!(keep, Keep::Nothing | Keep::Messages(0) | Keep::Turns(0)) {
-        return Ok(all);
-    }
-    let nothing = || Cut { upto: s.base, at: 0, bytes: 0, tokens: 0 };
-    if matches!(keep, Keep::Messages(n) if n >= s.next - s.base) {
-        return Ok(nothing());
-    }
-    let mut cut = all;
-    let (mut kept, mut turns, mut bytes, mut tokens) = (0u64, 0u64, 0u64, 0u64);
-    let (mut pending, mut damaged) = (None, None);
-    let mut done = false;
-    let by_tokens = matches!(keep, Keep::Tokens(_));
-    s.view.walk_back(by_tokens, |head| {
-        kept += 1;
-        bytes += head.bytes;
-        let Some(estimate) = head.tokens else {
-            damaged = Some(head.seq);
-            return ControlFlow::Break(());
-        };
-        tokens += estimate;
-        turns += u64::from(head.turn_start);
-        let here = Cut {
-            upto: head.seq,
-            at: head.position,
-            bytes: s.sums.bytes.saturating_sub(bytes),
-            tokens: s.sums.tokens.saturating_sub(tokens),
-        };
-        let (take, stop) = match keep {
-            Keep::Messages(n) => (true, kept >= n),
-            Keep::Tokens(n) => (tokens <= n, tokens > n),
-            Keep::Bytes(n) => (bytes <= n, bytes > n),
-            Keep::Turns(n) => (head.turn_start && turns <= n, turns >= n),
-            Keep::Nothing => (false, true),
-        };
-        if take {
-            pending = Some(here);
-        }
-        done = stop;
-        if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    if let Some(seq) = damaged {
-        // How many tokens it has decides, and cannot be known: reading it says what is wrong.
-        let found = s.view.messages(seq, seq + 1, false).next().transpose();
-        return found.and_then(|_| Err(Error::corrupt(s.view.dir.path(), 0, "a message is damaged")));
-    }
-    if !done {
-        // The way back ended at the base: all of it is kept.
-        return Ok(nothing());
-    }
-    if let Some(p) = pending {
-        cut = p;
-    }
-    Ok(cut)
 }
 
 /// Arranges what is to be done later: an interval sync, a mark when the session is idle.

@@ -4,6 +4,7 @@ mod archive;
 mod background;
 mod core;
 mod create;
+mod cut;
 mod files;
 mod handle;
 mod info;

@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use super::cut::Recent;
 use super::pending::PendingMessage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{CRITICAL, EntryMeta, RecordKind, frame_len};
+use crate::format::{CRITICAL, EntryMeta, RecordKind, TURN_START, frame_len};
+use crate::log::view::Head;
 use crate::log::writer::{After, NewRecord};
 use crate::state::{Contradiction, MessageFacts, Op, State};
 
@@ -19,6 +21,7 @@ pub(crate) struct Staged {
     bytes: usize,
     time: u64,
     after: Option<After>,
+    recent: Recent,
 }
 
 enum Staging {
@@ -102,18 +105,31 @@ impl Staged {
 
     /// Folds the records into the state, and is empty.
     pub(crate) fn apply(&mut self, state: &mut State) -> Result<(), Contradiction> {
-        for r in self.records.drain(..) {
+        let old = self.records.len().saturating_sub(Recent::MOST);
+        for (i, r) in self.records.drain(..).enumerate() {
             match r {
                 Staging::Op { op, meta, .. } => state.apply_op(&op, meta.time)?,
-                Staging::Message { payload, tokens, meta, .. } => state.apply_message(MessageFacts {
-                    seq: meta.seq,
-                    bytes: payload.len() as u64,
-                    tokens: u64::from(tokens),
-                    time: meta.time,
-                })?,
+                Staging::Message { payload, tokens, meta, .. } => {
+                    let (bytes, tokens) = (payload.len() as u64, u64::from(tokens));
+                    if i >= old {
+                        self.recent.push(Head {
+                            seq: meta.seq,
+                            position: state.position,
+                            bytes,
+                            tokens: Some(tokens),
+                            turn_start: meta.flags & TURN_START != 0,
+                        });
+                    }
+                    state.apply_message(MessageFacts { seq: meta.seq, bytes, tokens, time: meta.time })?;
+                }
                 Staging::Mark { .. } => state.apply_ignored(),
             }
         }
         Ok(())
+    }
+
+    /// The last messages that went into the state through here.
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.recent
     }
 }

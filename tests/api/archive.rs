@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 use sessionlog::fs::SimFs;
-use sessionlog::{ErrorKind, Keep, NewMessage, Options, Store};
+use sessionlog::{Batch, ErrorKind, Keep, NewMessage, Options, Session, Store};
 
 use crate::common::{
-    Place, SIM, fill, kind, live, numbered, segments, session_dirs, sim_options, sim_segments, sim_session,
-    texts,
+    Place, Rng, SIM, fill, kind, live, numbered, segments, session_dirs, sim_options, sim_segments,
+    sim_session, texts,
 };
 
 /// Turns of three messages each, the first of which starts the turn.
-fn turns(store: &Store, count: u64) -> sessionlog::Session {
+fn turns(store: &Store, count: u64) -> Session {
     let session = store.session("s").unwrap();
     for i in 0..count * 3 {
         let text = format!("m{i}");
@@ -57,6 +57,64 @@ fn what_stays_live_is_told_by_messages_turns_tokens_or_bytes() {
     }
 }
 
+/// Appends so many commits of several kinds: the same for the same seed.
+fn commits(session: &Session, rng: &mut Rng, count: u64) {
+    for _ in 0..count {
+        let what = rng.below(10);
+        let mut message = || {
+            let new = NewMessage::from(vec![b'x'; rng.below(50) as usize]).tokens(rng.below(9) as u32);
+            if rng.chance(15) { new.turn_start() } else { new }
+        };
+        match what {
+            0 => session.patch_attributes(&json!({"a": 1})).map(drop).unwrap(),
+            n @ 1..=3 => {
+                let many = if n == 1 { 90 } else { n as usize };
+                let batch: Batch<'_> = (0..many).map(|_| message()).collect();
+                session.append_batch(&batch).map(drop).unwrap();
+            }
+            _ => session.append(message()).map(drop).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_busy_session_cuts_where_one_that_was_opened_anew_cuts() {
+    let keeps = |rng: &mut Rng| match rng.below(5) {
+        0 => Keep::Messages(rng.below(100)),
+        1 => Keep::Turns(rng.below(12)),
+        2 => Keep::Tokens(rng.below(400)),
+        3 => Keep::Bytes(rng.below(2500)),
+        _ => Keep::Nothing,
+    };
+    for seed in 0..60 {
+        let run = |anew: bool| {
+            let store = sim_options(SimFs::new(1)).open(SIM).unwrap();
+            let mut rng = Rng::new(seed);
+            let mut done = Vec::new();
+            for _ in 0..4 {
+                let session = store.session("s").unwrap();
+                let count = rng.below(80);
+                commits(&session, &mut rng, count);
+                let keep = keeps(&mut rng);
+                let session = if anew {
+                    session.close().unwrap();
+                    store.session("s").unwrap()
+                } else {
+                    session
+                };
+                done.push(session.archive(keep).unwrap());
+            }
+            let session = store.session("s").unwrap();
+            let archives = session.archives().unwrap();
+            let sums: Vec<_> =
+                archives.iter().map(|a| (a.number, a.seqs.clone(), a.bytes, a.tokens)).collect();
+            let info = session.info().unwrap();
+            (done, sums, info.live, info.live_bytes, info.live_tokens, live(&session))
+        };
+        assert_eq!(run(false), run(true), "seed {seed}");
+    }
+}
+
 #[test]
 fn archives_are_listed_and_read_like_the_live_range_and_keep_their_attributes() {
     let place = Place::new();
@@ -67,7 +125,7 @@ fn archives_are_listed_and_read_like_the_live_range_and_keep_their_attributes() 
     session.archive_with(Keep::Messages(40), &attributes).unwrap();
     session.commit(Keep::Messages(10)).unwrap();
     session.patch_archive(1, &json!({"status": "ready", "summary": "s", "refs": {"blob": null}})).unwrap();
-    let check = |session: &sessionlog::Session| {
+    let check = |session: &Session| {
         let archives = session.archives().unwrap();
         let facts: Vec<_> = archives.iter().map(|a| (a.number, a.seqs.clone(), a.tokens)).collect();
         assert_eq!(facts, [(1, 0..20, 200), (2, 20..50, 300)]);
@@ -238,7 +296,7 @@ fn an_iterator_shows_the_moment_of_its_call_whatever_happens_to_the_session() {
     assert!(first.payload().starts_with(b"m0:"));
 }
 
-fn fill_more(session: &sessionlog::Session) {
+fn fill_more(session: &Session) {
     for _ in 0..50 {
         session.append(&"y".repeat(500)).unwrap();
     }
