@@ -4,13 +4,11 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::message::Buffer;
 use super::resync::{Wanted, next_frame};
 use super::segment::Segment;
-use super::window::{At, Found, Window};
+use super::window::{At, Found, READ, Window};
 use crate::error::{Error, Result};
 use crate::format::{Cursor, Entry, Extras, Frame, FrameKind, RecordKind, SegmentHeader, Table};
-use crate::fs::read_up_to_at;
 use crate::state::SegmentInfo;
 
 /// The estimate of a message's tokens, which stands in its extras. `bodies` holds what was read around it. To be `sure`
@@ -217,17 +215,15 @@ pub(super) struct Run {
     /// Of the frame that is next.
     pub(super) offset: u64,
     pub(super) limit: u64,
-    /// The frame that [`Run::step`] met last: where it is, what is still to come of it, and its bodies if these are not in the
-    /// window.
+    /// The frame that [`Run::step`] met last: where it is, and what is still to come of it.
     pub(super) frame: u64,
     records: Cursor,
-    bodies: Option<Bodies>,
-}
-
-/// Bodies that were read on their own: the first byte stands at `base` in the file.
-struct Bodies {
-    buffer: Arc<Buffer>,
-    base: u64,
+    /// Bodies of a large frame, a stretch at a time: the window has its table, and keeps that.
+    bodies: Window,
+    /// Where the last one ends that is wanted of it.
+    bodies_end: u64,
+    /// What follows will be wanted too.
+    bulk: bool,
 }
 
 /// A frame that a run met.
@@ -247,8 +243,9 @@ pub(super) enum Step {
 }
 
 impl Run {
-    pub(super) fn new(segment: Arc<Segment>, window: Window, offset: u64, limit: u64) -> Run {
-        Run { segment, window, offset, limit, frame: offset, records: Cursor::END, bodies: None }
+    pub(super) fn new(segment: Arc<Segment>, window: Window, offset: u64, limit: u64, bulk: bool) -> Run {
+        let (records, bodies) = (Cursor::END, Window::new());
+        Run { segment, window, offset, limit, frame: offset, records, bodies, bodies_end: offset, bulk }
     }
 
     pub(super) fn whole(&mut self) -> Whole<'_> {
@@ -283,28 +280,38 @@ impl Run {
         if let Err(fault) = window.judge(segment.seed, offset, head_len) {
             return damaged(fault.to_string());
         }
-        let whole = window.covers(offset, offset + len as u64);
-        let (mut records, table) = match window.table(segment.seed, offset, head_len) {
-            Ok(table) => (table.cursor(), table),
+        let end = offset + len as u64;
+        let whole = window.covers(offset, end);
+        let table = match window.table(segment.seed, offset, head_len) {
+            Ok(table) => table,
             Err(fault) => return damaged(fault.to_string()),
         };
         let snapshot = table.header().kind == FrameKind::Snapshot;
         if !snapshot && table.header().first_position >= want.positions.end {
             return Step::End;
         }
-        self.bodies = None;
+        let (mut records, count) = (table.cursor(), table.count());
         if snapshot || table.end_position() <= want.positions.start {
             records = Cursor::END;
         } else if !whole {
-            match apart(segment, window, offset, (len, head_len), want) {
-                Ok(Some(Apart { first, bodies })) => (records, self.bodies) = (first, Some(bodies)),
-                Ok(None) => {}
-                Err(e) => return io(e),
+            match want.ends(&table) {
+                None => records = Cursor::END,
+                Some((first, last)) => {
+                    records = records.at(&first);
+                    self.bodies_end = last.body_offset + last.body_len() as u64;
+                }
+            }
+        }
+        if !whole && records.left() > 0 && (count == 1 || self.bulk && len <= READ) {
+            // What is in the window of it stays: it was judged.
+            let ahead = if self.bulk { READ as u64 } else { 0 };
+            if let Err(e) = window.extend(&*segment.file, offset, end.max(offset + ahead).min(limit)) {
+                return io(e);
             }
         }
         self.records = records;
         self.frame = offset;
-        self.offset = offset + len as u64;
+        self.offset = end;
         Step::Frame
     }
 
@@ -320,26 +327,26 @@ impl Run {
         self.records.next(self.window.bytes(self.records.entry_offset()))
     }
 
-    /// The buffer with the bodies of that frame; its first byte stands at the offset.
+    /// Makes sure that the body of one of its records was read, as far as it is there.
     #[inline]
-    pub(super) fn bodies(&self) -> (&Arc<Buffer>, u64) {
-        self.bodies.as_ref().map_or_else(|| self.window.buffer(), |b| (&b.buffer, b.base))
+    pub(super) fn fetch(&mut self, e: &Entry) -> io::Result<()> {
+        if self.window.covers(e.body_offset, e.body_offset + e.body_len() as u64) {
+            return Ok(());
+        }
+        self.bodies.ensure(&*self.segment.file, e.body_offset, e.body_len(), self.bodies_end)
     }
 
-    /// The body of one of its records, as far as it was read.
+    /// The window with that body.
     #[inline]
-    pub(super) fn body(&self, e: &Entry) -> &[u8] {
-        let bytes = match &self.bodies {
-            Some(b) => b.buffer.get((e.body_offset - b.base) as usize..).unwrap_or_default(),
-            None => self.window.bytes(e.body_offset),
-        };
-        bytes.get(..e.body_len()).unwrap_or_default()
+    pub(super) fn bodies(&self, e: &Entry) -> &Window {
+        let inside = self.window.covers(e.body_offset, e.body_offset + e.body_len() as u64);
+        if inside { &self.window } else { &self.bodies }
     }
 
     /// Lets go of bodies that were read on their own, once the last record was taken.
     pub(super) fn let_go(&mut self) {
         if !self.under_way() {
-            self.bodies = None;
+            self.bodies = Window::new();
         }
     }
 
@@ -353,38 +360,4 @@ impl Run {
             _ => false,
         }
     }
-}
-
-/// The wanted records of a frame whose bodies were read on their own.
-struct Apart {
-    first: Cursor,
-    bodies: Bodies,
-}
-
-/// Reads what is wanted of a frame of which the window has no more than the head: into the window, or apart if
-/// that is much less than all.
-fn apart(
-    segment: &Segment,
-    window: &mut Window,
-    offset: u64,
-    (len, head_len): (usize, usize),
-    want: &Want,
-) -> io::Result<Option<Apart>> {
-    // A fault in the table was met before.
-    let Ok(table) = window.table(segment.seed, offset, head_len) else { return Ok(None) };
-    let Some((first, last)) = want.ends(&table) else {
-        let buffer = Arc::new(Buffer::Heap(Vec::new()));
-        return Ok(Some(Apart { first: Cursor::END, bodies: Bodies { buffer, base: offset } }));
-    };
-    let from = first.body_offset;
-    let to = last.body_offset + last.body_len() as u64;
-    if (to - from) * 2 >= len as u64 {
-        window.extend(&*segment.file, offset, offset + len as u64)?;
-        return Ok(None);
-    }
-    let first = table.cursor().at(&first);
-    let mut bytes = vec![0; (to - from) as usize];
-    let have = read_up_to_at(&*segment.file, &mut bytes, from)?;
-    bytes.truncate(have);
-    Ok(Some(Apart { first, bodies: Bodies { buffer: Arc::new(Buffer::Heap(bytes)), base: from } }))
 }

@@ -86,12 +86,19 @@ impl Stream {
         self.renewals = 0;
         front.count = want.seqs.end - e.seq - 1;
         front.seq = e.seq + 1;
-        let item = match e.verify(run.body(&e)) {
-            Ok(()) => Ok(message(&e, run.bodies(), self.view.mark)),
-            Err(fault) => {
-                let what = format!("message {}: {fault}", e.seq);
-                Err(Error::corrupt(&run.segment.path, e.body_offset, what))
+        let item = match run.fetch(&e) {
+            Ok(()) => {
+                let window = run.bodies(&e);
+                let body = window.bytes(e.body_offset);
+                match e.verify(body.get(..e.body_len()).unwrap_or_default()) {
+                    Ok(()) => Ok(message(&e, window.buffer(), self.view.mark)),
+                    Err(fault) => {
+                        let what = format!("message {}: {fault}", e.seq);
+                        Err(Error::corrupt(&run.segment.path, e.body_offset, what))
+                    }
+                }
             }
+            Err(fault) => Err(Error::io("read a segment", &run.segment.path, fault)),
         };
         run.let_go();
         if e.seq > expected {
@@ -157,7 +164,7 @@ impl Stream {
                 let map =
                     if self.bulk && self.view.map && sealed { segment.map(info.end_offset) } else { None };
                 let window = map.map_or(window, Window::mapped);
-                self.run = Some((Run::new(segment, window, offset, info.end_offset), stop));
+                self.run = Some((Run::new(segment, window, offset, info.end_offset, self.bulk), stop));
                 true
             }
             Err(e) if self.renew(&e, info.number) => true,

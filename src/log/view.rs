@@ -223,7 +223,7 @@ impl View {
             }
             let segment = source.segment(&*self.dir, self.owner)?;
             let (start, window) = seek(&segment, &info, position, None)?;
-            let mut run = Run::new(segment, window, start, info.end_offset);
+            let mut run = Run::new(segment, window, start, info.end_offset, true);
             let path = run.segment.path.clone();
             loop {
                 let offset = run.offset;

@@ -11,7 +11,7 @@ use crate::fs::{File, read_up_to_at};
 /// What is read at once, and the largest buffer that a thread keeps for the next window. Small enough that what is copied into
 /// it is still in the cache of the processor when it is checked; a larger one would be new memory for each load, whose pages
 /// take the system longer than the reading.
-const READ: usize = 64 << 10;
+pub(super) const READ: usize = 64 << 10;
 /// What of a map is brought into memory at once, in the end.
 const AHEAD: usize = 256 << 10;
 
