@@ -105,7 +105,7 @@ impl Writer {
             marked: true,
             announced: first.is_some(),
             essential,
-            staged,
+            staged: Some(Box::new(staged)),
             written: false,
         };
         Ok((writer, shared))

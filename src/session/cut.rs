@@ -57,7 +57,7 @@ impl Live {
     ///
     /// # Errors
     /// Damage that was met on the way, on disk.
-    pub(crate) fn cut(&self, keep: Keep, recent: &Recent) -> Result<Cut> {
+    pub(crate) fn cut(&self, keep: Keep, recent: Option<&Recent>) -> Result<Cut> {
         if matches!(keep, Keep::Nothing | Keep::Messages(0) | Keep::Turns(0)) {
             return Ok(self.all());
         }
@@ -66,7 +66,7 @@ impl Live {
         }
         // Tokens decide only where they are known to be what was written: that takes a look at the disk.
         let by_tokens = matches!(keep, Keep::Tokens(_));
-        if !by_tokens && let Some(cut) = self.in_memory(keep, recent) {
+        if !by_tokens && let Some(cut) = recent.and_then(|recent| self.in_memory(keep, recent)) {
             return Ok(cut);
         }
         let mut walk = Walk::new(self, keep);

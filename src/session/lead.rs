@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::archive::{ArchiveOutcome, Keep};
 use super::core::{Core, Phase};
 use super::create::First;
-use super::cut::{Live, Recent};
+use super::cut::Live;
 use super::message::{Appended, Durability};
 use super::pending::{AppendOp, Control, Done, Pending, PendingOp, Reply};
 use super::staged::Staged;
@@ -303,7 +303,7 @@ fn write_group<'a>(
     writer.begin(&core.env, &core.shared)?;
     let segment_size = core.env.settings.segment_size;
     writer.stage(&core.env, &core.shared)?;
-    stage_group(&mut writer.staged, batch, appends, verdicts)?;
+    stage_group(writer.staged(), batch, appends, verdicts)?;
     if writer.is_full(segment_size) {
         writer.next_segment(&core.env, &core.shared, false)?;
         // A segment of nothing but changes of attributes, say, is needed by nobody once the next has its snapshot.
@@ -442,10 +442,11 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
         return Err(Error::new(ErrorKind::NotFound, "archive").session(&core.id));
     };
     let (base, next) = (live.base, live.next);
-    let cut = match phase {
-        Phase::Open(writer) => live.cut(keep, writer.staged.recent())?,
-        _ => live.cut(keep, &Recent::default())?,
+    let recent = match phase {
+        Phase::Open(writer) => writer.recent(),
+        _ => None,
     };
+    let cut = live.cut(keep, recent)?;
     check_archives(core, None, attributes)?;
     if cut.upto == base {
         // An earlier archive may be the reason, and that must be as sure as one of our own.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::core::Shared;
+use super::cut::Recent;
 use super::files::{LoadedTail, SessionLock};
 use super::staged::Staged;
 use crate::error::{Error, ErrorKind, Result};
@@ -60,8 +61,8 @@ pub(crate) struct Writer {
     pub(super) announced: bool,
     /// Positions from here on hold nothing that a caller waits for.
     pub(crate) essential: u64,
-    /// The commit under way.
-    pub(crate) staged: Staged,
+    /// The commit under way; nothing while the session rests.
+    pub(super) staged: Option<Box<Staged>>,
     /// The staged commit is in the log, and not in the state yet.
     pub(super) written: bool,
 }
@@ -94,7 +95,7 @@ impl Writer {
             marked: false,
             announced: false,
             essential,
-            staged: Staged::default(),
+            staged: None,
             written: false,
         };
         (writer, shared)
@@ -231,7 +232,7 @@ impl Writer {
 
     /// Gives back what is kept from commit to commit: nobody commits for a while.
     pub(crate) fn rest(&mut self) {
-        self.staged = Staged::default();
+        self.staged = None;
         if let Some(log) = &mut self.log {
             log.rest();
         }
@@ -242,31 +243,41 @@ impl Writer {
         self.incarnation
     }
 
+    /// The commit under way.
+    pub(crate) fn staged(&mut self) -> &mut Staged {
+        self.staged.get_or_insert_default()
+    }
+
+    /// The last messages that this writer committed, if it did not rest since.
+    pub(crate) fn recent(&self) -> Option<&Recent> {
+        self.staged.as_ref().map(|staged| staged.recent())
+    }
+
     /// Begins a commit: on top of the state as it is, with the announcement if it is still due.
     pub(crate) fn stage(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         self.written = false;
         match shared.lock().as_ref() {
-            Some(s) => self.staged.begin(&s.state, s.state.clock(env.now())),
+            Some(s) => self.staged.get_or_insert_default().begin(&s.state, s.state.clock(env.now())),
             None => return Err(closed().into()),
         }
         if !self.announced {
-            self.staged.op(Op::Opened { incarnation: self.incarnation })?;
+            let op = Op::Opened { incarnation: self.incarnation };
+            self.staged().op(op)?;
         }
         Ok(())
     }
 
     /// True if the staged commit does not fit into the segment any more (a segment takes one commit at least).
     pub(crate) fn is_full(&self, segment_size: u64) -> bool {
-        let need = self.staged.frame_len() + RESERVE;
+        let need = self.staged.as_ref().map_or(0, |staged| staged.frame_len()) + RESERVE;
         self.log.as_ref().is_some_and(|l| l.used && l.end - l.start + need > segment_size)
     }
 
     /// Writes the staged commit: not durable, and not in the state, before [`Writer::settle`].
     pub(crate) fn write_staged(&mut self, arena: &[u8], keep_reserve: bool) -> Result<(), Fault> {
-        let (Some(log), Some(after)) = (&mut self.log, self.staged.after()) else {
-            return Err(closed().into());
-        };
-        log.write(self.staged.records(arena), self.staged.bytes(), after, keep_reserve)?;
+        let (Some(log), Some(staged)) = (&mut self.log, &self.staged) else { return Err(closed().into()) };
+        let Some(after) = staged.after() else { return Err(closed().into()) };
+        log.write(staged.records(arena), staged.bytes(), after, keep_reserve)?;
         self.essential = log.position;
         self.announced = true;
         self.written = true;
@@ -294,7 +305,8 @@ impl Writer {
         let Some(s) = guard.as_mut() else { return Err(closed().into()) };
         if std::mem::take(&mut self.written) {
             let id = &s.state.id.clone();
-            self.staged.apply(&mut s.state).map_err(|c| broken(id, c.0))?;
+            let applied = self.staged.as_mut().map(|staged| staged.apply(&mut s.state));
+            applied.transpose().map_err(|c| broken(id, c.0))?;
         }
         s.moved(log, self.essential);
         Ok(())
@@ -316,7 +328,7 @@ impl Writer {
     ) -> Result<(), Fault> {
         self.stage(env, shared)?;
         for op in ops {
-            self.staged.op(op)?;
+            self.staged().op(op)?;
         }
         self.write_staged(&[], false)?;
         self.settle(env, shared, sync)
@@ -326,12 +338,13 @@ impl Writer {
     pub(crate) fn write_mark(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(log) = &mut self.log else { return Ok(()) };
         match shared.lock().as_ref() {
-            Some(s) => self.staged.begin(&s.state, s.state.clock(env.now())),
+            Some(s) => self.staged.get_or_insert_default().begin(&s.state, s.state.clock(env.now())),
             None => return Ok(()),
         }
-        self.staged.mark();
-        let Some(after) = self.staged.after() else { return Ok(()) };
-        log.write(self.staged.records(&[]), 0, after, false)?;
+        let Some(staged) = &mut self.staged else { return Ok(()) };
+        staged.mark();
+        let Some(after) = staged.after() else { return Ok(()) };
+        log.write(staged.records(&[]), 0, after, false)?;
         self.written = true;
         self.settle(env, shared, false)
     }
