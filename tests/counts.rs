@@ -126,7 +126,7 @@ fn opening_reads_the_last_segment_once() {
 #[test]
 fn a_load_reads_what_was_written_once() {
     let (spy, options) = sim();
-    let (_store, session) = steady(&spy, options, Path::new(SIM));
+    let (_store, session) = steady(&spy, options.map(false), Path::new(SIM));
     let texts: Vec<String> = (0..1000).map(|i| format!("{i:01000}")).collect();
     for alone in [true, false] {
         let before = session.message_count().unwrap();

@@ -4,11 +4,11 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use common::{Action, Op, Rng, SIM, Spy, live, sim_options, texts};
+use common::{Action, Op, Place, Rng, SIM, Spy, live, sim_options, texts};
 use sessionlog::fs::SimFs;
-use sessionlog::{Batch, ErrorKind, Keep, Outcome, Session, Store};
+use sessionlog::{Batch, ErrorKind, Keep, Options, Outcome, Session, Store};
 
 /// Every message ever appended, and how many of them are archived.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,8 +17,9 @@ struct Model {
     base: usize,
 }
 
-fn open(spy: &Spy) -> Store {
-    sim_options(spy.clone()).segment_size(16 << 10).truncate_after(6 << 10).open(SIM).unwrap()
+fn open(spy: &Spy, large: bool) -> Store {
+    let (segment, truncate) = if large { (4 << 20, u64::MAX) } else { (16 << 10, 6 << 10) };
+    sim_options(spy.clone()).segment_size(segment).truncate_after(truncate).open(SIM).unwrap()
 }
 
 /// What the session holds, read through archives and the live range.
@@ -52,16 +53,25 @@ fn storm(spy: &Spy, seed: u64, rate: u64) {
     });
 }
 
-/// Returns how many ops were refused and how many had an unknown outcome.
-fn run(seed: u64) -> (u64, u64) {
-    let (mut refused, mut unknown) = (0, 0);
+/// Returns how many ops were refused, how many had an unknown outcome, and how often a segment was mapped. A `large` session is
+/// mapped while it is written: [`Spy`] looks that nothing of that is ever written again.
+fn run(seed: u64, large: bool) -> (u64, u64, u64) {
+    let (mut refused, mut unknown, mut maps) = (0, 0, 0);
     let mut rng = Rng::new(seed);
     let mut fs = SimFs::new(seed);
     let mut spy = Spy::new(fs.clone());
-    let mut store = open(&spy);
+    let mut store = open(&spy, large);
     let mut session = store.session("s").unwrap();
     let mut model = Model::default();
     for step in 0..60 {
+        if large && step % 20 == 0 {
+            let many: Vec<String> = (0..20).map(|i| format!("{i}:{}", "x".repeat(30 << 10))).collect();
+            for some in many.chunks(7) {
+                session.append_batch(&some.iter().collect::<Batch<'_>>()).unwrap();
+            }
+            model.all.extend(many);
+            assert_eq!(found(&session), model, "seed {seed}, step {step}");
+        }
         storm(&spy, rng.next(), 3 + rng.below(30));
         let mut after = model.clone();
         let result = match rng.below(10) {
@@ -121,15 +131,16 @@ fn run(seed: u64) -> (u64, u64) {
                 fs.kill();
                 fs = fs.process_new();
             }
+            maps += spy.counts().maps;
             spy = Spy::new(fs.clone());
-            store = open(&spy);
+            store = open(&spy, large);
             session = store.session("s").unwrap_or_else(|e| panic!("{when}, power cut: {e}"));
             let report = session.report().unwrap();
             assert!(!report.has_damage(), "{when}, power cut: {report:?}");
             assert_eq!(found(&session), model, "{when}, power cut");
         }
     }
-    (refused, unknown)
+    (refused, unknown, maps + spy.counts().maps)
 }
 
 fn drop_done(_: sessionlog::Appended) {}
@@ -138,10 +149,59 @@ fn drop_done(_: sessionlog::Appended) {}
 fn whatever_fails_the_outcome_that_was_told_is_the_one_that_is_found() {
     let mut met = (0, 0);
     for seed in 0..40 {
-        let (refused, unknown) = run(seed);
+        let (refused, unknown, _) = run(seed, false);
         met = (met.0 + refused, met.1 + unknown);
     }
     assert!(met.0 > 50 && met.1 > 50, "the storm was too mild: {met:?}");
+}
+
+#[test]
+fn what_was_mapped_never_changes_whatever_fails() {
+    let mut met = (0, 0, 0);
+    for seed in 0..12 {
+        let (refused, unknown, maps) = run(seed, true);
+        met = (met.0 + refused, met.1 + unknown, met.2 + maps);
+    }
+    assert!(met.0 > 15 && met.1 > 15 && met.2 > 100, "{met:?}");
+}
+
+#[test]
+fn a_commit_that_may_be_taken_back_is_not_mapped_by_a_reader_elsewhere() {
+    let (place, spy) = (Place::new(), Spy::disk());
+    let store = Options::new().create(true).fs(Arc::new(spy.clone())).open(place.path()).unwrap();
+    let session = store.session("s").unwrap();
+    for _ in 0..2 {
+        // The second tells that the first is durable.
+        session.append_batch(&(0..20).map(|_| vec![b'x'; 30 << 10]).collect::<Batch<'_>>()).unwrap();
+    }
+    let elsewhere = spy.other_process();
+    let reader = Options::new().fs(Arc::new(elsewhere.clone())).open(place.path()).unwrap();
+    // All but the zeros at its end is written, so that it looks whole, and then the write fails.
+    let (calls, seen) = (AtomicU64::new(0), Arc::new(AtomicU64::new(0)));
+    let found = seen.clone();
+    spy.hook(move |c| match c.op {
+        Op::Write if c.path.extension().is_some_and(|e| e == "log") => {
+            match calls.fetch_add(1, Ordering::SeqCst) {
+                0 => Action::Short(c.len - 50),
+                1 => {
+                    let session = reader.reader("s").unwrap();
+                    found.store(session.load().unwrap().map(Result::unwrap).count() as u64, Ordering::SeqCst);
+                    Action::EIO
+                }
+                _ => Action::Go,
+            }
+        }
+        _ => Action::Go,
+    });
+    let mut payload = vec![b'x'; 1000];
+    payload.resize(1100, 0);
+    let error = session.append(payload).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
+    assert_eq!(seen.load(Ordering::SeqCst), 41, "it was not to be seen");
+    spy.calm();
+    session.append("next").unwrap();
+    assert_eq!(session.message_count().unwrap(), 41);
+    assert_eq!(elsewhere.counts().maps, 0);
 }
 
 /// The sync behind the name of a new session fails like this.

@@ -67,9 +67,12 @@ fn an_idle_session_takes_little_and_a_load_keeps_nothing() {
     sessions[0].append_batch(&batch).unwrap();
     drop(batch);
     settle();
-    let (messages, bytes) =
-        kept(|| sessions[0].load().unwrap().map(|m| m.unwrap().payload().len()).sum::<usize>());
-    assert!(messages > 4_000_000);
-    eprintln!("{bytes} bytes are kept after a load of {messages}");
-    assert!(bytes < 4096, "{bytes}");
+    // The first time the thread keeps a buffer for its next read.
+    for most in [(64 << 10) + 4096, 4096] {
+        let (messages, bytes) =
+            kept(|| sessions[0].load().unwrap().map(|m| m.unwrap().payload().len()).sum::<usize>());
+        assert!(messages > 4_000_000);
+        eprintln!("{bytes} bytes are kept after a load of {messages}");
+        assert!(bytes < most, "{bytes}");
+    }
 }

@@ -12,6 +12,8 @@ mod support;
 mod book;
 #[path = "real_disk/copy.rs"]
 mod copy;
+#[path = "real_disk/cut.rs"]
+mod cut;
 #[path = "real_disk/full.rs"]
 mod full;
 #[path = "real_disk/limit.rs"]

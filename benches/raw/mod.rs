@@ -79,7 +79,7 @@ pub(crate) fn read_mapped(path: &Path, record: usize) -> io::Result<u64> {
     let dir = DiskFs::new().open_root(path.parent().ok_or_else(missing)?)?;
     let file = dir.open(name, Access::Read)?;
     let map = file.map(file.len()? as usize)?.ok_or_else(missing)?;
-    map.populate(0, map.len());
+    map.populate(0, map.len())?;
     Ok(map.chunks(record).map(|bytes| u64::from(crc32fast::hash(bytes))).sum())
 }
 

@@ -12,8 +12,9 @@ use std::sync::Arc;
 /// It lives on when the file is closed, renamed or removed. Clones are cheap and share the bytes.
 ///
 /// # The rule that makes it sound
-/// A file with a final name is never overwritten, nor cut below its last record, nor recycled (rule 1 for
-/// files). Whoever calls [`super::File::map`] promises to ask for no more than such a prefix. So the bytes
+/// A file with a final name is never overwritten or cut below the end of its durable records, nor recycled (rule 1 for
+/// files): only what was not acknowledged as durable may be taken back. Whoever calls [`super::File::map`] promises to ask
+/// for no more than such a prefix: all of a sealed segment, and of the active one what is known to be durable. So the bytes
 /// never change under the reader, here or in another process, and never vanish (which would kill the
 /// process with a signal at the next access). The simulated disk answers a write or a cut that breaks this
 /// rule with an error, so that a test notices it.
@@ -51,8 +52,8 @@ impl Map {
             // SAFETY: A mapping is unsound if the mapped bytes change or the file is cut below them while it
             // lives. `len` does not go beyond the end of the file (checked above), and the caller has
             // promised that the prefix is one that the store never writes again: files with a final name are
-            // not overwritten, not cut below their last record and not recycled, by any thread or process
-            // that goes through this library; removing or renaming the file leaves its pages alone. The
+            // not overwritten or cut below the end of what is durable in them, and not recycled, by any thread or
+            // process that goes through this library; removing or renaming the file leaves its pages alone. The
             // directories are 0700, so only the user's own programs could break this from outside, as they
             // could write to this process's memory. The mapping is private and read-only, so nothing
             // changes through it either.
@@ -69,24 +70,30 @@ impl Map {
         }
     }
 
-    /// Asks the system to bring `len` bytes from `offset` on into memory at once, which is cheaper than a fault for
-    /// each page of a long read. A hint: it cannot fail.
-    pub fn populate(&self, offset: usize, len: usize) {
+    /// Brings `len` bytes from `offset` on into memory at once, which is cheaper than a fault for each page of a long read.
+    /// Where the system cannot do that it is a hint, and no error.
+    ///
+    /// # Errors
+    /// They cannot be had, because the disk fails or because somebody cut the file: to touch them would kill the process with
+    /// a signal. Reading the file says why. (Only Linux tells, since 5.14.)
+    pub fn populate(&self, offset: usize, len: usize) -> io::Result<()> {
         #[cfg(all(unix, not(miri)))]
         if let Bytes::Mapped(map) = &self.0 {
             let len = len.min(map.len().saturating_sub(offset));
             if len == 0 {
-                return;
+                return Ok(());
             }
-            // Linux knows the first since 5.14; elsewhere the second begins to read and does not wait.
             #[cfg(target_os = "linux")]
-            if map.advise_range(memmap2::Advice::PopulateRead, offset, len).is_ok() {
-                return;
+            match map.advise_range(memmap2::Advice::PopulateRead, offset, len) {
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {}
+                done => return done,
             }
+            // This one begins to read and does not wait.
             let _ = map.advise_range(memmap2::Advice::WillNeed, offset, len);
         }
         #[cfg(not(all(unix, not(miri))))]
         let _ = (offset, len);
+        Ok(())
     }
 }
 

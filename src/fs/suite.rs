@@ -401,9 +401,9 @@ fn a_map_is_the_content(b: &Bench) {
     for len in [0, 1, 4096, 20_000] {
         if let Some(map) = file.map(len).unwrap() {
             map.advise_random();
-            map.populate(0, map.len());
-            map.populate(map.len(), 1);
-            map.populate(1, usize::MAX);
+            map.populate(0, map.len()).unwrap();
+            map.populate(map.len(), 1).unwrap();
+            map.populate(1, usize::MAX).unwrap();
             assert_eq!(&*map, &bytes[..len]);
         }
     }

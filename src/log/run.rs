@@ -277,10 +277,15 @@ impl Run {
             Ok(Found::Fault(fault)) => return damaged(fault.to_string()),
             Err(e) => return io(e),
         };
+        let end = offset + len as u64;
+        if window.is_mapped()
+            && let Err(e) = window.extend(&*segment.file, offset, end)
+        {
+            return io(e);
+        }
         if let Err(fault) = window.judge(segment.seed, offset, head_len) {
             return damaged(fault.to_string());
         }
-        let end = offset + len as u64;
         let whole = window.covers(offset, end);
         let table = match window.table(segment.seed, offset, head_len) {
             Ok(table) => table,

@@ -48,27 +48,27 @@ pub(crate) enum Found {
 /// Reads a file window by window, or not at all where the whole of it is mapped.
 pub(crate) struct Window {
     buffer: Arc<Buffer>,
-    /// How much of the buffer counts, from its front: memory is used again without being cleared, so what lies behind may be
-    /// what an earlier read found in the same place. Nothing is taken from there: see [`Window::bytes`].
+    /// How much of the buffer counts, from its front. Nothing is taken from what lies behind: see [`Window::bytes`]. Memory is
+    /// used again without being cleared, so it may be what an earlier read found in the same place; and of a map it was not
+    /// brought into memory yet, and perhaps cannot be.
     len: usize,
     /// The file offset of the first byte of the buffer.
     base: u64,
     /// The frame whose header and table, which are in the buffer, were found good: offset and length of these.
     judged: Option<(u64, usize)>,
-    /// What lies before it in a map was brought into memory, and how much will be the next time.
-    populated: u64,
+    /// How much of a map is brought into memory the next time.
     ahead: usize,
 }
 
 impl Window {
     pub(crate) fn new() -> Window {
         let buffer = Arc::new(Buffer::Heap(Vec::new()));
-        Window { buffer, len: 0, base: 0, judged: None, populated: 0, ahead: READ }
+        Window { buffer, len: 0, base: 0, judged: None, ahead: READ }
     }
 
-    /// A window over all that is ever needed of the file.
+    /// A window over all that is ever needed of the file, which is read forwards.
     pub(crate) fn mapped(buffer: Arc<Buffer>) -> Window {
-        Window { len: buffer.len(), buffer, base: 0, judged: None, populated: 0, ahead: READ }
+        Window { buffer, len: 0, base: 0, judged: None, ahead: READ }
     }
 
     /// Reads `[from, to)` into the window in one go: into the memory that it has, if no message is left in that.
@@ -79,6 +79,9 @@ impl Window {
     /// The same, and what of it is in the window is not read again. Where a writer is at work, a frame in flight may be
     /// pieced together of before and after: its checksum says so, as it does where one read met that.
     pub(crate) fn extend(&mut self, file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+        if self.is_mapped() {
+            return self.ensure(file, from, to.saturating_sub(from) as usize, to);
+        }
         let have = self.bytes(from).len();
         if (from + have as u64) < to { self.fill_behind(file, from, to, have) } else { Ok(()) }
     }
@@ -110,6 +113,10 @@ impl Window {
         Ok(())
     }
 
+    pub(crate) fn is_mapped(&self) -> bool {
+        matches!(*self.buffer, Buffer::Map(_))
+    }
+
     pub(crate) fn covers(&self, from: u64, to: u64) -> bool {
         from >= self.base && to <= self.base + self.len as u64
     }
@@ -118,14 +125,19 @@ impl Window {
     pub(crate) fn ensure(&mut self, file: &dyn File, offset: u64, need: usize, limit: u64) -> io::Result<()> {
         let want = (offset + need as u64).min(limit);
         if let Buffer::Map(map) = &*self.buffer {
-            if want > self.populated {
-                let ahead = self.ahead.max(need);
-                map.populate(offset as usize, ahead);
-                self.populated = offset + ahead as u64;
-                self.ahead = (self.ahead * 2).min(AHEAD);
-            }
+            let (from, ahead) = (self.len.max(offset as usize), self.ahead.max(need));
             // It covers the whole trusted extent: what lies behind it does not exist.
-            return Ok(());
+            let to = (offset as usize + ahead).min(map.len());
+            if want <= self.len as u64 || from >= to {
+                return Ok(());
+            }
+            if map.populate(from, to - from).is_ok() {
+                self.len = to;
+                self.ahead = (self.ahead * 2).min(AHEAD);
+                return Ok(());
+            }
+            // Who touched it would be killed. Reading says what is wrong, and where.
+            *self = Window::new();
         }
         if self.covers(offset, want) {
             return Ok(());
@@ -219,10 +231,6 @@ impl Window {
     /// The frame at `offset`, if it holds one message, lies in the window whole, and nothing is amiss in its head.
     #[inline]
     pub(crate) fn single(&self, seed: Seed, offset: u64, limit: u64) -> Option<Single<'_>> {
-        if matches!(*self.buffer, Buffer::Map(_)) && offset >= self.populated {
-            // Who goes the general way brings the next stretch of the map into memory.
-            return None;
-        }
         let bytes = self.bytes(offset);
         let left = usize::try_from(limit.checked_sub(offset)?).unwrap_or(usize::MAX);
         Single::parse(seed, offset, bytes.get(..left).unwrap_or(bytes))

@@ -191,7 +191,7 @@ impl Writer {
         let Some(log) = &mut self.log else { return Ok(()) };
         log.sync().map_err(|error| Fault { error, poison: true })?;
         if let Some(s) = shared.lock().as_mut() {
-            s.mark = log.durable;
+            (s.mark, s.mark_end) = (log.durable, log.durable_end);
         }
         let prev = Previous { info: log.info(), end_crc: log.last_crc, release: false };
         let position = log.position;
@@ -565,6 +565,7 @@ pub(crate) fn view_of_tail(env: &Env, dir: Arc<dyn Dir>, tail: &Tail) -> View {
         active_end: (info.end, info.end_offset, info.end_len),
         extents: tail.state.live.clone(),
         mark: tail.mark,
+        mark_end: tail.trusted.offset,
         map: env.maps(),
         lost: None,
     }

@@ -197,7 +197,9 @@ impl Options {
         self
     }
 
-    /// Whether sealed segments are mapped for reading. On by default; off by itself on network file systems.
+    /// Whether segments are mapped where much of them is read: sealed ones, and of the active one what is durable. On by
+    /// default; off by itself on network file systems. Pages are asked for before they are touched, so that a disk that fails is
+    /// an error; only what is lost in the moment between is a signal (`SIGBUS`), and everything is on systems other than Linux.
     #[must_use]
     pub fn map(mut self, map: bool) -> Self {
         self.settings.map = map;

@@ -122,6 +122,8 @@ struct Shared {
     hook: Mutex<Option<Hook>>,
     medium: Mutex<Option<Medium>>,
     hits: AtomicU64,
+    /// How much of each file was ever mapped, by any process.
+    mapped: Arc<Mutex<Vec<(Ident, u64)>>>,
 }
 
 impl Shared {
@@ -178,7 +180,8 @@ impl Spy {
     pub fn other_process(&self) -> Spy {
         static NEXT: AtomicU32 = AtomicU32::new(1 << 30);
         let process = Arc::new(AtomicU32::new(NEXT.fetch_add(1, Ordering::Relaxed)));
-        Spy { inner: self.inner.clone(), shared: Arc::default(), process }
+        let shared = Shared { mapped: self.shared.mapped.clone(), ..Shared::default() };
+        Spy { inner: self.inner.clone(), shared: Arc::new(shared), process }
     }
 
     /// From now on this is a forked child, as far as anybody can tell.
@@ -312,6 +315,14 @@ impl SpyDir {
         Ok(path)
     }
 
+    fn new_file(&self, path: PathBuf, inner: Arc<dyn File>) -> Arc<dyn File> {
+        // It may have got the number of one that is gone.
+        if let Ok(ident) = inner.ident() {
+            self.spy.shared.mapped.lock().unwrap().retain(|(other, _)| *other != ident);
+        }
+        self.file(path, inner)
+    }
+
     fn file(&self, path: PathBuf, inner: Arc<dyn File>) -> Arc<dyn File> {
         Arc::new(SpyFile { inner, path, spy: self.spy.clone() })
     }
@@ -330,13 +341,13 @@ impl Dir for SpyDir {
     }
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let path = self.pass(Op::Create, name)?;
-        self.inner.create(name).map(|f| self.file(path, f))
+        self.inner.create(name).map(|f| self.new_file(path, f))
     }
     fn create_temp(&self, prefix: &str) -> io::Result<(String, Arc<dyn File>)> {
         self.pass(Op::Create, prefix)?;
         let (name, file) = self.inner.create_temp(prefix)?;
         let path = self.path().join(&name);
-        Ok((name, self.file(path, file)))
+        Ok((name, self.new_file(path, file)))
     }
     fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
         self.pass(Op::OpenDir, name)?;
@@ -406,6 +417,17 @@ impl SpyFile {
         };
         self.spy.shared.pass(&Call { op, path: &self.path, len, end, file_len })
     }
+
+    /// What was mapped once is never written or cut again, whether or not somebody still has the map: that is the promise that
+    /// makes maps sound.
+    fn check_maps(&self, from: u64, what: &str) {
+        let mapped = self.spy.shared.mapped.lock().unwrap().clone();
+        // On a machine without power nothing is written.
+        let Ok(ident) = self.inner.ident() else { return };
+        if let Some((_, len)) = mapped.iter().find(|(file, len)| *file == ident && from < *len) {
+            panic!("{what} at byte {from} of {}, of which {len} bytes were mapped", self.path.display());
+        }
+    }
 }
 
 impl File for SpyFile {
@@ -417,6 +439,7 @@ impl File for SpyFile {
     }
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         let len = self.pass(Op::Write, buf.len(), offset)?;
+        self.check_maps(offset, "a write");
         let done = self.inner.write_at(&buf[..len], offset)?;
         self.spy.shared.counts.lock().unwrap().bytes_written += done as u64;
         Ok(done)
@@ -430,6 +453,7 @@ impl File for SpyFile {
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.pass(Op::SetLen, 0, 0)?;
+        self.check_maps(len, "a cut");
         self.inner.set_len(len)
     }
     fn ident(&self) -> io::Result<Ident> {
@@ -444,6 +468,10 @@ impl File for SpyFile {
     }
     fn map(&self, len: usize) -> io::Result<Option<Map>> {
         self.pass(Op::Map, 0, 0)?;
-        self.inner.map(len)
+        let map = self.inner.map(len)?;
+        if map.is_some() {
+            self.spy.shared.mapped.lock().unwrap().push((self.inner.ident()?, len as u64));
+        }
+        Ok(map)
     }
 }

@@ -1,0 +1,38 @@
+//! A file that is cut from outside while it is read.
+
+use std::fs::{self, OpenOptions};
+
+use sessionlog::{Batch, ErrorKind, Store};
+
+/// A process that touches a map behind the end of its file is killed by a signal: this one lives, and is told.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_segment_that_is_cut_under_a_load_is_an_error_and_no_signal() {
+    for alone in [true, false] {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(place.path().join("store")).unwrap();
+        let session = store.session("s").unwrap();
+        let text = vec![b'x'; 1000];
+        if alone {
+            let buffered = sessionlog::AppendOptions::new().durability(sessionlog::Durability::Buffered);
+            (0..4000).for_each(|_| drop(session.append_with(&text, &buffered).unwrap()));
+        } else {
+            for _ in 0..4 {
+                session.append_batch(&(0..1000).map(|_| &text[..]).collect::<Batch<'_>>()).unwrap();
+            }
+        }
+        session.sync().unwrap();
+        let mut load = session.load().unwrap();
+        assert_eq!(load.next().unwrap().unwrap().seq(), 0);
+
+        let shards = fs::read_dir(place.path().join("store/sessions")).unwrap();
+        let dirs = shards.flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap());
+        let segment = dirs.map(|dir| dir.unwrap().path().join("00000001.log")).next().unwrap();
+        OpenOptions::new().write(true).open(segment).unwrap().set_len(2 << 20).unwrap();
+
+        let (good, bad): (Vec<_>, Vec<_>) = load.partition(Result::is_ok);
+        assert!((1000..2100).contains(&good.len()), "{} messages of 2 MiB", good.len());
+        let kinds: Vec<_> = bad.iter().map(|e| e.as_ref().err().map(|e| e.kind())).collect();
+        assert!(!kinds.is_empty() && kinds.iter().all(|k| *k == Some(ErrorKind::Corrupt)), "{kinds:?}");
+    }
+}
