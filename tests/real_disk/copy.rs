@@ -1,6 +1,6 @@
 //! A store is copied file by file while it is written, as a backup tool would do it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -204,17 +204,27 @@ fn look(reader: &Reader, session: u64) -> Option<State> {
     Some(State { next, base: info.live.start, archives: info.archives, patch })
 }
 
+/// All that was acknowledged when the copy was begun can be read. A commit behind that may be torn in two by the copy, before it
+/// and behind it, and the next one, which says that it was durable, whole: that is damage, rightly.
+fn keeps(reader: &Reader, then: State) {
+    let parts = reader.archives().unwrap().into_iter().map(|a| reader.archived(a.number));
+    let messages = parts.chain([reader.load()]).flat_map(Result::unwrap);
+    let there: BTreeSet<u64> = messages.filter_map(Result::ok).map(|m| m.seq()).collect();
+    let report = reader.report();
+    assert!((0..then.next).all(|seq| there.contains(&seq)), "{then:?}, but {there:?}: {report:?}");
+}
+
 #[derive(Debug, Default)]
 struct Tally {
     copies: u64,
     whole: u64,
     damaged: u64,
-    /// Of sessions whose files were the same all the time: these must be whole.
+    /// Whole ones, of sessions whose files were the same all the time.
     quiet: u64,
 }
 
-/// Looks at a copy; `before` says for each session how many states were acknowledged when the copy was begun, if it
-/// must be whole.
+/// Looks at a copy; `before` says for each session how many states were acknowledged when the copy was begun, if these
+/// must be in it.
 fn judge(copy: &Path, histories: &[Mutex<History>], before: &[Option<usize>], tally: &mut Tally) {
     let store = options().create(false).open(copy).unwrap_or_else(|e| panic!("the copy does not open: {e}"));
     let listing = store.sessions().unwrap();
@@ -237,9 +247,13 @@ fn judge(copy: &Path, histories: &[Mutex<History>], before: &[Option<usize>], ta
             }
         };
         if let Some(from) = before[s as usize] {
-            let report = store.reader(id(s)).map(|r| r.report());
-            existed(found.unwrap_or_else(|| panic!("session {s} was quiet: {report:?}")), from);
-            tally.quiet += 1;
+            match found {
+                Some(found) => {
+                    existed(found, from);
+                    tally.quiet += 1;
+                }
+                None => keeps(&store.reader(id(s)).unwrap(), history.lock().unwrap().states[from - 1]),
+            }
         }
         match found {
             Some(found) => {

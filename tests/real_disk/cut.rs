@@ -15,7 +15,9 @@ fn a_segment_that_is_cut_under_a_load_is_an_error_and_no_signal() {
         let text = vec![b'x'; 1000];
         if alone {
             let buffered = sessionlog::AppendOptions::new().durability(sessionlog::Durability::Buffered);
-            (0..4000).for_each(|_| drop(session.append_with(&text, &buffered).unwrap()));
+            for _ in 0..4000 {
+                session.append_with(&text, &buffered).unwrap();
+            }
         } else {
             for _ in 0..4 {
                 session.append_batch(&(0..1000).map(|_| &text[..]).collect::<Batch<'_>>()).unwrap();
