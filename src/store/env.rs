@@ -35,6 +35,8 @@ pub(crate) struct Env {
     clock: AtomicU64,
     open_count: AtomicUsize,
     maintained: AtomicBool,
+    /// That is under way, or will be at once.
+    pub(crate) maintaining: AtomicBool,
     anchor: Anchor,
     /// Set when it is closed and every lock is free.
     pub(crate) gone: Arc<Gone>,
@@ -67,6 +69,7 @@ impl Env {
             clock: AtomicU64::new(0),
             open_count: AtomicUsize::new(0),
             maintained: AtomicBool::new(false),
+            maintaining: AtomicBool::new(false),
             anchor: Anchor::default(),
             gone: Arc::default(),
             sessions: Mutex::new(HashMap::new()),
@@ -170,8 +173,9 @@ impl Env {
     pub(crate) fn mark_open(self: &Arc<Env>, open: Open) -> Result<()> {
         self.settle()?;
         self.catalog.mark_open(open)?;
-        // Whoever writes to the catalog anyhow looks once after what dead processes left in it.
-        if !self.maintained.swap(true, Ordering::AcqRel) {
+        // Whoever writes to the catalog anyhow looks once after what dead processes left in it, and then whenever it has grown.
+        let due = !self.maintained.swap(true, Ordering::AcqRel) || self.catalog.is_long();
+        if due && !self.maintaining.swap(true, Ordering::AcqRel) {
             self.io.now(Job::Maintain(self.clone()));
         }
         Ok(())

@@ -243,6 +243,8 @@ fn step(desk: &Desk, job: Job) {
             failed("close a session", &core, core.background_linger(used));
         }
         Job::Maintain(env) => {
+            // First: what grows from now on may need another one.
+            env.maintaining.store(false, Ordering::Release);
             if let Err(e) = env.catalog.maintain() {
                 desk.report(Event::new("tidy the catalog", None, e));
             }

@@ -1,12 +1,13 @@
 //! Listing sessions, and counting what a store holds.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
-use sessionlog::fs::SimFs;
+use sessionlog::fs::{Access, Fs, SimFs};
 use sessionlog::{Keep, ListOptions, NewMessage, OpenState, Options, SortBy, Store};
 
-use crate::common::{Place, fill, session_dirs, sim_store};
+use crate::common::{Place, SIM, eventually, fill, session_dirs, sim_options, sim_store};
 
 #[test]
 fn a_listing_tells_what_the_sessions_tell() {
@@ -187,4 +188,34 @@ fn a_second_listing_is_what_a_first_one_is() {
             assert!(again.sessions.iter().map(|s| &s.id).is_sorted() && again.total == again.sessions.len());
         }
     }
+}
+
+#[test]
+fn the_catalog_of_a_process_that_goes_on_for_long_stays_short() {
+    let fs = SimFs::new(1);
+    let store = sim_options(fs.clone()).open(SIM).unwrap();
+    let session = store.session("s").unwrap();
+    session.patch_attributes(&json!({"note": "x".repeat(3000)})).unwrap();
+    session.close().unwrap();
+    let dir = fs.open_root(Path::new(SIM)).unwrap().open_dir("catalog").unwrap();
+    let long = || -> u64 {
+        let len = |name: &str| dir.open(name, Access::Read).and_then(|file| file.len()).unwrap_or(0);
+        dir.list().unwrap().iter().map(|entry| len(&entry.name)).sum()
+    };
+    let mut longest = 0;
+    for i in 0..1_000 {
+        let session = store.session("s").unwrap();
+        session.append("more").unwrap();
+        session.close().unwrap();
+        if i % 50 == 0 {
+            longest = longest.max(long());
+            eventually("a short catalog", || long() < 2 << 20);
+        }
+    }
+    assert!(longest >= 1 << 20, "it was never worth it: {longest}");
+    let listed = store.sessions().unwrap();
+    assert_eq!((listed.sessions.len(), listed.sessions[0].message_count), (1, 1_000));
+    store.close().unwrap();
+    let after = sim_options(fs.crash()).open(SIM).unwrap();
+    assert_eq!(after.sessions().unwrap().sessions[0].message_count, 1_000);
 }

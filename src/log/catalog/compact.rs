@@ -9,7 +9,7 @@ use super::files;
 use super::handle::Catalog;
 use super::merge;
 use super::own::Own;
-use super::state::Lost;
+use super::state::{Lost, State};
 use crate::error::{Error, Result};
 use crate::format::catalog::{CatalogEntry, FRAME_HEAD, FRAMES};
 
@@ -18,21 +18,26 @@ const DOING: &str = "compact the catalog";
 const LONG: u64 = 1 << 20;
 
 impl Catalog {
+    /// Whether it is time to call [`maintain`](Catalog::maintain) again. Cheap.
+    pub(crate) fn is_long(&self) -> bool {
+        !self.read_only && long(&self.state.lock()).is_some()
+    }
+
     /// Rewrites the own file if it is long and more than half of it is garbage; says whether it did.
     pub(super) fn compact(&self) -> Result<bool> {
         let generation = {
             let mut state = self.writable(DOING)?;
-            let Some(own) = &state.own else { return Ok(false) };
-            // What was all needed once is looked through again when it has doubled.
-            if own.end() <= LONG || own.end() < state.lean.saturating_mul(2) {
-                return Ok(false);
-            }
-            let generation = own.generation();
+            let Some(generation) = long(&state) else { return Ok(false) };
             state.tail = Some(Vec::new());
             generation
         };
         let result = self.rewrite(generation);
-        self.state.lock().tail = None;
+        let mut state = self.state.lock();
+        state.tail = None;
+        if !matches!(result, Ok(true)) {
+            // All of it is needed, or it cannot be done now.
+            state.lean = state.own.as_ref().map_or(0, |own| own.end());
+        }
         result
     }
 
@@ -51,7 +56,6 @@ impl Catalog {
         let header = {
             let mut state = self.writable(DOING)?;
             if size(&live) > old.end / 2 {
-                state.lean = old.end;
                 return Ok(false);
             }
             state.header(self.place())?
@@ -92,6 +96,12 @@ impl Catalog {
         }
         Ok(true)
     }
+}
+
+/// The generation of the own file if that is long, and has doubled since it was last looked through.
+fn long(state: &State) -> Option<u32> {
+    let own = state.own.as_ref()?;
+    (own.end() > LONG && own.end() / 2 >= state.lean).then(|| own.generation())
 }
 
 /// How long a file with these entries is.

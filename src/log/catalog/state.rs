@@ -34,7 +34,7 @@ pub(super) struct State {
     pub(super) syncing: bool,
     /// Entries appended since a compaction began: they go to the new file too.
     pub(super) tail: Option<Vec<CatalogEntry>>,
-    /// How long `own` was when it was last looked through for garbage, and all of it was needed.
+    /// How long `own` was when it was last looked through for garbage.
     pub(super) lean: u64,
     pub(super) witnesses: Option<Witnesses>,
     /// How many witnesses were looked up alone.

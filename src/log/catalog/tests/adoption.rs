@@ -1,9 +1,13 @@
 //! Taking over the files of instances that are gone.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
 
 use super::spy::{Op, Spy};
 use super::*;
+use crate::fs::Choice;
 
 #[test]
 fn an_open_mark_survives_adoption() {
@@ -60,7 +64,7 @@ fn adopt_until(has_own: bool, steps: usize) -> bool {
     if has_own {
         heir.mark_open(open("own", 5, 1)).unwrap();
     }
-    let (mut left, cut) = (steps, Arc::new(parking_lot::Mutex::new(None)));
+    let (mut left, cut) = (steps, Arc::new(Mutex::new(None)));
     let (at_cut, disk) = (Arc::clone(&cut), sim.clone());
     spy.before(move |_| {
         if left > 0 {
@@ -202,6 +206,92 @@ fn compaction_keeps_what_matters_and_what_came_meanwhile() {
     assert_eq!(seen(&sim.crash(), "held"), "2");
 }
 
+/// A catalog whose file is long, and mostly garbage.
+fn full_of_garbage(spy: &Spy) -> Catalog {
+    let catalog = on(spy.clone());
+    catalog.mark_open(open("held", 1, 1)).unwrap();
+    let mut entry = summary("busy", 2, 0, 0);
+    entry.attributes = format!("{{\"a\":\"{}\"}}", "x".repeat(3000));
+    for n in 1..=400 {
+        entry.incarnation = writer(n);
+        entry.message_count = n;
+        catalog.record(CatalogEntry::Closed(entry.clone())).unwrap();
+    }
+    catalog.sync().unwrap();
+    assert!(catalog.is_long());
+    catalog
+}
+
+#[test]
+fn a_crash_at_any_moment_of_a_compaction_loses_nothing() {
+    let spy = Spy::new(SimFs::new(1));
+    let catalog = Arc::new(full_of_garbage(&spy));
+    let (other, mut late) = (Arc::clone(&catalog), 0);
+    let copies = Arc::new(Mutex::new(Vec::new()));
+    let (sim, all) = (spy.sim.clone(), copies.clone());
+    spy.before(move |op| {
+        if op == Op::Create {
+            // While it is under way: this goes to both files.
+            other.mark_open(open("late", 3, 1)).unwrap();
+            late = 1;
+        }
+        for seed in 0..4 {
+            all.lock().push((op, late, sim.crash_copy_with(Choice::Seed(seed))));
+        }
+        Ok(())
+    });
+    assert!(catalog.maintain().unwrap().compacted);
+    assert!(!catalog.is_long());
+    spy.calm();
+    copies.lock().push((Op::Write, 1, spy.sim.crash_copy()));
+    let copies = std::mem::take(&mut *copies.lock());
+    assert!(copies.len() > 30, "{}", copies.len());
+    for (op, late, copy) in copies {
+        let merged = self::catalog(&copy).merged().unwrap();
+        assert_eq!(["held", "busy"].map(|name| word(&merged, name)), ["open", "400"], "{op:?}");
+        assert!(late == 0 || word(&merged, "late") == "open", "{op:?}");
+        assert!(merged.findings.iter().all(|f| !f.damage), "{op:?}: {:?}", merged.findings);
+    }
+}
+
+#[test]
+fn a_compaction_that_fails_anywhere_loses_nothing_and_is_not_tried_at_once_again() {
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+        for at in 0.. {
+            let spy = Spy::new(SimFs::new(1));
+            let catalog = full_of_garbage(&spy);
+            let count = Arc::new(AtomicUsize::new(0));
+            let ops = count.clone();
+            spy.before(move |_| match ops.fetch_add(1, Ordering::Relaxed) == at {
+                true => Err(kind.into()),
+                false => Ok(()),
+            });
+            let done = catalog.maintain();
+            spy.calm();
+            let met = count.load(Ordering::Relaxed) > at;
+            assert!(!catalog.is_long(), "{kind:?} at {at}: {done:?}");
+            catalog.mark_open(open("late", 3, 1)).unwrap();
+            catalog.record(closed("held", 1, 1, 7)).unwrap();
+            for disk in [&spy.sim.crash_copy(), &spy.sim] {
+                let merged = self::catalog(disk).merged().unwrap();
+                assert_eq!(
+                    ["late", "busy"].map(|name| word(&merged, name)),
+                    ["open", "400"],
+                    "{kind:?} at {at}"
+                );
+            }
+            catalog.close().unwrap();
+            let merged = self::catalog(&spy.sim.crash()).merged().unwrap();
+            let words = ["late", "busy", "held"].map(|name| word(&merged, name));
+            assert_eq!(words, ["open", "400", "7"], "{kind:?} at {at}: {done:?}");
+            if !met {
+                assert!(done.unwrap().compacted);
+                break;
+            }
+        }
+    }
+}
+
 /// Found by crashing everywhere: a session was removed, and the power cut took the rename that removes it, so it was
 /// there again, longer than at its last clean close. Of the two dead catalog files one held that close, the other one
 /// the removal. Both were taken over; as the removal had nothing left to speak against, it was not copied; and it was
@@ -224,7 +314,7 @@ fn a_removal_is_carried_as_long_as_a_file_that_it_speaks_against_can_be_seen() {
         let killed = point.kill_all();
         assert_eq!(seen(&killed, "s"), "none", "{}", point.label());
         for seed in 0..20 {
-            assert_eq!(seen(&point.crash(crate::fs::Choice::Seed(seed)), "s"), "none", "{}", point.label());
+            assert_eq!(seen(&point.crash(Choice::Seed(seed)), "s"), "none", "{}", point.label());
         }
     }
     // The next one has nothing to carry any more.
