@@ -18,7 +18,7 @@ struct Model {
 }
 
 fn open(spy: &Spy, large: bool) -> Store {
-    let (segment, truncate) = if large { (4 << 20, u64::MAX) } else { (16 << 10, 6 << 10) };
+    let (segment, truncate) = if large { (128 << 10, u64::MAX) } else { (16 << 10, 6 << 10) };
     sim_options(spy.clone()).segment_size(segment).truncate_after(truncate).open(SIM).unwrap()
 }
 
@@ -53,8 +53,8 @@ fn storm(spy: &Spy, seed: u64, rate: u64) {
     });
 }
 
-/// Returns how many ops were refused, how many had an unknown outcome, and how often a segment was mapped. A `large` session is
-/// mapped while it is written: [`Spy`] looks that nothing of that is ever written again.
+/// Returns how many ops were refused, how many had an unknown outcome, and how often a segment was mapped. Sealed segments of
+/// a `large` session are mapped while it is written: [`Spy`] looks that nothing of that is ever written again.
 fn run(seed: u64, large: bool) -> (u64, u64, u64) {
     let (mut refused, mut unknown, mut maps) = (0, 0, 0);
     let mut rng = Rng::new(seed);

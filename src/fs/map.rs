@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// # The rule that makes it sound
 /// A file with a final name is never overwritten or cut below the end of its durable records, nor recycled (rule 1 for
 /// files): only what was not acknowledged as durable may be taken back. Whoever calls [`super::File::map`] promises to ask
-/// for no more than such a prefix: all of a sealed segment, and of the active one what is known to be durable. So the bytes
+/// for no more than such a prefix; the store maps sealed segments alone. So the bytes
 /// never change under the reader, here or in another process, and never vanish (which would kill the
 /// process with a signal at the next access). The simulated disk answers a write or a cut that breaks this
 /// rule with an error, so that a test notices it.

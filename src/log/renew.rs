@@ -54,7 +54,6 @@ fn newest(view: &View) -> Result<(View, State)> {
         active_end: (info.end, info.end_offset, info.end_len),
         extents: Vec::new(),
         mark: tail.mark,
-        mark_end: tail.trusted.offset,
         map: view.map,
         lost: None,
     };

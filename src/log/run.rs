@@ -219,7 +219,7 @@ pub(super) struct Run {
     pub(super) frame: u64,
     records: Cursor,
     /// Bodies of a large frame, a stretch at a time: the window has its table, and keeps that.
-    bodies: Window,
+    bodies: Option<Window>,
     /// Where the last one ends that is wanted of it.
     bodies_end: u64,
     /// What follows will be wanted too.
@@ -244,8 +244,8 @@ pub(super) enum Step {
 
 impl Run {
     pub(super) fn new(segment: Arc<Segment>, window: Window, offset: u64, limit: u64, bulk: bool) -> Run {
-        let (records, bodies) = (Cursor::END, Window::new());
-        Run { segment, window, offset, limit, frame: offset, records, bodies, bodies_end: offset, bulk }
+        let (frame, bodies_end) = (offset, offset);
+        Run { segment, window, offset, limit, frame, records: Cursor::END, bodies: None, bodies_end, bulk }
     }
 
     pub(super) fn whole(&mut self) -> Whole<'_> {
@@ -278,11 +278,6 @@ impl Run {
             Err(e) => return io(e),
         };
         let end = offset + len as u64;
-        if window.is_mapped()
-            && let Err(e) = window.extend(&*segment.file, offset, end)
-        {
-            return io(e);
-        }
         if let Err(fault) = window.judge(segment.seed, offset, head_len) {
             return damaged(fault.to_string());
         }
@@ -307,9 +302,10 @@ impl Run {
                 }
             }
         }
-        if !whole && records.left() > 0 && (count == 1 || self.bulk && len <= READ) {
+        window.expect(len / count.max(1));
+        if !whole && records.left() > 0 && !window.is_mapped() && (count == 1 || self.bulk && len <= READ) {
             // What is in the window of it stays: it was judged.
-            let ahead = if self.bulk { READ as u64 } else { 0 };
+            let ahead = if self.bulk { window.ahead() } else { 0 };
             if let Err(e) = window.extend(&*segment.file, offset, end.max(offset + ahead).min(limit)) {
                 return io(e);
             }
@@ -335,23 +331,35 @@ impl Run {
     /// Makes sure that the body of one of its records was read, as far as it is there.
     #[inline]
     pub(super) fn fetch(&mut self, e: &Entry) -> io::Result<()> {
-        if self.window.covers(e.body_offset, e.body_offset + e.body_len() as u64) {
+        let (from, len) = (e.body_offset, e.body_len());
+        let to = from + len as u64;
+        if self.window.covers(from, to) || self.window.reach(from, len) {
             return Ok(());
         }
-        self.bodies.ensure(&*self.segment.file, e.body_offset, e.body_len(), self.bodies_end)
+        let bodies = self.bodies.get_or_insert_with(Window::new);
+        if bodies.covers(from, to) {
+            return Ok(());
+        }
+        bodies.expect(len);
+        let ahead = (from + bodies.ahead()).min(self.bodies_end).max(to);
+        match bodies.extend(&*self.segment.file, from, ahead) {
+            // What was not asked for may be what cannot be read.
+            Err(_) if ahead > to => bodies.extend(&*self.segment.file, from, to),
+            done => done,
+        }
     }
 
     /// The window with that body.
     #[inline]
     pub(super) fn bodies(&self, e: &Entry) -> &Window {
-        let inside = self.window.covers(e.body_offset, e.body_offset + e.body_len() as u64);
-        if inside { &self.window } else { &self.bodies }
+        let apart = || !self.window.covers(e.body_offset, e.body_offset + e.body_len() as u64);
+        self.bodies.as_ref().filter(|_| apart()).unwrap_or(&self.window)
     }
 
     /// Lets go of bodies that were read on their own, once the last record was taken.
     pub(super) fn let_go(&mut self) {
         if !self.under_way() {
-            self.bodies = Window::new();
+            self.bodies = None;
         }
     }
 

@@ -3,9 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
-
-use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock};
 
 use super::message::Buffer;
 use super::names::{parse_segment_name, segment_name};
@@ -29,7 +27,7 @@ pub(crate) struct Segment {
     pub(crate) path: Box<Path>,
     pub(crate) header: SegmentHeader,
     pub(crate) seed: Seed,
-    map: Mutex<Weak<Buffer>>,
+    map: OnceLock<Option<Arc<Buffer>>>,
 }
 
 impl std::fmt::Debug for Segment {
@@ -78,12 +76,12 @@ impl Segment {
             ));
         }
         let seed = header.seed();
-        Ok(Segment { file, path: path.into(), header, seed, map: Mutex::default() })
+        Ok(Segment { file, path: path.into(), header, seed, map: OnceLock::new() })
     }
 
     /// The same, read through another descriptor of its file.
     pub(crate) fn through(&self, file: Arc<dyn File>) -> Segment {
-        Segment { file, path: self.path.clone(), header: self.header, seed: self.seed, map: Mutex::default() }
+        Segment { file, path: self.path.clone(), header: self.header, seed: self.seed, map: OnceLock::new() }
     }
 
     /// Whether the records that were carried into it from these positions can be read, every byte.
@@ -103,21 +101,18 @@ impl Segment {
         Ok(true)
     }
 
-    /// The first `len` bytes, mapped, if this platform and file system can; shared with whoever still has them. Only for
-    /// bytes that never change: those of a sealed segment, and those of the active one that are known to be durable.
+    /// The first `len` bytes, mapped, if this platform and file system can; kept for the next caller. Only for
+    /// sealed segments, whose bytes below `len` never change.
     pub(crate) fn map(&self, len: u64) -> Option<Arc<Buffer>> {
-        let mut map = self.map.lock();
-        if let Some(shared) = map.upgrade().filter(|b| b.len() as u64 >= len) {
-            return Some(shared);
-        }
-        // A file that is shorter than it should be must not be mapped beyond its end.
-        if self.file.len().ok()? < len {
-            return None;
-        }
-        let mapped = self.file.map(usize::try_from(len).ok()?).ok()??;
-        let buffer = Arc::new(Buffer::Map(mapped));
-        *map = Arc::downgrade(&buffer);
-        Some(buffer)
+        let mapped = self.map.get_or_init(|| {
+            let len = usize::try_from(len).ok()?;
+            // A file that is shorter than it should be must not be mapped beyond its end.
+            if self.file.len().ok()? < len as u64 {
+                return None;
+            }
+            self.file.map(len).ok().flatten().map(|m| Arc::new(Buffer::Map(m)))
+        });
+        mapped.clone().filter(|b| b.len() as u64 >= len)
     }
 }
 

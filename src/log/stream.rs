@@ -13,10 +13,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Entry, Single};
 use crate::state::Extent;
 
-/// So much of the active segment is mapped rather than read. Less is quicker read: it comes from the caches of the processor,
-/// and a mapping takes the system some time to make and to take down.
-const WORTH_A_MAP: u64 = 512 << 10;
-
 /// Messages of a view, read in order. See `Messages` for what it promises.
 pub(crate) struct Stream {
     pub(super) view: View,
@@ -164,20 +160,11 @@ impl Stream {
         });
         match opened {
             Ok((segment, (offset, window))) => {
-                let (steady, least) = match source.pinned {
-                    None => (info.end_offset, 0),
-                    // Of the active segment what is durable never changes: a commit in flight may be taken back.
-                    Some(_) if stop <= self.view.mark => (self.view.mark_end, WORTH_A_MAP),
-                    Some(_) => (0, WORTH_A_MAP),
-                };
-                let worth = steady.checked_sub(offset).is_some_and(|len| len >= least);
-                let mapped = self.bulk && self.view.map && worth;
-                let map = if mapped { segment.map(steady) } else { None };
-                let (window, limit) = match map {
-                    Some(map) => (Window::mapped(map), steady),
-                    None => (window, info.end_offset),
-                };
-                self.run = Some((Run::new(segment, window, offset, limit, self.bulk), stop));
+                let sealed = source.pinned.is_none();
+                let map =
+                    if self.bulk && self.view.map && sealed { segment.map(info.end_offset) } else { None };
+                let window = map.map_or(window, Window::mapped);
+                self.run = Some((Run::new(segment, window, offset, info.end_offset, self.bulk), stop));
                 true
             }
             Err(e) if self.renew(&e, info.number) => true,

@@ -82,9 +82,7 @@ pub(crate) struct View {
     pub(crate) extents: Vec<Extent>,
     /// Positions below it are durable.
     pub(crate) mark: u64,
-    /// The offset in the active segment below which everything is durable, and so never changes.
-    pub(crate) mark_end: u64,
-    /// Whether segments may be mapped.
+    /// Whether sealed segments may be mapped.
     pub(crate) map: bool,
     /// The live range goes on where it cannot be read: what a reader is told behind the last message.
     pub(crate) lost: Option<Error>,

@@ -12,7 +12,7 @@ use crate::fs::{File, read_up_to_at};
 /// it is still in the cache of the processor when it is checked; a larger one would be new memory for each load, whose pages
 /// take the system longer than the reading.
 pub(super) const READ: usize = 64 << 10;
-/// What of a map is brought into memory at once, in the end.
+/// What is read at once of long messages, and what of a map is brought into memory at once in the end.
 const AHEAD: usize = 256 << 10;
 
 thread_local! {
@@ -56,7 +56,7 @@ pub(crate) struct Window {
     base: u64,
     /// The frame whose header and table, which are in the buffer, were found good: offset and length of these.
     judged: Option<(u64, usize)>,
-    /// How much of a map is brought into memory the next time.
+    /// How much is read, or brought into memory of a map, the next time.
     ahead: usize,
 }
 
@@ -117,6 +117,7 @@ impl Window {
         matches!(*self.buffer, Buffer::Map(_))
     }
 
+    /// Of a map it is asked only forwards: what was passed over was not brought into memory.
     pub(crate) fn covers(&self, from: u64, to: u64) -> bool {
         from >= self.base && to <= self.base + self.len as u64
     }
@@ -125,15 +126,8 @@ impl Window {
     pub(crate) fn ensure(&mut self, file: &dyn File, offset: u64, need: usize, limit: u64) -> io::Result<()> {
         let want = (offset + need as u64).min(limit);
         if let Buffer::Map(map) = &*self.buffer {
-            let (from, ahead) = (self.len.max(offset as usize), self.ahead.max(need));
-            // It covers the whole trusted extent: what lies behind it does not exist.
-            let to = (offset as usize + ahead).min(map.len());
-            if want <= self.len as u64 || from >= to {
-                return Ok(());
-            }
-            if map.populate(from, to - from).is_ok() {
-                self.len = to;
-                self.ahead = (self.ahead * 2).min(AHEAD);
+            // What lies behind the end of the map is not trusted.
+            if want.min(map.len() as u64) <= self.len as u64 || self.reach(offset, need) {
                 return Ok(());
             }
             // Who touched it would be killed. Reading says what is wrong, and where.
@@ -142,8 +136,37 @@ impl Window {
         if self.covers(offset, want) {
             return Ok(());
         }
-        let to = (offset + READ.max(need) as u64).min(limit);
-        self.fill(file, offset, to)
+        let to = (offset + self.ahead.max(need) as u64).min(limit);
+        match self.fill(file, offset, to) {
+            // What was not asked for may be what cannot be read.
+            Err(_) if to > want => self.fill(file, offset, want),
+            done => done,
+        }
+    }
+
+    /// Brings `[offset, offset + need)` of the map into memory, and something more; false if that cannot be had.
+    pub(super) fn reach(&mut self, offset: u64, need: usize) -> bool {
+        let Buffer::Map(map) = &*self.buffer else { return false };
+        let (from, ahead) = (self.len.max(offset as usize), self.ahead.max(need));
+        let to = (offset as usize + ahead).min(map.len());
+        let done = from >= to || map.populate(from, to - from).is_ok();
+        if done {
+            self.len = self.len.max(to);
+            self.ahead = (self.ahead * 2).min(AHEAD);
+        }
+        done
+    }
+
+    /// Frames, or bodies, of about this length follow. Of long ones more is read at once: who keeps them keeps all that was read
+    /// with them, and that is to be theirs.
+    pub(super) fn expect(&mut self, len: usize) {
+        if !self.is_mapped() {
+            self.ahead = if len > READ / 4 { AHEAD } else { READ };
+        }
+    }
+
+    pub(super) fn ahead(&self) -> u64 {
+        self.ahead as u64
     }
 
     /// The bytes from `offset` to the end of the window.

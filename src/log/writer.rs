@@ -47,8 +47,6 @@ pub(crate) struct SegmentWriter {
     pub(crate) position: u64,
     /// Positions below it are durable.
     pub(crate) durable: u64,
-    /// The offset below which everything is durable.
-    pub(crate) durable_end: u64,
     /// The mark that the last frame written carries.
     pub(crate) marked: u64,
     builder: FrameBuilder,
@@ -281,7 +279,6 @@ impl Birth {
             position: self.position,
             // Of what lies below it nothing is in an unseen segment.
             durable: self.position,
-            durable_end: end,
             marked: self.position,
             builder: self.builder,
             used: false,
@@ -364,7 +361,6 @@ impl SegmentWriter {
             position: tail.state.position,
             // The mark behind the close was never synced: whoever seals this segment must sync it first.
             durable: tail.mark,
-            durable_end: tail.trusted.offset,
             marked: tail.mark,
             builder: FrameBuilder::new(),
             used: true,
@@ -495,7 +491,7 @@ impl SegmentWriter {
         }
         match self.file.sync() {
             Ok(()) => {
-                (self.durable, self.durable_end) = (self.position, self.end);
+                self.durable = self.position;
                 Ok(())
             }
             Err(e) => Err(Error::io("sync a segment", &self.segment.path, e)
@@ -510,7 +506,7 @@ impl SegmentWriter {
         let path = &self.segment.path;
         self.file.sync().map_err(|e| write_error(path, e))?;
         dir.sync().map_err(|e| name_error(path, e))?;
-        (self.durable, self.durable_end) = (self.position, self.end);
+        self.durable = self.position;
         Ok(())
     }
 

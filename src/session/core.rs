@@ -29,8 +29,6 @@ pub(crate) struct Shared {
     end: (u64, u64, u32),
     /// Positions below it are durable.
     pub(crate) mark: u64,
-    /// The offset in the active segment below which everything is durable.
-    pub(crate) mark_end: u64,
     /// The mark that stands in the log.
     marked: u64,
     pub(crate) report: Report,
@@ -57,7 +55,6 @@ impl Shared {
             active: view.active,
             end: view.active_end,
             mark: tail.mark,
-            mark_end: tail.trusted.offset,
             marked: tail.mark,
             report,
             essential: 0,
@@ -83,7 +80,6 @@ impl Shared {
             active: Source::active(info, log.segment.clone()),
             end: (info.end, info.end_offset, info.end_len),
             mark: log.durable,
-            mark_end: log.durable_end,
             marked: log.marked,
             report,
             essential: 0,
@@ -102,7 +98,7 @@ impl Shared {
     pub(crate) fn moved(&mut self, log: &SegmentWriter, essential: u64) {
         self.essential = essential;
         self.end = (log.position, log.end, log.last_len);
-        (self.mark, self.mark_end) = (log.durable, log.durable_end);
+        self.mark = log.durable;
         self.marked = log.marked;
     }
 
@@ -131,7 +127,6 @@ impl Shared {
             active_end: self.end,
             extents,
             mark: self.mark,
-            mark_end: self.mark_end,
             map: self.map,
             lost: self.lost.clone(),
         }

@@ -17,7 +17,7 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    /// So many are kept.
+    /// So many are kept, and of a commit those among its last so many records.
     pub(crate) const MOST: usize = 64;
 
     pub(crate) fn push(&mut self, head: Head) {
@@ -89,6 +89,10 @@ impl Live {
             }
             if walk.visit(head).is_break() {
                 return Some(walk.cut);
+            }
+            if seq == self.base {
+                // All of it is kept.
+                return Some(self.nothing());
             }
         }
         None

@@ -9,8 +9,8 @@ use crate::log::Message;
 use crate::log::stream::Stream;
 
 /// Messages of a session in order, as they were at the moment of the call: a later append, archive or removal
-/// changes nothing in it. Reads ahead in windows of 256 KiB (or a commit, if that is longer),
-/// or maps sealed segments; holds no lock.
+/// changes nothing in it. Reads ahead in windows of 64 KiB (256 KiB where messages are long, or one message if that is longer
+/// still), or maps sealed segments (see [`Options::map`](crate::Options::map)); holds no lock.
 ///
 /// Each item is a `Result`: where the log is damaged the item is an error that names file and offset, and the
 /// iterator goes on behind the damage.

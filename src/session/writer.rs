@@ -191,7 +191,7 @@ impl Writer {
         let Some(log) = &mut self.log else { return Ok(()) };
         log.sync().map_err(|error| Fault { error, poison: true })?;
         if let Some(s) = shared.lock().as_mut() {
-            (s.mark, s.mark_end) = (log.durable, log.durable_end);
+            s.mark = log.durable;
         }
         let prev = Previous { info: log.info(), end_crc: log.last_crc, release: false };
         let position = log.position;
@@ -305,8 +305,8 @@ impl Writer {
         let Some(s) = guard.as_mut() else { return Err(closed().into()) };
         if std::mem::take(&mut self.written) {
             let id = &s.state.id.clone();
-            let applied = self.staged.as_mut().map(|staged| staged.apply(&mut s.state));
-            applied.transpose().map_err(|c| broken(id, c.0))?;
+            let staged = self.staged.as_mut().ok_or_else(|| broken(id, "nothing was staged".to_owned()))?;
+            staged.apply(&mut s.state).map_err(|c| broken(id, c.0))?;
         }
         s.moved(log, self.essential);
         Ok(())
@@ -565,7 +565,6 @@ pub(crate) fn view_of_tail(env: &Env, dir: Arc<dyn Dir>, tail: &Tail) -> View {
         active_end: (info.end, info.end_offset, info.end_len),
         extents: tail.state.live.clone(),
         mark: tail.mark,
-        mark_end: tail.trusted.offset,
         map: env.maps(),
         lost: None,
     }

@@ -197,9 +197,10 @@ impl Options {
         self
     }
 
-    /// Whether segments are mapped where much of them is read: sealed ones, and of the active one what is durable. On by
-    /// default; off by itself on network file systems. Pages are asked for before they are touched, so that a disk that fails is
-    /// an error; only what is lost in the moment between is a signal (`SIGBUS`), and everything is on systems other than Linux.
+    /// Whether sealed segments are mapped where much of them is read. On by default; off by itself on network file systems.
+    /// Messages from a map have their bytes in the page cache, and may be read from the disk again when they are touched later:
+    /// if that fails then, or the file was cut by somebody meanwhile, the process gets a signal (`SIGBUS`). Where it shows while
+    /// the iterator reads, it is an error (on Linux). Without maps messages have memory of their own.
     #[must_use]
     pub fn map(mut self, map: bool) -> Self {
         self.settings.map = map;
