@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use child::{Child, child_dir};
-use sessionlog::fs::{Access, Dir, Fs, Kind, SimFs, read_exact_at};
+use sessionlog::fs::{Access, Dir, File, Fs, Kind, SimFs, read_exact_at};
 use sessionlog::{ErrorKind, Messages, Options, Session, Store};
 pub use spy::{Action, Call, Counts, Op, Spy};
 
@@ -191,9 +191,12 @@ pub fn sim_segments(dir: &dyn Dir) -> Vec<String> {
 
 /// A file of a simulated disk.
 pub fn sim_read(dir: &dyn Dir, name: &str) -> Vec<u8> {
-    let file = dir.open(name, Access::Read).unwrap();
+    content(&*dir.open(name, Access::Read).unwrap())
+}
+
+fn content(file: &dyn File) -> Vec<u8> {
     let mut bytes = vec![0; file.len().unwrap() as usize];
-    read_exact_at(&*file, &mut bytes, 0).unwrap();
+    read_exact_at(file, &mut bytes, 0).unwrap();
     bytes
 }
 
@@ -215,9 +218,9 @@ pub fn sim_files(fs: &SimFs) -> BTreeMap<String, Vec<u8>> {
             if entry.kind == Kind::Dir {
                 out.insert(name.clone(), Vec::new());
                 todo.push((name, dir.open_dir(&entry.name).unwrap()));
-            } else if dir.stat(&entry.name).is_ok() {
-                // The background may have removed it since: a catalog file that was adopted.
-                out.insert(name, sim_read(&*dir, &entry.name));
+            } else if let Ok(file) = dir.open(&entry.name, Access::Read) {
+                // The background may remove a file at any time: one of the catalog that it adopted.
+                out.insert(name, content(&*file));
             }
         }
     }
