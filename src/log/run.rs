@@ -305,8 +305,8 @@ impl Run {
         window.expect(len / count.max(1));
         if !whole && records.left() > 0 && !window.is_mapped() && (count == 1 || self.bulk && len <= READ) {
             // What is in the window of it stays: it was judged.
-            let ahead = if self.bulk { window.ahead() } else { 0 };
-            if let Err(e) = window.extend(&*segment.file, offset, end.max(offset + ahead).min(limit)) {
+            let limit = if self.bulk { limit } else { end };
+            if let Err(e) = window.extend_ahead(&*segment.file, offset, end, limit) {
                 return io(e);
             }
         }
@@ -328,32 +328,18 @@ impl Run {
         self.records.next(self.window.bytes(self.records.entry_offset()))
     }
 
-    /// Makes sure that the body of one of its records was read, as far as it is there.
+    /// A window with the body of one of its records, as far as it is there.
     #[inline]
-    pub(super) fn fetch(&mut self, e: &Entry) -> io::Result<()> {
+    pub(super) fn fetch(&mut self, e: &Entry) -> io::Result<&Window> {
         let (from, len) = (e.body_offset, e.body_len());
         let to = from + len as u64;
         if self.window.covers(from, to) || self.window.reach(from, len) {
-            return Ok(());
+            return Ok(&self.window);
         }
         let bodies = self.bodies.get_or_insert_with(Window::new);
-        if bodies.covers(from, to) {
-            return Ok(());
-        }
         bodies.expect(len);
-        let ahead = (from + bodies.ahead()).min(self.bodies_end).max(to);
-        match bodies.extend(&*self.segment.file, from, ahead) {
-            // What was not asked for may be what cannot be read.
-            Err(_) if ahead > to => bodies.extend(&*self.segment.file, from, to),
-            done => done,
-        }
-    }
-
-    /// The window with that body.
-    #[inline]
-    pub(super) fn bodies(&self, e: &Entry) -> &Window {
-        let apart = || !self.window.covers(e.body_offset, e.body_offset + e.body_len() as u64);
-        self.bodies.as_ref().filter(|_| apart()).unwrap_or(&self.window)
+        bodies.extend_ahead(&*self.segment.file, from, to, self.bodies_end)?;
+        Ok(bodies)
     }
 
     /// Lets go of bodies that were read on their own, once the last record was taken.

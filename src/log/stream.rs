@@ -87,8 +87,7 @@ impl Stream {
         front.count = want.seqs.end - e.seq - 1;
         front.seq = e.seq + 1;
         let item = match run.fetch(&e) {
-            Ok(()) => {
-                let window = run.bodies(&e);
+            Ok(window) => {
                 let body = window.bytes(e.body_offset);
                 match e.verify(body.get(..e.body_len()).unwrap_or_default()) {
                     Ok(()) => Ok(message(&e, window.buffer(), self.view.mark)),

@@ -79,11 +79,23 @@ impl Window {
     /// The same, and what of it is in the window is not read again. Where a writer is at work, a frame in flight may be
     /// pieced together of before and after: its checksum says so, as it does where one read met that.
     pub(crate) fn extend(&mut self, file: &dyn File, from: u64, to: u64) -> io::Result<()> {
-        if self.is_mapped() {
-            return self.ensure(file, from, to.saturating_sub(from) as usize, to);
-        }
+        self.extend_ahead(file, from, to, to)
+    }
+
+    /// The same, and reads on up to `limit`, as far as is read at once.
+    pub(super) fn extend_ahead(&mut self, file: &dyn File, from: u64, to: u64, limit: u64) -> io::Result<()> {
         let have = self.bytes(from).len();
-        if (from + have as u64) < to { self.fill_behind(file, from, to, have) } else { Ok(()) }
+        if (from + have as u64) < to { self.fill_ahead(file, from, to, limit, have) } else { Ok(()) }
+    }
+
+    /// Reads `[from, to)`, but for the first `have` bytes, and on.
+    fn fill_ahead(&mut self, file: &dyn File, from: u64, to: u64, limit: u64, have: usize) -> io::Result<()> {
+        let ahead = (from + self.ahead as u64).min(limit).max(to);
+        match self.fill_behind(file, from, ahead, have) {
+            // What was not asked for may be what cannot be read.
+            Err(_) if ahead > to => self.fill_behind(file, from, to, have),
+            done => done,
+        }
     }
 
     /// Reads `[from, to)` but for the first `have` bytes, which are in the window.
@@ -136,12 +148,7 @@ impl Window {
         if self.covers(offset, want) {
             return Ok(());
         }
-        let to = (offset + self.ahead.max(need) as u64).min(limit);
-        match self.fill(file, offset, to) {
-            // What was not asked for may be what cannot be read.
-            Err(_) if to > want => self.fill(file, offset, want),
-            done => done,
-        }
+        self.fill_ahead(file, offset, want, limit, 0)
     }
 
     /// Brings `[offset, offset + need)` of the map into memory, and something more; false if that cannot be had.
@@ -163,10 +170,6 @@ impl Window {
         if !self.is_mapped() {
             self.ahead = if len > READ / 4 { AHEAD } else { READ };
         }
-    }
-
-    pub(super) fn ahead(&self) -> u64 {
-        self.ahead as u64
     }
 
     /// The bytes from `offset` to the end of the window.

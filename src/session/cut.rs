@@ -29,7 +29,7 @@ impl Recent {
 }
 
 /// What an archive op would move: the messages before `upto`, which stand before the position `at`, and their sums.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 pub(crate) struct Cut {
     pub(crate) upto: u64,
     pub(crate) at: u64,

@@ -257,7 +257,7 @@ impl Writer {
     pub(crate) fn stage(&mut self, env: &Env, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         self.written = false;
         match shared.lock().as_ref() {
-            Some(s) => self.staged.get_or_insert_default().begin(&s.state, s.state.clock(env.now())),
+            Some(s) => self.staged().begin(&s.state, s.state.clock(env.now())),
             None => return Err(closed().into()),
         }
         if !self.announced {
@@ -337,11 +337,11 @@ impl Writer {
     /// Writes a mark: everything before it is durable. Not synced itself, and nobody waits for it.
     pub(crate) fn write_mark(&mut self, env: &Arc<Env>, shared: &Mutex<Option<Shared>>) -> Result<(), Fault> {
         let Some(log) = &mut self.log else { return Ok(()) };
+        let staged = self.staged.get_or_insert_default();
         match shared.lock().as_ref() {
-            Some(s) => self.staged.get_or_insert_default().begin(&s.state, s.state.clock(env.now())),
+            Some(s) => staged.begin(&s.state, s.state.clock(env.now())),
             None => return Ok(()),
         }
-        let Some(staged) = &mut self.staged else { return Ok(()) };
         staged.mark();
         let Some(after) = staged.after() else { return Ok(()) };
         log.write(staged.records(&[]), 0, after, false)?;
