@@ -108,10 +108,11 @@ fn write_frame(offset: u64, frame: &Frame<'_>, linked: bool, out: &mut impl Writ
     let link = if linked { "" } else { " NOT LINKED to the frame before it" };
     writeln!(
         out,
-        "{offset} {kind}: {} bytes, crc {:08x}, positions {}..{}, mark {}, base {}, span {}, epoch {}, archives {}, \
-         journal {}{link}",
+        "{offset} {kind}: {} bytes, crc {:08x}, time {}, positions {}..{}, mark {}, base {}, span {}, epoch {}, \
+         archives {}, journal {}{link}",
         frame.len(),
         frame.crc(),
+        h.time,
         h.first_position,
         frame.end_position(),
         h.mark,
@@ -130,7 +131,7 @@ fn write_frame(offset: u64, frame: &Frame<'_>, linked: bool, out: &mut impl Writ
 fn write_record(r: &Record<'_>, out: &mut impl Write) -> io::Result<()> {
     let state = r.verify().err();
     let ok = if state.is_some() { "BAD" } else { "ok" };
-    write!(out, "    {} {ok} {} + {} bytes, time {}: ", r.position, r.extras.len(), r.payload.len(), r.time)?;
+    write!(out, "    {} {ok} {} + {} bytes: ", r.position, r.extras.len(), r.payload.len())?;
     if let Some(fault) = &state {
         write!(out, "[{fault}] ")?;
     }

@@ -410,7 +410,7 @@ fn copy(looked: &Looked, run: &Run, birth: &mut Birth) -> Result<()> {
 /// Writes one commit of these ops, or a mark if there are none, and folds it into the state.
 fn write(log: &mut SegmentWriter, state: &mut State, ops: &[Op], now: u64) -> Result<()> {
     let time = state.clock(now);
-    let mut after = After::of(state);
+    let mut after = After::of(state, time);
     let mut bodies = Vec::new();
     for op in ops {
         let mut body = Vec::new();
@@ -425,7 +425,7 @@ fn write(log: &mut SegmentWriter, state: &mut State, ops: &[Op], now: u64) -> Re
     if bodies.is_empty() {
         bodies.push(Vec::new());
     }
-    let meta = EntryMeta { kind, flags, codec: 0, time, seq: 0 };
+    let meta = EntryMeta { kind, flags, codec: 0 };
     let bytes = bodies.iter().map(Vec::len).sum();
     let records: Vec<NewRecord<'_>> =
         bodies.iter().map(|b| NewRecord { meta, extras: &[], payload: b }).collect();

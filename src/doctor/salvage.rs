@@ -198,7 +198,7 @@ fn adopt_summary(state: &mut State, s: &Summary, survivors: &Survivors<'_>, gaps
         state.attributes = attributes;
         state.attributes_version = s.attributes_version;
     }
-    state.epoch = state.epoch.max(u32::try_from(s.epoch).unwrap_or(u32::MAX));
+    state.epoch = state.epoch.max(u16::try_from(s.epoch).unwrap_or(u16::MAX));
     state.total_messages = state.total_messages.max(s.total_messages);
     state.total_sums.bytes = state.total_sums.bytes.max(s.total_bytes);
     state.total_sums.tokens = state.total_sums.tokens.max(s.total_tokens);

@@ -1,6 +1,6 @@
 //! The writing side of a [frame](super::frame).
 
-use super::frame::{FRAME_HEADER_LEN, FrameHeader, frame_len};
+use super::frame::{Count, FRAME_HEADER_LEN, FrameHeader, frame_len};
 use super::record::{ENTRY_LEN, EntryMeta};
 use super::sum::Seed;
 use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS};
@@ -12,7 +12,7 @@ use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS};
 pub(crate) struct FrameBuilder {
     buf: Vec<u8>,
     count: usize,
-    pushed: usize,
+    pushed: Count,
     offset: u64,
     seed: Seed,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Finished {
 
 impl FrameBuilder {
     pub(crate) fn new() -> FrameBuilder {
-        FrameBuilder { buf: Vec::new(), count: 0, pushed: 0, offset: 0, seed: Seed::NONE }
+        FrameBuilder { buf: Vec::new(), count: 0, pushed: Count::default(), offset: 0, seed: Seed::NONE }
     }
 
     /// Starts a frame of exactly `count` records that will stand at `offset` of the file. What was in the
@@ -35,13 +35,14 @@ impl FrameBuilder {
         assert!((1..=MAX_FRAME_RECORDS).contains(&count), "a frame of {count} records");
         self.buf.clear();
         self.buf.resize(frame_len(count, 0), 0);
-        (self.count, self.pushed, self.offset, self.seed) = (count, 0, offset, seed);
+        (self.count, self.pushed, self.offset, self.seed) = (count, Count::default(), offset, seed);
     }
 
     /// Adds the next record.
     #[expect(clippy::indexing_slicing, reason = "into our own buffer, by lengths computed here")]
     pub(crate) fn push(&mut self, meta: &EntryMeta, extras: &[u8], payload: &[u8]) {
-        assert!(self.pushed < self.count, "more than the {} records that were announced", self.count);
+        let index = self.pushed.all();
+        assert!(index < self.count, "more than the {} records that were announced", self.count);
         let start = self.buf.len();
         assert!(extras.len() <= usize::from(u16::MAX), "extras of {} bytes", extras.len());
         assert!(
@@ -54,18 +55,19 @@ impl FrameBuilder {
 
         let (extras_len, len) = (extras.len() as u16, payload.len() as u32);
         let crc = self.seed.of_body(self.offset + start as u64, &self.buf[start..]);
-        let at = frame_len(self.pushed, 0);
+        let at = frame_len(index, 0);
         self.buf[at..at + ENTRY_LEN].copy_from_slice(&meta.encode(extras_len, len, crc));
-        self.pushed += 1;
+        self.pushed.add(meta.kind);
     }
 
     /// Writes the header in front; then [`bytes`](Self::bytes) is the frame.
     #[expect(clippy::indexing_slicing, reason = "into our own buffer, by lengths computed here")]
     pub(crate) fn finish(&mut self, header: &FrameHeader) -> Finished {
-        assert!(self.count > 0 && self.pushed == self.count, "{} of {} records", self.pushed, self.count);
+        let pushed = self.pushed.all();
+        assert!(self.count > 0 && pushed == self.count, "{pushed} of {} records", self.count);
         debug_assert!(header.mark <= header.first_position, "a mark ahead of its own frame");
         let len = self.buf.len() as u32;
-        let mut header = header.encode(self.count as u32, len - FRAME_HEADER_LEN as u32);
+        let mut header = header.encode(self.pushed, len - FRAME_HEADER_LEN as u32);
         let check = self.seed.of_header(self.offset, &header);
         header[4..6].copy_from_slice(&check.to_le_bytes());
         let head = &mut self.buf[..frame_len(self.count, 0)];
@@ -84,6 +86,6 @@ impl FrameBuilder {
     pub(crate) fn shrink(&mut self, keep: usize) {
         self.buf.clear();
         self.buf.shrink_to(keep);
-        (self.count, self.pushed) = (0, 0);
+        (self.count, self.pushed) = (0, Count::default());
     }
 }

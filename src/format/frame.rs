@@ -13,22 +13,23 @@ use super::sum::Seed;
 use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS};
 
 layout! {
-    struct RawHeader, 60 {
+    struct RawHeader, 63 {
         0 crc: u32,
         4 check: u16,
-        6 kind: u8,
-        7 flags: u8,
+        6 others: u16,
         8 body_len: u32,
         12 prev_crc: u32,
         16 prev_len: u32,
-        20 count: u32,
+        20 messages: u32,
         24 first_position: u64,
         32 base: u64,
-        40 mark_delta: u32,
-        44 span: u32,
-        48 epoch: u32,
+        40 time: u64,
+        48 span: u32,
         52 archives: u32,
-        56 journal: u32,
+        56 mark_delta: u16,
+        58 epoch: u16,
+        60 journal: u16,
+        62 kind: u8,
     }
 }
 
@@ -72,17 +73,42 @@ pub(crate) struct FrameHeader {
     /// The whole length of the frame before it; 0 for the first.
     pub prev_len: u32,
     pub first_position: u64,
+    /// When its records were written, in microseconds since 1970.
+    pub time: u64,
     pub base: u64,
     /// Positions below it were durable when this frame was written. At most `first_position`.
     pub mark: u64,
     pub span: u32,
-    pub epoch: u32,
     pub archives: u32,
-    pub journal: u32,
+    pub epoch: u16,
+    pub journal: u16,
 }
 
 /// In `mark_delta`: too far back to say, so nothing is known to be durable.
-const NO_MARK: u32 = u32::MAX;
+const NO_MARK: u16 = u16::MAX;
+
+/// How many records a frame has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) messages: u32,
+    pub(super) others: u16,
+}
+
+impl Count {
+    #[inline]
+    pub(super) fn all(self) -> usize {
+        self.messages as usize + usize::from(self.others)
+    }
+
+    /// One more of this kind.
+    #[inline]
+    pub(super) fn add(&mut self, kind: RecordKind) {
+        match kind {
+            RecordKind::Message => self.messages = self.messages.saturating_add(1),
+            _ => self.others = self.others.saturating_add(1),
+        }
+    }
+}
 
 impl FrameHeader {
     /// The sequence of the next message after this frame.
@@ -92,34 +118,46 @@ impl FrameHeader {
     }
 
     /// The bytes of the header, its two checksums still zero.
-    pub(super) fn encode(&self, count: u32, body_len: u32) -> [u8; FRAME_HEADER_LEN] {
-        let mark_delta = u32::try_from(self.first_position.saturating_sub(self.mark)).unwrap_or(NO_MARK);
+    pub(super) fn encode(&self, count: Count, body_len: u32) -> [u8; FRAME_HEADER_LEN] {
+        let mark_delta = u16::try_from(self.first_position.saturating_sub(self.mark)).unwrap_or(NO_MARK);
         RawHeader {
             crc: 0,
             check: 0,
-            kind: self.kind as u8,
-            flags: 0,
+            others: count.others,
             body_len,
             prev_crc: self.prev_crc,
             prev_len: self.prev_len,
-            count,
+            messages: count.messages,
             first_position: self.first_position,
             base: self.base,
-            mark_delta,
+            time: self.time,
             span: self.span,
-            epoch: self.epoch,
             archives: self.archives,
+            mark_delta,
+            epoch: self.epoch,
             journal: self.journal,
+            kind: self.kind as u8,
         }
         .encode()
     }
 }
 
 impl RawHeader {
+    #[inline]
+    fn count(&self) -> Count {
+        Count { messages: self.messages, others: self.others }
+    }
+
+    /// The sequence of the first message in it, if it has any; else of the next one.
+    #[inline]
+    fn first_seq(&self) -> Option<u64> {
+        self.base.checked_add(u64::from(self.span))?.checked_sub(u64::from(self.messages))
+    }
+
     /// Length of table and of the whole frame, if they are within the limits.
     #[inline]
     fn lengths(&self) -> Result<(usize, usize), FrameFault> {
-        let (count, body_len) = (self.count as usize, self.body_len as usize);
+        let (count, body_len) = (self.count().all(), self.body_len as usize);
         if count == 0 || count > MAX_FRAME_RECORDS || body_len > MAX_FRAME - RawHeader::LEN {
             return Err(FrameFault::Length);
         }
@@ -134,10 +172,10 @@ impl RawHeader {
     #[inline]
     fn meaning(&self) -> Result<FrameKind, FrameFault> {
         let kind = FrameKind::from_number(self.kind).ok_or(FrameFault::Kind(self.kind))?;
-        if self.flags != 0 {
-            return Err(FrameFault::Field("flags"));
+        if self.first_seq().is_none() {
+            return Err(FrameFault::Field("base"));
         }
-        if self.first_position.checked_add(u64::from(self.count)).is_none() {
+        if self.first_position.checked_add(self.count().all() as u64).is_none() {
             return Err(FrameFault::Field("first_position"));
         }
         if self.mark_delta != NO_MARK && u64::from(self.mark_delta) > self.first_position {
@@ -199,7 +237,7 @@ pub(crate) fn peek(seed: Seed, offset: u64, bytes: &[u8]) -> Peek {
         };
     };
     let raw = RawHeader::decode(header);
-    if raw.count == 0 && is_zero(header) {
+    if raw.kind == 0 && is_zero(header) {
         return Peek::Zeros;
     }
     // No length is believed before the check.
@@ -273,8 +311,11 @@ impl<'a> Table<'a> {
         let kind = raw.meaning()?;
         let table = covered.get(RawHeader::LEN..).unwrap_or_default();
         let body_len = len - head_len;
-        if !known && Entries::total(table)? != body_len as u64 {
-            return Err(FrameFault::Length);
+        if !known {
+            let (total, count) = Entries::total(table)?;
+            if total != body_len as u64 || count != raw.count() {
+                return Err(FrameFault::Length);
+            }
         }
         Ok(Table { seed, kind, offset, head, table, body_len })
     }
@@ -288,10 +329,11 @@ impl<'a> Table<'a> {
             prev_len: raw.prev_len,
             first_position: raw.first_position,
             base: raw.base,
+            time: raw.time,
             mark: raw.mark(),
             span: raw.span,
-            epoch: raw.epoch,
             archives: raw.archives,
+            epoch: raw.epoch,
             journal: raw.journal,
         }
     }
@@ -316,6 +358,13 @@ impl<'a> Table<'a> {
         self.table.len() / ENTRY_LEN
     }
 
+    /// The sequence of the first message in it, if it has any; else of the next one.
+    #[inline]
+    pub(crate) fn first_seq(&self) -> u64 {
+        // `parse` has looked.
+        RawHeader::decode(self.head).first_seq().unwrap_or_default()
+    }
+
     /// The position behind the last record. Snapshot and witness take none.
     pub(crate) fn end_position(&self) -> u64 {
         let taken = if self.kind.takes_positions() { self.count() as u64 } else { 0 };
@@ -325,7 +374,7 @@ impl<'a> Table<'a> {
     /// What the table says of each record, in order.
     pub(crate) fn entries(&self) -> Entries<'a> {
         let end = self.offset.saturating_add(self.len() as u64);
-        Entries { cursor: self.cursor(), end, table: self.table }
+        Entries { cursor: self.cursor(), end, next: self.header().next(), table: self.table }
     }
 
     /// The same for who keeps the table elsewhere meanwhile.
@@ -336,6 +385,8 @@ impl<'a> Table<'a> {
             index: 0,
             left: self.count(),
             position: self.header().first_position,
+            seq: self.first_seq(),
+            time: self.header().time,
             step: u64::from(self.kind.takes_positions()),
             entry_offset: self.offset.saturating_add(RawHeader::LEN as u64),
             body_offset: self.offset.saturating_add(self.head_len() as u64),
@@ -359,9 +410,11 @@ impl<'a> Single<'a> {
     pub(crate) fn parse(seed: Seed, offset: u64, bytes: &'a [u8]) -> Option<Single<'a>> {
         // A long table is not summed up here, and again by who takes it.
         let raw = RawHeader::decode(bytes.first_chunk()?);
-        let table = (raw.count == 1).then(|| Table::parse(seed, offset, bytes).ok()).flatten()?;
+        let table = (raw.messages == 1 && raw.others == 0)
+            .then(|| Table::parse(seed, offset, bytes).ok())
+            .flatten()?;
         let (entry, body) = (table.cursor().next(table.table)?, bytes.get(table.head_len()..table.len())?);
-        let message = table.kind.takes_positions() && entry.kind == RecordKind::Message;
+        let message = table.kind.takes_positions();
         message.then(|| Single { len: table.len(), entry, body })
     }
 }

@@ -18,6 +18,8 @@ mod record;
 #[cfg(any(test, all(fuzzing, feature = "sim")))]
 pub(crate) mod reseal;
 pub(crate) mod segment;
+#[cfg(test)]
+mod spec_tests;
 pub(crate) mod store;
 mod sum;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::frame::FrameFault;
+use super::frame::{Count, FrameFault};
 use super::layout::layout;
 use super::sum::Seed;
 
@@ -14,17 +14,13 @@ pub(crate) const TURN_START: u8 = 1 << 0;
 pub(crate) const CRITICAL: u8 = 1 << 1;
 
 layout! {
-    struct RawEntry, 32 {
-        0 kind: u8,
-        1 flags: u8,
-        2 codec: u8,
-        3 reserved: u8,
-        4 len: u32,
-        8 crc: u32,
-        12 extras_len: u16,
-        14 reserved2: u16,
-        16 time: u64,
-        24 seq: u64,
+    struct RawEntry, 13 {
+        0 len: u32,
+        4 crc: u32,
+        8 extras_len: u16,
+        10 kind: u8,
+        11 flags: u8,
+        12 codec: u8,
     }
 }
 
@@ -79,28 +75,13 @@ pub(crate) struct EntryMeta {
     /// [`TURN_START`], [`CRITICAL`]; other bits are kept and mean nothing.
     pub flags: u8,
     pub codec: u8,
-    /// Microseconds since 1970.
-    pub time: u64,
-    /// The sequence of a message; 0 for all else.
-    pub seq: u64,
 }
 
 impl EntryMeta {
     /// The bytes of the entry with this checksum.
     pub(super) fn encode(&self, extras_len: u16, len: u32, crc: u32) -> [u8; ENTRY_LEN] {
-        RawEntry {
-            kind: self.kind.number(),
-            flags: self.flags,
-            codec: self.codec,
-            reserved: 0,
-            len,
-            crc,
-            extras_len,
-            reserved2: 0,
-            time: self.time,
-            seq: self.seq,
-        }
-        .encode()
+        RawEntry { len, crc, extras_len, kind: self.kind.number(), flags: self.flags, codec: self.codec }
+            .encode()
     }
 }
 
@@ -110,28 +91,29 @@ pub(crate) struct Entries<'a> {
     pub(super) cursor: Cursor,
     /// Where the bodies that are left end in the file.
     pub(super) end: u64,
+    /// The sequence behind the messages that are left.
+    pub(super) next: u64,
     /// The entries that are left.
     pub(super) table: &'a [u8],
 }
 
 impl Entries<'_> {
-    /// The length of all bodies that a table speaks of, if its entries are such as a writer writes.
+    /// The length of all bodies that a table speaks of, and the number of its records, if its entries are such as a
+    /// writer writes.
     #[inline]
-    pub(super) fn total(table: &[u8]) -> Result<u64, FrameFault> {
-        let mut sum = 0u64;
+    pub(super) fn total(table: &[u8]) -> Result<(u64, Count), FrameFault> {
+        let (mut sum, mut count) = (0u64, Count::default());
         let (entries, _) = table.as_chunks::<ENTRY_LEN>();
         for entry in entries {
             let entry = RawEntry::decode(entry);
-            if entry.reserved != 0 || entry.reserved2 != 0 {
-                return Err(FrameFault::Field("reserved"));
-            }
             if entry.kind == 0 {
                 return Err(FrameFault::Field("kind"));
             }
+            count.add(RecordKind::from_number(entry.kind));
             // At most MAX_FRAME_RECORDS of less than 2^33: this cannot overflow.
             sum += u64::from(entry.extras_len) + u64::from(entry.len);
         }
-        Ok(sum)
+        Ok((sum, count))
     }
 }
 
@@ -155,13 +137,17 @@ impl DoubleEndedIterator for Entries<'_> {
     #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
         let (table, bytes) = self.table.split_last_chunk::<ENTRY_LEN>()?;
-        let Cursor { seed, index, position, step, .. } = self.cursor;
         let before = self.cursor.left.checked_sub(1)?;
-        let position = position.saturating_add(step.saturating_mul(before as u64));
-        let mut entry = Entry::decode(bytes, seed, index + before, position, self.end);
-        // `Table::parse` has added up the lengths.
+        let at = self.cursor;
+        let position = at.position.saturating_add(at.step.saturating_mul(before as u64));
+        let mut entry = Cursor { index: at.index + before, position, ..at }.decode(bytes);
+        // `Table::parse` has added up the lengths, and the messages.
         self.end = self.end.saturating_sub(entry.body_len() as u64);
         entry.body_offset = self.end;
+        if entry.kind == RecordKind::Message {
+            self.next = self.next.saturating_sub(1);
+            entry.seq = self.next;
+        }
         self.cursor.left = before;
         self.table = table;
         Some(entry)
@@ -180,8 +166,9 @@ pub(crate) struct Entry {
     /// [`TURN_START`], [`CRITICAL`].
     pub flags: u8,
     pub codec: u8,
-    /// Microseconds since 1970.
+    /// When its commit was written, in microseconds since 1970.
     pub time: u64,
+    /// The sequence of a message; 0 for all else. It is not stored, but counted.
     pub seq: u64,
     /// The length of the extras, in bytes.
     pub extras_len: usize,
@@ -201,6 +188,9 @@ pub(crate) struct Cursor {
     pub(super) index: usize,
     pub(super) left: usize,
     pub(super) position: u64,
+    /// Of the next message.
+    pub(super) seq: u64,
+    pub(super) time: u64,
     pub(super) step: u64,
     pub(super) entry_offset: u64,
     pub(super) body_offset: u64,
@@ -208,8 +198,17 @@ pub(crate) struct Cursor {
 
 impl Cursor {
     /// With nothing to come.
-    pub(crate) const END: Cursor =
-        Cursor { seed: Seed::NONE, index: 0, left: 0, position: 0, step: 0, entry_offset: 0, body_offset: 0 };
+    pub(crate) const END: Cursor = Cursor {
+        seed: Seed::NONE,
+        index: 0,
+        left: 0,
+        position: 0,
+        seq: 0,
+        time: 0,
+        step: 0,
+        entry_offset: 0,
+        body_offset: 0,
+    };
 
     /// How many records are still to come.
     #[inline]
@@ -223,13 +222,15 @@ impl Cursor {
         self.entry_offset
     }
 
-    /// The same from this record on, which lies ahead.
+    /// The same from this message on, which lies ahead.
     pub(crate) fn at(self, entry: &Entry) -> Cursor {
+        debug_assert!(entry.kind == RecordKind::Message, "its sequence is the one to go on with");
         let ahead = entry.index.saturating_sub(self.index);
         Cursor {
             index: entry.index,
             left: self.left.saturating_sub(ahead),
             position: entry.position,
+            seq: entry.seq,
             entry_offset: self.entry_offset.saturating_add((ahead * ENTRY_LEN) as u64),
             body_offset: entry.body_offset,
             ..self
@@ -240,42 +241,38 @@ impl Cursor {
     #[inline]
     pub(crate) fn next(&mut self, table: &[u8]) -> Option<Entry> {
         self.left = self.left.checked_sub(1)?;
-        let entry =
-            Entry::decode(table.first_chunk()?, self.seed, self.index, self.position, self.body_offset);
+        let entry = self.decode(table.first_chunk()?);
         self.index += 1;
         self.position = self.position.saturating_add(self.step);
+        self.seq += u64::from(entry.kind == RecordKind::Message);
         self.entry_offset = self.entry_offset.saturating_add(ENTRY_LEN as u64);
         self.body_offset = self.body_offset.saturating_add(entry.body_len() as u64);
         Some(entry)
     }
+
+    /// What stands in the next entry of the table, and what is known of it from those in front of it.
+    #[inline]
+    fn decode(&self, entry: &[u8; ENTRY_LEN]) -> Entry {
+        let raw = RawEntry::decode(entry);
+        let kind = RecordKind::from_number(raw.kind);
+        Entry {
+            index: self.index,
+            position: self.position,
+            kind,
+            flags: raw.flags,
+            codec: raw.codec,
+            time: self.time,
+            seq: if kind == RecordKind::Message { self.seq } else { 0 },
+            extras_len: raw.extras_len.into(),
+            len: raw.len as usize,
+            body_offset: self.body_offset,
+            crc: raw.crc,
+            seed: self.seed,
+        }
+    }
 }
 
 impl Entry {
-    #[inline]
-    pub(super) fn decode(
-        bytes: &[u8; ENTRY_LEN],
-        seed: Seed,
-        index: usize,
-        position: u64,
-        body_offset: u64,
-    ) -> Entry {
-        let raw = RawEntry::decode(bytes);
-        Entry {
-            index,
-            position,
-            kind: RecordKind::from_number(raw.kind),
-            flags: raw.flags,
-            codec: raw.codec,
-            time: raw.time,
-            seq: raw.seq,
-            extras_len: raw.extras_len.into(),
-            len: raw.len as usize,
-            body_offset,
-            crc: raw.crc,
-            seed,
-        }
-    }
-
     /// The length of extras and payload together.
     #[inline]
     pub(crate) fn body_len(&self) -> usize {
@@ -293,7 +290,7 @@ impl Entry {
 
     /// What a copy of this record carries besides extras and payload.
     pub(crate) fn meta(&self) -> EntryMeta {
-        EntryMeta { kind: self.kind, flags: self.flags, codec: self.codec, time: self.time, seq: self.seq }
+        EntryMeta { kind: self.kind, flags: self.flags, codec: self.codec }
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn frame(seed: Seed, offset: u64, bytes: &mut [u8]) -> Option<usize> 
         // What does not fit is left to the sum of lengths, which the header's checksum comes before.
         let Some(body) = frame.get(at..at + body_len) else { break };
         let crc = seed.of_body(offset.saturating_add(at as u64), body);
-        frame[place + 8..place + 12].copy_from_slice(&crc.to_le_bytes());
+        frame[place + 4..place + 8].copy_from_slice(&crc.to_le_bytes());
         at += body_len;
     }
     let check = seed.of_header(offset, frame.first_chunk()?);

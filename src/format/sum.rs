@@ -3,6 +3,7 @@
 
 use crc32fast::Hasher;
 
+use super::frame::FRAME_HEADER_LEN;
 use crate::ids::BirthId;
 
 /// Where the checksums of one segment start: the CRC-32 of birth id, segment number and salt.
@@ -26,7 +27,7 @@ impl Seed {
     /// The short check of a frame's header alone, before any length in it is believed: the upper half of the
     /// CRC-32, started at the frame's offset, over the header behind checksum and check.
     #[inline]
-    pub(super) fn of_header(self, offset: u64, header: &[u8; 60]) -> u16 {
+    pub(super) fn of_header(self, offset: u64, header: &[u8; FRAME_HEADER_LEN]) -> u16 {
         let [_, _, _, _, _, _, covered @ ..] = header;
         (started(self.0, offset, covered) >> 16) as u16
     }

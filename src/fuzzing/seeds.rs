@@ -61,6 +61,7 @@ fn header(kind: FrameKind, prev: (u32, u32), first_position: u64) -> FrameHeader
         prev_crc: prev.0,
         prev_len: prev.1,
         first_position,
+        time: 1_700_000_000_000_000,
         base: 0,
         mark: first_position,
         span: 2,
@@ -77,8 +78,8 @@ fn extras() -> Vec<u8> {
     out
 }
 
-fn meta(kind: RecordKind, flags: u8, seq: u64) -> EntryMeta {
-    EntryMeta { kind, flags, codec: 1, time: 1_700_000_000_000_000, seq }
+fn meta(kind: RecordKind, flags: u8) -> EntryMeta {
+    EntryMeta { kind, flags, codec: 1 }
 }
 
 fn frame(seed: Seed, offset: u64, kind: FrameKind, prev: (u32, u32), position: u64) -> (Vec<u8>, (u32, u32)) {
@@ -86,18 +87,18 @@ fn frame(seed: Seed, offset: u64, kind: FrameKind, prev: (u32, u32), position: u
     match kind {
         FrameKind::Snapshot => {
             builder.begin(1, offset, seed);
-            builder.push(&meta(RecordKind::Snapshot, CRITICAL, 0), b"", &empty_state().encode().unwrap());
+            builder.push(&meta(RecordKind::Snapshot, CRITICAL), b"", &empty_state().encode().unwrap());
         }
         FrameKind::Next => {
             builder.begin(1, offset, seed);
             let next = Successor { number: 4, salt: 99 };
-            builder.push(&meta(RecordKind::Next, CRITICAL, 0), b"", &next.encode());
+            builder.push(&meta(RecordKind::Next, CRITICAL), b"", &next.encode());
         }
         _ => {
             builder.begin(3, offset, seed);
-            builder.push(&meta(RecordKind::Op, CRITICAL, 0), b"", &op_bytes(&journal()[0]));
-            builder.push(&meta(RecordKind::Message, TURN_START, 0), &extras(), b"hello");
-            builder.push(&meta(RecordKind::Message, 0, 1), b"", b"");
+            builder.push(&meta(RecordKind::Op, CRITICAL), b"", &op_bytes(&journal()[0]));
+            builder.push(&meta(RecordKind::Message, TURN_START), &extras(), b"hello");
+            builder.push(&meta(RecordKind::Message, 0), b"", b"");
         }
     }
     let done = builder.finish(&header(kind, prev, position));

@@ -73,8 +73,7 @@ pub(super) fn seek(
                     return Ok((best, back.window));
                 }
                 best = offset;
-                let first = table.entries().find(|e| e.kind == RecordKind::Message);
-                if seq.is_some() && first.is_some_and(|e| e.seq <= wanted) {
+                if seq.is_some() && table.first_seq() <= wanted {
                     // It begins with that message or before it, and so do all in front of it.
                     return Ok((best, back.window));
                 }

@@ -377,9 +377,8 @@ impl Tail {
             return Ok(Skip::Torn);
         };
         let h = frame.header();
-        let messages = frame.records().filter(|r| r.kind == RecordKind::Message).count() as u64;
-        let ops = frame.records().filter(|r| r.kind == RecordKind::Op).count() as u32;
-        let next = h.next().saturating_sub(messages);
+        let ops = frame.entries().filter(|e| e.kind == RecordKind::Op).count() as u16;
+        let next = frame.first_seq();
         let hides_state = h.journal.wrapping_sub(ops) != self.state.journal
             || h.epoch != self.state.epoch
             || next < self.state.next

@@ -68,19 +68,22 @@ pub(crate) struct After {
     pub(crate) base: u64,
     /// The sequences of the live range, those of accepted holes included: with `base` it gives the next one.
     pub(crate) span: u64,
-    pub(crate) epoch: u32,
     pub(crate) archives: u32,
-    pub(crate) journal: u32,
+    pub(crate) epoch: u16,
+    pub(crate) journal: u16,
+    /// When the records are written.
+    pub(crate) time: u64,
 }
 
 impl After {
-    pub(crate) fn of(state: &State) -> After {
+    pub(crate) fn of(state: &State, time: u64) -> After {
         After {
             base: state.base,
             span: state.next - state.base,
-            epoch: state.epoch,
             archives: state.archives_made,
+            epoch: state.epoch,
             journal: state.journal,
+            time,
         }
     }
 
@@ -138,19 +141,13 @@ impl Birth {
             builder: FrameBuilder::new(),
             header,
         };
-        let after = After::of(state);
+        let after = After::of(state, state.modified);
         birth.frame(
             FrameKind::Snapshot,
             state.position,
             after,
             |b| {
-                let meta = EntryMeta {
-                    kind: RecordKind::Snapshot,
-                    flags: 0,
-                    codec: 0,
-                    time: state.modified,
-                    seq: 0,
-                };
+                let meta = EntryMeta { kind: RecordKind::Snapshot, flags: 0, codec: 0 };
                 b.push(&meta, &[], &body);
                 1
             },
@@ -190,16 +187,15 @@ impl Birth {
             self.low_seq = Some(base);
         }
         self.low = self.low.min(first);
-        let after = After { base, span: n, epoch: 0, archives: 0, journal: 0 };
+        let time = frame.header().time;
+        let after = After { base, span: n, archives: 0, epoch: 0, journal: 0, time };
         self.frame(
             FrameKind::Carry,
             first,
             after,
             |b| {
                 for r in frame.records().filter(wanted) {
-                    let meta =
-                        EntryMeta { kind: r.kind, flags: r.flags, codec: r.codec, time: r.time, seq: r.seq };
-                    b.push(&meta, r.extras, r.payload);
+                    b.push(&r.meta(), r.extras, r.payload);
                 }
                 count
             },
@@ -316,11 +312,12 @@ fn frame_header(kind: FrameKind, last: (u32, u32), first: u64, mark: u64, after:
         prev_crc: last.0,
         prev_len: last.1,
         first_position: first,
+        time: after.time,
         base: after.base,
         mark,
         span: u32::try_from(after.span).unwrap_or(u32::MAX),
-        epoch: after.epoch,
         archives: after.archives,
+        epoch: after.epoch,
         journal: after.journal,
     }
 }
@@ -515,7 +512,7 @@ impl SegmentWriter {
     pub(crate) fn bear_witness(&mut self, number: u64, salt: u64, after: After) {
         let body = Successor { number, salt }.encode();
         self.builder.begin(1, self.end, self.segment.seed);
-        let meta = EntryMeta { kind: RecordKind::Next, flags: 0, codec: 0, time: 0, seq: 0 };
+        let meta = EntryMeta { kind: RecordKind::Next, flags: 0, codec: 0 };
         self.builder.push(&meta, &[], &body);
         let last = (self.last_crc, self.last_len);
         let header = frame_header(FrameKind::Next, last, self.position, self.durable, after);

@@ -30,6 +30,10 @@ const IDLE: Duration = Duration::from_millis(50);
 /// What one commit of several ops holds at most, in bytes of messages: a group gains nothing beyond it.
 const MAX_GROUP: usize = 16 << 20;
 
+/// How many ops one commit holds at most. Each may have a journal record, which a frame counts with 16 bits, and a key,
+/// which is compared with those in front of it.
+const MAX_GROUP_OPS: usize = 1 << 12;
+
 /// Runs all of `batch`, one outcome for each op.
 pub(crate) fn lead(core: &Arc<Core>, batch: &mut Pending, out: &mut Vec<Reply>) {
     let mut phase = core.phase.lock();
@@ -90,7 +94,7 @@ fn group_end(core: &Core, ops: &[PendingOp], at: usize, first: &AppendOp) -> usi
     if first.patch.is_some() {
         return end;
     }
-    while let Some(PendingOp::Append(op)) = ops.get(end) {
+    while let Some(PendingOp::Append(op)) = ops.get(end).filter(|_| end - at < MAX_GROUP_OPS) {
         bytes += op.bytes;
         messages += op.messages.len();
         if op.patch.is_some() || bytes > limit || messages > limits::MAX_BATCH_MESSAGES {
@@ -126,7 +130,7 @@ pub(crate) enum Verdict {
     /// It gets these sequences.
     Fresh(Range<u64>),
     /// An earlier append had the same key and content.
-    Repeated(Range<u64>, u32),
+    Repeated(Range<u64>, u16),
     Refused(Error),
 }
 
@@ -196,7 +200,7 @@ fn begin_with<'a, A: Iterator<Item = &'a AppendOp>>(
     batch: &Pending,
     appends: impl Fn() -> A,
     verdicts: &mut Vec<Verdict>,
-) -> Result<Option<u32>> {
+) -> Result<Option<u16>> {
     if core.ready(phase)? {
         return Ok(None);
     }
@@ -322,7 +326,7 @@ fn stage_group<'a>(
     verdicts: &[Verdict],
 ) -> Result<()> {
     for (op, verdict) in appends.zip(verdicts) {
-        let Verdict::Fresh(seqs) = verdict else { continue };
+        let Verdict::Fresh(_) = verdict else { continue };
         if let Some(patch) = &op.patch {
             staged.op(Op::Attributes { patch: patch.text.clone() })?;
         }
@@ -330,9 +334,7 @@ fn stage_group<'a>(
             staged.op(Op::Key { key, digest, count: op.messages.len() as u32 })?;
         }
         let messages = batch.messages.get(op.messages.clone()).unwrap_or_default();
-        for (message, seq) in messages.iter().zip(seqs.clone()) {
-            staged.message(message, seq);
-        }
+        messages.iter().for_each(|message| staged.message(message));
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ impl Staged {
         self.bodies.shrink_to(KEPT);
         self.bytes = 0;
         self.time = time;
-        self.after = Some(After::of(state));
+        self.after = Some(After::of(state, time));
     }
 
     pub(crate) fn op(&mut self, op: Op) -> Result<()> {
@@ -51,24 +51,23 @@ impl Staged {
         if let Some(after) = &mut self.after {
             after.after_op(&op);
         }
-        let meta = EntryMeta { kind: RecordKind::Op, flags: CRITICAL, codec: 0, time: self.time, seq: 0 };
+        let meta = EntryMeta { kind: RecordKind::Op, flags: CRITICAL, codec: 0 };
         self.records.push(Staging::Op { op, body: start..self.bodies.len(), meta });
         Ok(())
     }
 
-    pub(crate) fn message(&mut self, m: &PendingMessage, seq: u64) {
+    pub(crate) fn message(&mut self, m: &PendingMessage) {
         self.bytes += m.payload.end - m.extras.start;
         if let Some(after) = &mut self.after {
             after.span += 1;
         }
-        let meta =
-            EntryMeta { kind: RecordKind::Message, flags: m.flags, codec: m.codec, time: self.time, seq };
+        let meta = EntryMeta { kind: RecordKind::Message, flags: m.flags, codec: m.codec };
         let (extras, payload) = (m.extras.clone(), m.payload.clone());
         self.records.push(Staging::Message { extras, payload, tokens: m.tokens, meta });
     }
 
     pub(crate) fn mark(&mut self) {
-        let meta = EntryMeta { kind: RecordKind::Mark, flags: 0, codec: 0, time: self.time, seq: 0 };
+        let meta = EntryMeta { kind: RecordKind::Mark, flags: 0, codec: 0 };
         self.records.push(Staging::Mark { meta });
     }
 
@@ -108,19 +107,19 @@ impl Staged {
         let old = self.records.len().saturating_sub(Recent::MOST);
         for (i, r) in self.records.drain(..).enumerate() {
             match r {
-                Staging::Op { op, meta, .. } => state.apply_op(&op, meta.time)?,
+                Staging::Op { op, .. } => state.apply_op(&op, self.time)?,
                 Staging::Message { payload, tokens, meta, .. } => {
-                    let (bytes, tokens) = (payload.len() as u64, u64::from(tokens));
+                    let (seq, bytes, tokens) = (state.next, payload.len() as u64, u64::from(tokens));
                     if i >= old {
                         self.recent.push(Head {
-                            seq: meta.seq,
+                            seq,
                             position: state.position,
                             bytes,
                             tokens: Some(tokens),
                             turn_start: meta.flags & TURN_START != 0,
                         });
                     }
-                    state.apply_message(MessageFacts { seq: meta.seq, bytes, tokens, time: meta.time })?;
+                    state.apply_message(MessageFacts { seq, bytes, tokens, time: self.time })?;
                 }
                 Staging::Mark { .. } => state.apply_ignored(),
             }

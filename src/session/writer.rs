@@ -197,7 +197,7 @@ impl Writer {
         let position = log.position;
         let new = start_segment(env, &*self.dir, shared, prev, position, truncate, self.incarnation)?;
         if let Some(s) = shared.lock().as_ref() {
-            log.bear_witness(new.number(), new.segment.header.salt, After::of(&s.state));
+            log.bear_witness(new.number(), new.segment.header.salt, After::of(&s.state, 0));
         }
         self.log = Some(new);
         Ok(())

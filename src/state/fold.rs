@@ -58,7 +58,7 @@ pub(crate) struct State {
     pub(crate) incarnation: Incarnation,
     /// The position of the next record.
     pub(crate) position: u64,
-    pub(crate) epoch: u32,
+    pub(crate) epoch: u16,
     pub(crate) base: u64,
     pub(crate) next: u64,
     /// How many messages are live: `next - base`, less what lies in accepted holes.
@@ -77,7 +77,7 @@ pub(crate) struct State {
     pub(crate) modified: u64,
     pub(crate) last_message: Option<u64>,
     /// How many journal records there ever were, wrapping.
-    pub(crate) journal: u32,
+    pub(crate) journal: u16,
     /// The live log was truncated up to this sequence: nothing below it is in what `load` reads.
     pub(crate) truncated: u64,
     /// Bytes of archived messages that the live log still holds: the debt.

@@ -20,7 +20,7 @@ pub(crate) struct KeyEntry {
     /// How many messages.
     pub(crate) count: u32,
     /// The epoch in which the sequence was given.
-    pub(crate) epoch: u32,
+    pub(crate) epoch: u16,
 }
 
 /// The last [`limits::IDEMPOTENCY_KEYS`] keys, oldest first.

@@ -78,6 +78,44 @@ fn a_ticket_is_acknowledged_only_when_it_is_durable() {
     assert_eq!(live(&sim_store(&fs.crash()).open_session("s").unwrap()), numbered(0..2));
 }
 
+/// A commit has room for 65,535 journal records: however many appends wait, each with a key of its own, no commit gets more.
+#[test]
+fn more_keyed_appends_may_wait_than_one_commit_can_take() {
+    let fs = SimFs::new(3);
+    let spy = Spy::new(fs.clone());
+    let store = sim_options(spy.clone()).open(SIM).unwrap();
+    let session = store.session("s").unwrap();
+    fill(&session, 1);
+    let (stuck, go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (is_stuck, may_go) = (stuck.clone(), go.clone());
+    spy.hook(move |c| {
+        if c.is(Op::Sync, ".log") {
+            is_stuck.store(true, Ordering::SeqCst);
+            while !may_go.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Action::Go
+    });
+    let count = 66_000;
+    let submit = |i: usize| {
+        let key = i.to_string();
+        session.submit_with(&format!("m{i}"), &AppendOptions::new().key(&key)).unwrap()
+    };
+    let first = submit(1);
+    eventually("the sync", || stuck.load(Ordering::SeqCst));
+    let tickets: Vec<Ticket> = (2..count).map(submit).collect();
+    let before = spy.counts();
+    go.store(true, Ordering::SeqCst);
+    assert_eq!(first.wait().unwrap().seq(), 1);
+    for (i, ticket) in (2..).zip(tickets) {
+        assert_eq!(ticket.wait().unwrap().seq(), i);
+    }
+    let syncs = (spy.counts() - before).syncs;
+    assert!((16..40).contains(&syncs), "{syncs} commits");
+    assert_eq!(live(&sim_store(&fs.crash()).open_session("s").unwrap()), numbered(0..count as u64));
+}
+
 #[test]
 fn polling_never_touches_the_disk() {
     let fs = SimFs::new(3);

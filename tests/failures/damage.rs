@@ -147,7 +147,7 @@ fn f13_f14_a_tail_torn_at_any_byte_neither_fuses_with_the_next_nor_hides_the_res
     // codex #24425: a torn last line fused with the next record. claude-code #53821: a torn last line hid the whole
     // session. Here the last commit is cut, zeroed or garbled at each of its bytes.
     let (fs, start, end) = ten(&SimFs::new(13));
-    assert!(end - start > 80, "{start} to {end}");
+    assert!(end - start > 63 + 13, "{start} to {end}");
     for at in start..end {
         let i = at as usize;
         torn(&fs.crash_copy(), &format!("cut at {at}"), |b| b.truncate(i));

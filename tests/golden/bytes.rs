@@ -4,8 +4,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::workload::{Files, write};
 
-const CLOSED: u128 = 0x636009985095fe7af2709f9df9875bac;
-const CRASHED: u128 = 0x95d435c6b4bd0b5a5ea51f18d38dd17e;
+const CLOSED: u128 = 0xa6cfb3b4b2130fca72098c9669cf6b83;
+const CRASHED: u128 = 0x4a27a708b32df4d72273740407bef556;
 
 /// Over names and contents, but for the catalog, which names this machine.
 fn hash(files: &Files) -> u128 {

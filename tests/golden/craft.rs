@@ -2,6 +2,9 @@
 
 use crc32fast::Hasher;
 
+const HEADER: usize = 63;
+const ENTRY: usize = 13;
+
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
 }
@@ -19,8 +22,8 @@ pub fn append(segment: &mut Vec<u8>, frame_kind: u8, record_kind: u8, flags: u8,
     let seed = seed.finalize();
     let mut last = 128;
     loop {
-        let next = last + 60 + u32_at(segment, last + 8) as usize;
-        if next + 60 > segment.len() || segment[next..next + 60].iter().all(|b| *b == 0) {
+        let next = last + HEADER + u32_at(segment, last + 8) as usize;
+        if next + HEADER > segment.len() || segment[next..next + HEADER].iter().all(|b| *b == 0) {
             segment.truncate(next);
             break;
         }
@@ -28,33 +31,36 @@ pub fn append(segment: &mut Vec<u8>, frame_kind: u8, record_kind: u8, flags: u8,
     }
     let offset = segment.len() as u64;
     let (crc, len) = (u32_at(segment, last), segment.len() - last);
-    let position = u64_at(segment, last + 24) + u64::from(u32_at(segment, last + 20));
+    let records = u32_at(segment, last + 20) + u32::from(segment[last + 6]);
+    let position = u64_at(segment, last + 24) + u64::from(records);
 
-    let mut entry = [0; 32];
-    entry[0] = record_kind;
-    entry[1] = flags;
-    entry[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
-    entry[16..24].copy_from_slice(&1_750_000_000_000_000u64.to_le_bytes());
+    let mut entry = [0; ENTRY];
+    entry[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    entry[10] = record_kind;
+    entry[11] = flags;
     let started = |at: u64| Hasher::new_with_initial(seed ^ at as u32 ^ (at >> 32) as u32);
-    let mut sum = started(offset + 60 + 32);
+    let mut sum = started(offset + (HEADER + ENTRY) as u64);
     sum.update(payload);
-    entry[8..12].copy_from_slice(&sum.finalize().to_le_bytes());
+    entry[4..8].copy_from_slice(&sum.finalize().to_le_bytes());
 
     // The state after it is that of the frame before.
-    let mut head = [0; 60];
-    head.copy_from_slice(&segment[last..last + 60]);
-    head[6] = frame_kind;
-    head[8..12].copy_from_slice(&(32 + payload.len() as u32).to_le_bytes());
+    let mut head = [0; HEADER];
+    head.copy_from_slice(&segment[last..last + HEADER]);
+    head[62] = frame_kind;
+    head[8..12].copy_from_slice(&(ENTRY as u32 + payload.len() as u32).to_le_bytes());
     head[12..16].copy_from_slice(&crc.to_le_bytes());
     head[16..20].copy_from_slice(&(len as u32).to_le_bytes());
-    head[20..24].copy_from_slice(&1u32.to_le_bytes());
+    let message = u32::from(record_kind == 1);
+    head[6..8].copy_from_slice(&(1 - message as u16).to_le_bytes());
+    head[20..24].copy_from_slice(&message.to_le_bytes());
     head[24..32].copy_from_slice(&position.to_le_bytes());
-    head[40..44].copy_from_slice(&0u32.to_le_bytes());
+    head[40..48].copy_from_slice(&1_750_000_000_000_000u64.to_le_bytes());
+    head[56..58].copy_from_slice(&0u16.to_le_bytes());
     let mut check = started(offset);
-    check.update(&head[6..60]);
+    check.update(&head[6..]);
     head[4..6].copy_from_slice(&((check.finalize() >> 16) as u16).to_le_bytes());
     let mut sum = started(offset);
-    sum.update(&head[4..60]);
+    sum.update(&head[4..]);
     sum.update(&entry);
     head[0..4].copy_from_slice(&sum.finalize().to_le_bytes());
 
