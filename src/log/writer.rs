@@ -402,7 +402,7 @@ impl SegmentWriter {
     ) -> Result<(), WriteFault> {
         let count = records.len();
         let len = frame_len(count, bytes) as u64;
-        self.allocate(self.end + len + if keep_reserve { RESERVE } else { 0 })?;
+        let allocated = self.allocate(len, if keep_reserve { RESERVE } else { 0 })?;
         self.builder.begin(count, self.end, self.segment.seed);
         for r in records {
             self.builder.push(&r.meta, r.extras, r.payload);
@@ -416,6 +416,7 @@ impl SegmentWriter {
         );
         let done = self.builder.finish(&header);
         self.put()?;
+        self.allocated = allocated;
         self.end += u64::from(done.len);
         (self.last_crc, self.last_len) = (done.crc, done.len);
         self.position += count as u64;
@@ -449,31 +450,22 @@ impl SegmentWriter {
         }
     }
 
-    /// Makes sure that the file is allocated up to `need`, with written zeros.
-    fn allocate(&mut self, need: u64) -> Result<(), WriteFault> {
-        if need <= self.allocated {
-            return Ok(());
+    /// Makes sure that there is room for `len` bytes and a reserve: writes zeros behind the place of those bytes, which
+    /// they fill themselves. Up to where the file is allocated once they are written.
+    fn allocate(&self, len: u64, reserve: u64) -> Result<u64, WriteFault> {
+        let (end, allocated) = (self.end + len, self.allocated);
+        let need = end + reserve;
+        if need <= allocated {
+            return Ok(allocated);
         }
-        let step = self.allocated.clamp(BLOCK, LARGEST_STEP);
-        let want = need.max(self.allocated + step).next_multiple_of(BLOCK);
-        for target in [want, need.next_multiple_of(BLOCK)] {
-            match write_zeros(&*self.file, self.allocated, target) {
-                Ok(()) => {
-                    self.allocated = target;
-                    return Ok(());
-                }
-                Err(e) if target == need.next_multiple_of(BLOCK) => {
-                    // Zeros behind the end are no content: whatever was written of them stays, harmless.
-                    return Err(WriteFault::TakenBack(Error::io(
-                        "allocate space in a segment",
-                        &self.segment.path,
-                        e,
-                    )));
-                }
-                Err(_) => {}
-            }
-        }
-        Ok(())
+        let step = allocated.clamp(BLOCK, LARGEST_STEP);
+        let want = need.max(allocated + step).next_multiple_of(BLOCK);
+        let least = need.next_multiple_of(BLOCK);
+        let zeros = |to| write_zeros(&*self.file, allocated.max(end), to).map(|()| to);
+        // Zeros behind the end are no content: whatever was written of them stays, harmless.
+        zeros(want).or_else(|_| zeros(least)).map_err(|e| {
+            WriteFault::TakenBack(Error::io("allocate space in a segment", &self.segment.path, e))
+        })
     }
 
     /// Gives back the memory in which frames are built, until the next one.
