@@ -4,7 +4,7 @@ use std::io;
 
 use crate::format::{Frame, FrameFault, Seed, is_zero};
 use crate::fs::File;
-use crate::log::resync::{Wanted, next_frame};
+use crate::log::resync::{Search, Wanted};
 use crate::log::window::{At, Window};
 
 /// What stands at a place.
@@ -42,7 +42,8 @@ pub(crate) fn walk(
             At::End => FrameFault::Field("zeros in front of other bytes"),
             At::Fault(fault) => fault,
         };
-        let until = next_frame(file, seed, offset, limit, 0, Wanted::Head)?.unwrap_or(limit);
+        let search = Search { file, seed, limit, position: 0, wanted: Wanted::Head, unreadable: 0 };
+        let until = search.behind(offset)?.unwrap_or(limit);
         visit(Met::Fault { offset, until, fault });
         offset = until;
     }

@@ -15,55 +15,74 @@ pub(crate) enum Wanted {
     Whole,
 }
 
-/// The offset of the next frame behind `offset` and before `limit` that is good as far as is `wanted`, and whose first
-/// position is at least `position`.
-///
-/// A frame's checksum covers its own offset and the salt of its segment, so bytes that were copied here from
-/// another place, or a payload that looks like a frame, cannot pass.
-pub(crate) fn next_frame(
-    file: &dyn File,
-    seed: Seed,
-    offset: u64,
-    limit: u64,
-    position: u64,
-    wanted: Wanted,
-) -> io::Result<Option<u64>> {
-    let mut search = Window::new();
-    let mut parse = Window::new();
-    let mut at = offset + 1;
-    const STEP: usize = 256 << 10;
-    while at < limit {
-        let bytes = search.raw(file, at, STEP, limit)?;
-        let have = bytes.len();
-        if have == 0 {
-            return Ok(None);
-        }
-        match find_header(seed, at, bytes) {
-            Some(ahead) => {
-                let candidate = at + ahead as u64;
-                let good = match wanted {
-                    Wanted::Head => match parse.find(file, seed, candidate, limit)? {
-                        Found::Frame { head_len, .. } => parse
-                            .table(seed, candidate, head_len)
-                            .is_ok_and(|table| table.header().first_position >= position),
-                        _ => false,
-                    },
-                    Wanted::Whole => match parse.at(file, seed, candidate, limit)? {
-                        At::Frame(frame) => {
-                            frame.header().first_position >= position && frame.verify().is_ok()
-                        }
-                        _ => false,
-                    },
-                };
-                if good {
-                    return Ok(Some(candidate));
+/// What is looked for, and where.
+pub(crate) struct Search<'a> {
+    pub(crate) file: &'a dyn File,
+    pub(crate) seed: Seed,
+    /// Nothing at or behind it is looked at.
+    pub(crate) limit: u64,
+    /// The least first position.
+    pub(crate) position: u64,
+    pub(crate) wanted: Wanted,
+    /// So many blocks that cannot be read are passed over; one more is an error.
+    pub(crate) unreadable: u32,
+}
+
+/// What a disk fails to read at once.
+const BLOCK: u64 = 4096;
+
+impl Search<'_> {
+    /// The offset of the next such frame behind `offset`.
+    ///
+    /// A frame's checksum covers its own offset and the salt of its segment, so bytes that were copied here from
+    /// another place, or a payload that looks like a frame, cannot pass.
+    pub(crate) fn behind(mut self, offset: u64) -> io::Result<Option<u64>> {
+        let (mut window, mut parse) = (Window::new(), Window::new());
+        let mut at = offset + 1;
+        while at < self.limit {
+            let next_block = (at / BLOCK + 1) * BLOCK;
+            let need = FRAME_HEADER_LEN.max((next_block - at) as usize);
+            let bytes = match window.raw_ahead(self.file, at, need, self.limit) {
+                Ok(bytes) => bytes,
+                Err(e) if self.unreadable == 0 => return Err(e),
+                Err(_) => {
+                    self.unreadable -= 1;
+                    at = next_block;
+                    continue;
                 }
-                at = candidate + 1;
+            };
+            match find_header(self.seed, at, bytes) {
+                Some(ahead) => {
+                    let candidate = at + ahead as u64;
+                    match self.is_good(&mut parse, candidate) {
+                        Ok(true) => return Ok(Some(candidate)),
+                        Err(e) if self.unreadable == 0 => return Err(e),
+                        _ => at = candidate + 1,
+                    }
+                }
+                None if at + bytes.len() as u64 >= self.limit || bytes.len() < FRAME_HEADER_LEN => {
+                    return Ok(None);
+                }
+                // A header may begin in the last bytes of the stretch.
+                None => at += (bytes.len() - FRAME_HEADER_LEN + 1) as u64,
             }
-            // A header may begin in the last bytes of the stretch.
-            None if have < STEP => return Ok(None),
-            None => at += (have - FRAME_HEADER_LEN + 1) as u64,
         }
+        Ok(None)
     }
-    Ok(None)
+
+    fn is_good(&self, window: &mut Window, candidate: u64) -> io::Result<bool> {
+        let &Search { file, seed, limit, position, .. } = self;
+        Ok(match self.wanted {
+            Wanted::Head => match window.find(file, seed, candidate, limit)? {
+                Found::Frame { head_len, .. } => window
+                    .table(seed, candidate, head_len)
+                    .is_ok_and(|table| table.header().first_position >= position),
+                _ => false,
+            },
+            Wanted::Whole => match window.at(file, seed, candidate, limit)? {
+                At::Frame(frame) => frame.header().first_position >= position && frame.verify().is_ok(),
+                _ => false,
+            },
+        })
+    }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::resync::{Wanted, next_frame};
+use super::resync::{Search, Wanted};
 use super::segment::Segment;
 use super::window::{At, Found, READ, Window};
 use crate::error::{Error, Result};
@@ -225,6 +225,9 @@ pub(super) struct Run {
     bulk: bool,
 }
 
+/// So many blocks that cannot be read are passed over, one after the other: a disk may take a second to say so of each.
+const UNREADABLE: u32 = 64;
+
 /// A frame that a run met.
 pub(super) enum Whole<'a> {
     Frame(Frame<'a>),
@@ -348,9 +351,12 @@ impl Run {
         }
     }
 
-    /// Moves behind damage; false if nothing good follows.
+    /// Moves behind damage, and behind what cannot be read; false if nothing good follows.
     pub(super) fn resync(&mut self) -> bool {
-        match next_frame(&*self.segment.file, self.segment.seed, self.offset, self.limit, 0, Wanted::Head) {
+        let Run { segment, limit, .. } = self;
+        let (file, seed, wanted) = (&*segment.file, segment.seed, Wanted::Head);
+        let search = Search { file, seed, limit: *limit, position: 0, wanted, unreadable: UNREADABLE };
+        match search.behind(self.offset) {
             Ok(Some(found)) => {
                 self.offset = found;
                 true

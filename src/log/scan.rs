@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::resync::{Wanted, next_frame};
+use super::resync::{Search, Wanted};
 use super::segment::Segment;
 use super::window::{At, Window};
 use crate::error::{Error, ErrorKind, Result};
@@ -350,9 +350,15 @@ impl Tail {
         let mut proof = None;
         let mut first = None;
         let mut at = self.offset;
-        while let Some(found) =
-            next_frame(&*segment.file, segment.seed, at, limit, position, Wanted::Whole).map_err(io)?
-        {
+        let search = || Search {
+            file: &*segment.file,
+            seed: segment.seed,
+            limit,
+            position,
+            wanted: Wanted::Whole,
+            unreadable: 0,
+        };
+        while let Some(found) = search().behind(at).map_err(io)? {
             first.get_or_insert(found);
             let At::Frame(frame) = window.at(&*segment.file, segment.seed, found, limit).map_err(io)? else {
                 break;

@@ -183,9 +183,22 @@ impl Window {
 
     /// The raw bytes `[offset, offset + len)`, fewer at the limit.
     pub(crate) fn raw(&mut self, file: &dyn File, offset: u64, len: usize, limit: u64) -> io::Result<&[u8]> {
+        let bytes = self.raw_ahead(file, offset, len, limit)?;
+        Ok(bytes.get(..len).unwrap_or(bytes))
+    }
+
+    /// The same, and what was read behind them.
+    pub(super) fn raw_ahead(
+        &mut self,
+        file: &dyn File,
+        offset: u64,
+        len: usize,
+        limit: u64,
+    ) -> io::Result<&[u8]> {
         self.ensure(file, offset, len, limit)?;
         let bytes = self.bytes(offset);
-        Ok(bytes.get(..len).unwrap_or(bytes))
+        let left = usize::try_from(limit.saturating_sub(offset)).unwrap_or(usize::MAX);
+        Ok(bytes.get(..left).unwrap_or(bytes))
     }
 
     /// What stands at `offset`; nothing at or behind `limit` is looked at.

@@ -39,7 +39,7 @@ pub struct Call<'a> {
     /// What it is about. A file keeps the path under which it was opened or created.
     pub path: &'a Path,
     pub len: usize,
-    /// How far a write reaches, and how long the file is.
+    /// How far a read or a write reaches, and of a write how long the file is.
     pub end: u64,
     pub file_len: u64,
 }
@@ -413,6 +413,7 @@ impl SpyFile {
     fn pass(&self, op: Op, len: usize, offset: u64) -> io::Result<usize> {
         let (end, file_len) = match op {
             Op::Write => (offset + len as u64, self.inner.len()?),
+            Op::Read => (offset + len as u64, 0),
             _ => (0, 0),
         };
         self.spy.shared.pass(&Call { op, path: &self.path, len, end, file_len })

@@ -10,8 +10,8 @@ use sessionlog::fs::{Fault, Fs, Medium, SimFs};
 use sessionlog::{Durability, ErrorKind, Keep, NewMessage, Options, Outcome, Store};
 
 use crate::common::{
-    Action, Call, Op, Place, SIM, Spy, eventually, files, fill, kind, live, numbered, sim_options, sim_store,
-    sim_write, texts,
+    Action, Call, Op, Place, SIM, Spy, eventually, files, fill, kind, live, numbered, sim_options, sim_read,
+    sim_session, sim_store, sim_write, texts,
 };
 
 fn on_sim(seed: u64) -> (SimFs, Spy, Store) {
@@ -305,6 +305,58 @@ fn f33_a_session_that_cannot_be_read_does_not_take_the_others_out_of_the_list() 
             c.op == op && c.path.parent().is_some_and(|p| p.ends_with("sessions"))
         });
         assert_eq!(kind(store.sessions()), Some(ErrorKind::Io), "{op:?}");
+    }
+}
+
+#[test]
+fn f33_blocks_that_cannot_be_read_cost_the_messages_on_them_and_no_others() {
+    const BLOCK: u64 = 4096;
+    let text = |i: u64| format!("{i:0500}");
+    let fs = SimFs::new(331);
+    let store = sim_options(fs.clone()).segment_size(64 << 10).open(SIM).unwrap();
+    let session = store.session("s").unwrap();
+    for i in 0..200 {
+        session.append(&text(i)).unwrap();
+    }
+    drop(session);
+    store.close().unwrap();
+    // The first segment is sealed, the last one is not.
+    for name in ["00000001.log", "00000002.log"] {
+        let dir = sim_session(&fs);
+        let blocks = sim_read(&*dir, name).iter().rposition(|b| *b != 0).unwrap() as u64 / BLOCK;
+        for (first, second) in (1..blocks).flat_map(|b| [(b, b), (b, b + 1), (b, b + 2), (b, b + 5)]) {
+            let spy = Spy::new(fs.process_new());
+            let reader = sim_options(spy.clone())
+                .create(false)
+                .read_only(true)
+                .open(SIM)
+                .unwrap()
+                .reader("s")
+                .unwrap();
+            spy.always(Action::EIO, move |c| {
+                let bad = |b: u64| (c.end - c.len as u64) < (b + 1) * BLOCK && c.end > b * BLOCK;
+                c.is(Op::Map, name) || c.is(Op::Read, name) && (bad(first) || bad(second))
+            });
+            let (mut seen, mut errors) = (Vec::new(), 0);
+            for message in reader.load().unwrap() {
+                match message {
+                    Ok(m) => {
+                        assert_eq!(m.payload(), text(m.seq()).as_bytes());
+                        seen.push(m.seq());
+                    }
+                    Err(e) => {
+                        assert_eq!(e.kind(), ErrorKind::Io, "{e}");
+                        errors += 1;
+                    }
+                }
+            }
+            let bad = if first == second { 1 } else { 2 };
+            let case = format!("{name}, blocks {first} and {second}: {} messages", seen.len());
+            assert!((1..=bad).contains(&errors), "{case}, {errors} errors");
+            // A commit takes 576 bytes: a block has parts of nine at most.
+            assert!((200 - 9 * bad..200).contains(&seen.len()), "{case}");
+            assert!(seen.is_sorted(), "{case}");
+        }
     }
 }
 
