@@ -124,6 +124,32 @@ fn opening_reads_the_last_segment_once() {
 }
 
 #[test]
+fn opening_one_session_of_many_reads_no_more_than_of_few() {
+    let read = |sessions: u64| {
+        let (spy, options) = sim();
+        let store = options.fs(Arc::new(spy.clone())).open(SIM).unwrap();
+        for i in 0..sessions {
+            let session = store.session(format!("session-{i}")).unwrap();
+            fill(&session, 1);
+            session
+                .patch_attributes(&serde_json::json!({ "title": "A conversation about something" }))
+                .unwrap();
+            session.close().unwrap();
+        }
+        store.close().unwrap();
+        let (again, options) = (spy.clone(), Options::new());
+        let (_, c) = spy.during(|| {
+            let store = options.fs(Arc::new(again)).open(SIM).unwrap();
+            assert_eq!(live(&store.open_session("session-7").unwrap()), numbered(0..1));
+        });
+        c.bytes_read
+    };
+    let (few, many) = (read(10), read(1_000));
+    // Of the index: its first page, and one for each time the others can be halved.
+    assert!(many < few + 32 * 1024, "{few} and {many}");
+}
+
+#[test]
 fn a_load_reads_what_was_written_once() {
     let (spy, options) = sim();
     let (_store, session) = steady(&spy, options.map(false), Path::new(SIM));

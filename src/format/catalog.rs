@@ -4,6 +4,7 @@ use super::sum::started;
 use crate::ids::StoreId;
 
 mod entry;
+pub(crate) mod index;
 
 pub use entry::Lineage;
 pub(crate) use entry::{CatalogEntry, EntryKind, Glance, Open, Summary};
@@ -179,6 +180,11 @@ impl Chain {
         Chain { seed: crc32fast::hash(&salt.to_le_bytes()), offset: FRAMES, crc }
     }
 
+    /// A place in a file with this salt: the frame before it, or the header, has this checksum.
+    pub(crate) fn at(salt: u64, offset: usize, crc: u32) -> Chain {
+        Chain { offset, ..Chain::new(salt, crc) }
+    }
+
     /// The file offset of the place.
     pub(crate) fn offset(&self) -> usize {
         self.offset
@@ -209,7 +215,11 @@ impl Chain {
 
     /// Looks at what lies at this place of a file's bytes, and moves behind it if it is a good frame.
     pub(crate) fn step<'a>(&mut self, file: &'a [u8]) -> Step<'a> {
-        let rest = file.get(self.offset..).unwrap_or_default();
+        self.take(file.get(self.offset..).unwrap_or_default())
+    }
+
+    /// The same, of the bytes from this place on.
+    pub(crate) fn take<'a>(&mut self, rest: &'a [u8]) -> Step<'a> {
         let (Some(crc), Some(len)) = (array(rest, 0), array(rest, 4)) else {
             return if rest.iter().all(|b| *b == 0) { Step::End } else { Step::Bad("a frame is cut short") };
         };

@@ -439,6 +439,39 @@ fn the_bytes_of_a_seeded_workload_are_what_they_always_were() {
     assert_eq!(all.digest(), 3_749_028_526_394_186_440);
 }
 
+#[test]
+fn the_places_of_an_index_come_back_and_every_flipped_bit_is_noticed() {
+    use catalog::index::{Index, PAGE, Placed};
+    for count in [0u32, 1, 254, 255, 256, 1_000] {
+        let place =
+            |n: u32| Placed { key: u64::from(n / 2).wrapping_mul(1 << 61 | 7), offset: n, before: !n };
+        let mut places: Vec<Placed> = (0..count).map(place).collect();
+        let index = Index { salt: 7, len: 1 << 33, count };
+        let bytes = index.encode(&mut places);
+        assert!(places.is_sorted());
+        let (pages, rest) = bytes.as_chunks::<PAGE>();
+        assert!(rest.is_empty() && pages.len() == 1 + index.pages());
+        assert_eq!(Index::decode(&pages[0], 7, 1 << 33), Some(index));
+        assert_eq!(Index::decode(&pages[0], 8, 1 << 33), None);
+        assert_eq!(Index::decode(&pages[0], 7, 1 << 32), None);
+        let read = |number| index.places(number, &pages[number]).unwrap();
+        assert_eq!((1..pages.len()).flat_map(read).collect::<Vec<_>>(), places);
+        // A page in the place of another, or of another file.
+        assert!((1..pages.len()).all(|n| index.places(n + 1, &pages[n]).is_none()));
+        assert!((1..pages.len()).all(|n| Index { salt: 8, ..index }.places(n, &pages[n]).is_none()));
+        for (number, page) in pages.iter().enumerate().take(3) {
+            for bit in (0..PAGE * 8).step_by(5) {
+                let mut bad = *page;
+                bad[bit / 8] ^= 1 << (bit % 8);
+                match number {
+                    0 => assert_eq!(Index::decode(&bad, 7, 1 << 33), None, "bit {bit}"),
+                    _ => assert_eq!(index.places(number, &bad), None, "bit {bit} of page {number}"),
+                }
+            }
+        }
+    }
+}
+
 fn any_record() -> impl Strategy<Value = (EntryMeta, Vec<u8>, Vec<u8>)> {
     let bytes = |most| proptest::collection::vec(any::<u8>(), 0..most);
     (1u8.., any::<u8>(), any::<u8>(), bytes(40), bytes(400)).prop_map(

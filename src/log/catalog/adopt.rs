@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::file::{self, Source, Tail, Unreadable};
 use super::files::{self, Names};
 use super::handle::Catalog;
+use super::index;
 use super::merge;
 use super::report::Maintained;
 use crate::error::{Error, Result};
@@ -88,6 +89,12 @@ impl Catalog {
         let dead = names.files.iter().filter(|name| !own.contains(name)).filter_map(|name| self.dead(name));
         let (chosen, left) = choose(dead.filter(Dead::ours).collect(), own_len);
         done.left = left.len();
+        for dead in &left {
+            // Its owner wrote none, or the file was not long then: it was killed, say.
+            if let (Ok(source), Ok(len)) = (&dead.read, dead.file.len()) {
+                let _ = index::write(&*self.dir, source, len);
+            }
+        }
         drop(left);
         self.adopt(&chosen, &mut done)?;
         drop(chosen);
@@ -95,8 +102,14 @@ impl Catalog {
         Ok(done)
     }
 
-    /// Removes temporary files whose makers are gone. What cannot be removed now is left for later.
+    /// Removes temporary files whose makers are gone, and indexes whose files are. What cannot be removed now is left for
+    /// later.
     fn sweep(&self, names: &Names, done: &mut Maintained) {
+        for name in &names.indexes {
+            if index::file_of(name).is_some_and(|file| !names.files.contains(&file)) {
+                let _ = self.dir.remove_file(name);
+            }
+        }
         for name in &names.temporary {
             if let Some(file) = self.lock_dead(name) {
                 done.temporary += usize::from(self.dir.remove_file(name).is_ok());
@@ -150,7 +163,11 @@ impl Catalog {
             }
         }
         for dead in chosen {
-            match self.dir.remove_file(&dead.name) {
+            let removed = self.dir.remove_file(&dead.name);
+            if dead.len() >= index::LONG {
+                let _ = self.dir.remove_file(&index::name_of(&dead.name));
+            }
+            match removed {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::io(DOING, self.dir.path().join(&dead.name), e));
                 }

@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::index;
+use crate::format::catalog::index::{Placed, key_of};
 use crate::format::catalog::{
-    CatalogEntry, Chain, EntryKind, FRAMES, Glance, HEADER, Header, HeaderError, Step, decode_marks,
+    CatalogEntry, Chain, EntryKind, FRAME_HEAD, FRAMES, Glance, HEADER, Header, HeaderError, MAX_BODY, Step,
+    decode_marks,
 };
 use crate::format::is_zero;
-use crate::fs::{Access, Dir, File, Ident, read_up_to_at};
+use crate::fs::{Access, Dir, File, Ident, read_exact_at, read_up_to_at};
 use crate::ids::{BirthId, Incarnation, StoreId};
 
 /// The longest catalog file that is read, in bytes: just below 4 GiB, so that places in it fit into 32 bits.
@@ -82,6 +85,13 @@ pub(super) enum Unreadable {
 }
 
 impl Item {
+    /// Of an entry with this body, which stands there.
+    fn of(body: &[u8], start: usize) -> Result<Item, String> {
+        let Glance { kind, id, birth, incarnation, .. } = Glance::at(body)?;
+        let (start, len) = (start as u32, body.len() as u32);
+        Ok(Item { session: xxh3_128(id.as_bytes()), birth, incarnation, kind, start, len })
+    }
+
     /// The bytes of the entry, in those of its file.
     pub(super) fn body<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         let start = self.start as usize;
@@ -110,12 +120,8 @@ impl Source {
                     if only.is_some_and(|birth| Glance::is_of_another(body, birth)) {
                         continue;
                     }
-                    match Glance::at(body) {
-                        Ok(Glance { kind, id, birth, incarnation, .. }) => {
-                            let session = xxh3_128(id.as_bytes());
-                            let (start, len) = ((self.chain.offset() - body.len()) as u32, body.len() as u32);
-                            self.items.push(Item { session, birth, incarnation, kind, start, len });
-                        }
+                    match Item::of(body, self.chain.offset() - body.len()) {
+                        Ok(item) => self.items.push(item),
                         Err(_) => self.newer = true,
                     }
                 }
@@ -133,6 +139,22 @@ impl Source {
             (Some(_), None) => Tail::Clean,
         };
         self
+    }
+
+    /// Where its entries stand; `None` if it is not good to its end, or was not read whole.
+    pub(super) fn places(&self) -> Option<Vec<Placed>> {
+        let at = |item: &Item| item.start - FRAME_HEAD as u32;
+        let crc = |place: usize| Some(u32::from_le_bytes(*self.bytes.get(place..)?.first_chunk()?));
+        let mut before = (FRAMES, crc(HEADER - 4)?);
+        let mut places = Vec::with_capacity(self.items.len());
+        for item in &self.items {
+            if at(item) as usize != before.0 {
+                return None;
+            }
+            places.push(Placed { key: key_of(&item.birth), offset: at(item), before: before.1 });
+            before = ((item.start + item.len) as usize, crc(at(item) as usize)?);
+        }
+        (self.tail == Tail::Clean && before.0 as u64 == self.end).then_some(places)
     }
 
     /// Whether all of it is understood, to the last byte.
@@ -205,8 +227,36 @@ pub(super) fn load(
     {
         return Some(Ok(source));
     }
+    if let Some(source) = only.and_then(|birth| load_of(dir, &*file, name, store, birth)) {
+        return Some(Ok(Arc::new(source)));
+    }
     let whole = load_from(&*file, name, store, only);
     Some(whole.map(|source| Arc::new(Source { ident: file.ident().ok(), ..source })))
+}
+
+/// What a long file with an index says of this life of a session, and nothing else. `None` if it must be read whole.
+fn load_of(dir: &dyn Dir, file: &dyn File, name: &str, store: &StoreId, birth: &BirthId) -> Option<Source> {
+    let (head, len) = head_of(file).ok()?;
+    if len < index::LONG {
+        return None;
+    }
+    let source = decode(name, store, head, Some(birth)).ok()?;
+    let salt = source.header.salt;
+    decode_marks(salt, &source.bytes).filter(|durable| *durable <= len)?;
+    let (mut bytes, mut items) = (Vec::new(), Vec::new());
+    for place in index::find(dir, name, salt, len, birth)? {
+        let mut frame = vec![0; FRAME_HEAD];
+        read_exact_at(file, &mut frame, place.offset.into()).ok()?;
+        let body = u32::from_le_bytes(*frame.last_chunk()?) as usize;
+        frame.resize(FRAME_HEAD + Some(body).filter(|body| *body <= MAX_BODY)?, 0);
+        read_exact_at(file, &mut frame, place.offset.into()).ok()?;
+        let Step::Frame(body) = Chain::at(salt, place.offset as usize, place.before).take(&frame) else {
+            return None;
+        };
+        items.extend(Item::of(body, bytes.len()).ok().filter(|item| item.birth == *birth));
+        bytes.extend_from_slice(body);
+    }
+    Some(Source { bytes, items, end: len, tail: Tail::Clean, ..source })
 }
 
 /// What has become of a file that was good to its end: the same, or the same and more frames. `None`, or an error, if it

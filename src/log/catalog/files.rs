@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::file::{self, Source, Tail, Unreadable};
+use super::index;
 use super::report::Finding;
 use crate::error::{Error, Result};
 use crate::fs::{Dir, Kind};
@@ -16,6 +17,7 @@ const ROUNDS: usize = 16;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Names {
     pub(super) files: BTreeSet<String>,
+    pub(super) indexes: BTreeSet<String>,
     pub(super) temporary: BTreeSet<String>,
     pub(super) unknown: BTreeSet<String>,
 }
@@ -36,6 +38,8 @@ pub(super) fn names(dir: &dyn Dir) -> Result<Names> {
     for entry in list {
         if entry.kind == Kind::File && file::salt_in(&entry.name).is_some() {
             names.files.insert(entry.name);
+        } else if index::file_of(&entry.name).is_some_and(|file| file::salt_in(&file).is_some()) {
+            names.indexes.insert(entry.name);
         } else if entry.kind == Kind::File && entry.name.ends_with(".tmp") {
             names.temporary.insert(entry.name);
         } else {
@@ -56,7 +60,7 @@ pub(super) fn read_since(dir: &dyn Dir, store: &StoreId, known: &[Arc<Source>]) 
     read(dir, store, known, None)
 }
 
-/// The same for what is said of one life of a session: a sixth of the work.
+/// The same for what is said of one life of a session: a sixth of the work, or far less where there are indexes.
 pub(super) fn read_of(dir: &dyn Dir, store: &StoreId, birth: &BirthId) -> Result<Files> {
     read(dir, store, &[], Some(birth))
 }
@@ -93,6 +97,16 @@ fn read(dir: &dyn Dir, store: &StoreId, known: &[Arc<Source>], only: Option<&Bir
 }
 
 impl Files {
+    /// How many bytes were read.
+    pub(super) fn read(&self) -> u64 {
+        self.sources.iter().map(|source| source.bytes.len() as u64).sum()
+    }
+
+    /// How many there are in all the files.
+    pub(super) fn total(&self) -> u64 {
+        self.sources.iter().map(|source| source.end).sum()
+    }
+
     pub(super) fn find(&mut self, file: &str, offset: u64, text: impl Into<String>) {
         self.findings.push(Finding { file: file.to_owned(), offset, text: text.into(), damage: false });
     }

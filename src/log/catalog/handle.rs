@@ -47,8 +47,11 @@ pub(super) struct Identity {
     host: OnceLock<String>,
 }
 
-/// To look up one witness alone takes a sixth of the time of reading all: so nobody spends more than twice what he could have.
-const ALONE: u8 = 6;
+/// To look for one witness in some bytes takes a sixth of the time of reading them for all: so nobody spends more than twice
+/// what he could have.
+const ALONE: u64 = 6;
+/// What a lookup takes besides, in bytes that are read in the same time.
+const LOOK: u64 = 4 << 10;
 
 impl Identity {
     pub(super) fn random(&self, fs: &dyn Fs, dir: &dyn Dir) -> Result<u64> {
@@ -165,9 +168,9 @@ impl Catalog {
         }
     }
 
-    /// What the catalog last heard of this life of a session. Reads all files at the first [`ALONE`] calls, for this session
-    /// alone: many processes open few others. Then once more for all sessions; afterwards only what this instance appends is
-    /// added (see `State::append`).
+    /// What the catalog last heard of this life of a session. Looks it up for this session alone: in the indexes of long files,
+    /// and through the whole of the others. When that has cost as much, all is read once more for all sessions; from then on
+    /// only what this instance appends is added (see `State::append`).
     pub(crate) fn witness(&self, _id: &SessionId, birth: &BirthId) -> Result<Option<Witness>> {
         if self.fs.process() != self.identity.pid {
             return Err(Error::new(ErrorKind::Forked, "read the catalog"));
@@ -179,9 +182,10 @@ impl Catalog {
         if let Some(witnesses) = &state.witnesses {
             return Ok(witnesses.get(birth));
         }
-        if state.alone < ALONE {
-            state.alone += 1;
+        if state.alone <= ALONE * state.total {
             let files = files::read_of(&*self.dir, &self.identity.store, birth)?;
+            state.alone += files.read() + LOOK;
+            state.total = files.total();
             return Ok(Witnesses::new(&files).get(birth));
         }
         let witnesses = Witnesses::new(&files::read_all(&*self.dir, &self.identity.store)?);
@@ -280,6 +284,10 @@ impl Catalog {
         {
             state.lose(&error);
             result = Err(error);
+        }
+        // Without an index the file is read whole.
+        if let Some(own) = &state.own {
+            let _ = own.write_index(&*self.dir, &self.identity.store);
         }
         for own in state.own.take().iter().chain(state.lost.iter().map(|lost| &lost.own)) {
             own.release();

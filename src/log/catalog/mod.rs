@@ -11,6 +11,7 @@
 //!
 //! - `file` reads one file, `files` all of them;
 //! - `merge` holds the rules of precedence, pure;
+//! - `index` finds what a long file says of one session;
 //! - `own` is the file that this instance appends to, `state` what guards it, `group` how callers share a sync;
 //! - `adopt` and `compact` keep the directory small;
 //! - `witness` and `report` are what comes out.
@@ -21,6 +22,7 @@ mod file;
 mod files;
 mod group;
 mod handle;
+mod index;
 mod merge;
 mod own;
 mod report;

@@ -9,10 +9,12 @@
 use std::io;
 use std::sync::Arc;
 
-use super::file::name_of;
+use super::file::{self, name_of};
+use super::index;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::{CatalogEntry, Chain, FRAMES, Header, MARKS, encode_mark};
 use crate::fs::{Dir, File, write_all_at};
+use crate::ids::StoreId;
 
 /// The space that is allocated at first; it doubles from there.
 const FIRST: u64 = 4 << 10;
@@ -177,6 +179,16 @@ impl Own {
             self.synced_to(end);
         }
         Ok(())
+    }
+
+    /// Writes the index of the file, if it is long. Nothing may be appended to it any more.
+    pub(super) fn write_index(&self, dir: &dyn Dir, store: &StoreId) -> io::Result<()> {
+        let len = self.file.len()?;
+        if len < index::LONG {
+            return Ok(());
+        }
+        // One that cannot be read has none.
+        file::load_from(&*self.file, &self.name, store, None).map_or(Ok(()), |s| index::write(dir, &s, len))
     }
 
     /// Lets go of the lock, explicitly: a forked child may still have the descriptor.

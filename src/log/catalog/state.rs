@@ -37,8 +37,9 @@ pub(super) struct State {
     /// How long `own` was when it was last looked through for garbage.
     pub(super) lean: u64,
     pub(super) witnesses: Option<Witnesses>,
-    /// How many witnesses were looked up alone.
-    pub(super) alone: u8,
+    /// How many bytes were read to look up witnesses alone, and how many there were to be read at the last time.
+    pub(super) alone: u64,
+    pub(super) total: u64,
     pub(super) closed: bool,
 }
 

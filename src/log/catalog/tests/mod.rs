@@ -6,6 +6,7 @@ mod damage;
 mod failures;
 mod format;
 mod group;
+mod index;
 mod listing;
 mod precedence;
 mod scale;
