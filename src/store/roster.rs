@@ -105,6 +105,8 @@ impl Roster {
         let found = changed.iter().flatten().flat_map(SpreadMap::values);
         asked.extend(found.filter(|f| !f.known).map(|f| f.dir.clone()));
 
+        // In this order they lie in memory too, nearly that in which they are listed.
+        asked.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let (mut new, mut rest) = (Vec::new(), Vec::new());
         for dir in asked {
             let summary = merged.place(dir.hash).and_then(|place| match merged.get(&dir.name)? {
