@@ -3,6 +3,7 @@
 
 use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -12,9 +13,9 @@ use parking_lot::{Condvar, Mutex};
 
 use super::env::Env;
 use super::options::EventCallback;
-use super::sweep::sweep;
+use super::sweep::{sweep, sweep_shard};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::SessionId;
+use crate::ids::{SHARDS, SessionId};
 use crate::session::Core;
 
 /// Something that failed in the background, where no call was there to tell.
@@ -55,6 +56,8 @@ pub(crate) enum Job {
     Linger(Arc<Core>, u64),
     /// Tidy the catalog, and clear away what crashes left.
     Maintain(Arc<Env>),
+    /// Clear away what crashes left in the first of these shards, then in the others.
+    Sweep(Arc<Env>, Range<usize>),
 }
 
 struct Timed {
@@ -249,6 +252,15 @@ fn step(desk: &Desk, job: Job) {
                 desk.report(Event::new("tidy the catalog", None, e));
             }
             sweep(&env);
+            // Many processes live too short for all shards: so they do not all begin with the same.
+            let first = env.now() as usize % SHARDS.len();
+            env.io.now(Job::Sweep(env.clone(), first..first + SHARDS.len()));
+        }
+        Job::Sweep(env, mut shards) => {
+            if let Some(shard) = shards.next().and_then(|i| SHARDS.get(i % SHARDS.len())) {
+                sweep_shard(&env, shard);
+                env.io.now(Job::Sweep(env.clone(), shards));
+            }
         }
     }
 }

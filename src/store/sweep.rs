@@ -8,18 +8,21 @@ use crate::fs::{Access, Dir, Entry, Kind, is_sync_leftover};
 use crate::log::LOCK_FILE;
 use crate::session::UNBORN;
 
-/// Done once by each process that writes. What cannot be removed now waits for the next one.
+/// Clears everything but the shards. Done once by each process that writes, as are they, one after the other. What cannot be
+/// removed now waits for the next one.
 pub(crate) fn sweep(env: &Env) {
     empty_trash(env);
-    let sessions = &env.layout.sessions;
-    clear(&*env.layout.root);
-    clear(&*env.layout.trash);
-    for shard in clear(&**sessions) {
-        let Ok(shard) = sessions.open_dir(&shard.name) else { continue };
-        for entry in clear(&*shard) {
-            if entry.name.starts_with(UNBORN) && entry.name.ends_with(".tmp") {
-                abandon(&shard, &entry.name);
-            }
+    for dir in [&env.layout.root, &env.layout.trash, &env.layout.sessions] {
+        clear(&**dir);
+    }
+}
+
+/// Clears a shard.
+pub(crate) fn sweep_shard(env: &Env, name: &str) {
+    let Ok(shard) = env.layout.sessions.open_dir(name) else { return };
+    for entry in clear(&*shard) {
+        if entry.name.starts_with(UNBORN) && entry.name.ends_with(".tmp") {
+            abandon(&shard, &entry.name);
         }
     }
 }
