@@ -123,20 +123,24 @@ fn opening_reads_the_last_segment_once() {
     assert!(c.bytes_read < written + written / 10, "of {written}: {c:?}");
 }
 
+/// A store of so many sessions, each with a message and a title, closed.
+fn store_of(sessions: u64) -> Spy {
+    let (spy, options) = sim();
+    let store = options.fs(Arc::new(spy.clone())).open(SIM).unwrap();
+    for i in 0..sessions {
+        let session = store.session(format!("session-{i}")).unwrap();
+        fill(&session, 1);
+        session.patch_attributes(&serde_json::json!({ "title": "A conversation about something" })).unwrap();
+        session.close().unwrap();
+    }
+    store.close().unwrap();
+    spy
+}
+
 #[test]
 fn opening_one_session_of_many_reads_no_more_than_of_few() {
-    let read = |sessions: u64| {
-        let (spy, options) = sim();
-        let store = options.fs(Arc::new(spy.clone())).open(SIM).unwrap();
-        for i in 0..sessions {
-            let session = store.session(format!("session-{i}")).unwrap();
-            fill(&session, 1);
-            session
-                .patch_attributes(&serde_json::json!({ "title": "A conversation about something" }))
-                .unwrap();
-            session.close().unwrap();
-        }
-        store.close().unwrap();
+    let read = |sessions| {
+        let spy = store_of(sessions);
         let (again, options) = (spy.clone(), Options::new());
         let (_, c) = spy.during(|| {
             let store = options.fs(Arc::new(again)).open(SIM).unwrap();
@@ -147,6 +151,28 @@ fn opening_one_session_of_many_reads_no_more_than_of_few() {
     let (few, many) = (read(10), read(1_000));
     // Of the index: its first page, and one for each time the others can be halved.
     assert!(many < few + 32 * 1024, "{few} and {many}");
+}
+
+#[test]
+fn a_process_that_appends_one_message_reads_no_more_in_a_store_of_many() {
+    let read = |sessions| {
+        let spy = store_of(sessions);
+        let mut most = 0;
+        for i in 1..8 {
+            let (again, options) = (spy.clone(), Options::new());
+            let (_, c) = spy.during(|| {
+                let store = options.fs(Arc::new(again)).open(SIM).unwrap();
+                fill(&store.open_session("session-7").unwrap(), 1);
+                // With it goes what is done in the background: the files of those before are taken over.
+                store.close().unwrap();
+            });
+            // The first one found the files that were left as they were.
+            most = if i > 1 { c.bytes_read.max(most) } else { 0 };
+        }
+        most
+    };
+    let (few, many) = (read(10), read(1_000));
+    assert!(many < few + 200 * 1024, "{few} and {many}");
 }
 
 #[test]

@@ -174,7 +174,7 @@ impl Env {
         self.settle()?;
         self.catalog.mark_open(open)?;
         // Whoever writes to the catalog anyhow looks once after what dead processes left in it, and then whenever it has grown.
-        let due = !self.maintained.swap(true, Ordering::AcqRel) || self.catalog.is_long();
+        let due = !self.maintained.swap(true, Ordering::AcqRel) || self.catalog.is_due();
         if due && !self.maintaining.swap(true, Ordering::AcqRel) {
             self.io.now(Job::Maintain(self.clone()));
         }

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::file::{self, Source, Tail, Unreadable};
 use super::files::{self, Names};
@@ -16,6 +17,7 @@ use super::merge;
 use super::report::Maintained;
 use crate::error::{Error, Result};
 use crate::fs::{Access, File};
+use crate::ids::BirthId;
 
 const DOING: &str = "maintain the catalog";
 /// Files up to this size (64 KiB) are always taken over; longer ones if the own file is as long, so that
@@ -24,10 +26,16 @@ const SMALL: u64 = 64 << 10;
 /// More dead files than this are too many to read for each listing.
 const MANY: usize = 8;
 
+/// More sessions than this are not looked up one by one.
+const FEW: usize = 64;
+
 /// The file of an instance that is gone, locked by us.
 struct Dead {
     name: String,
     file: Arc<dyn File>,
+    len: u64,
+    /// Long, with an index, and not read for that.
+    unread: bool,
     read: Result<Source, Unreadable>,
 }
 
@@ -49,11 +57,14 @@ impl Dead {
 
     /// There is nothing in it, and nothing is lost of it.
     fn empty(&self) -> bool {
-        self.read.as_ref().is_ok_and(|s| s.items.is_empty() && !s.newer && s.tail == Tail::Clean)
+        !self.unread
+            && self.read.as_ref().is_ok_and(|s| s.items.is_empty() && !s.newer && s.tail == Tail::Clean)
     }
 
-    fn len(&self) -> u64 {
-        self.read.as_ref().map_or(0, |source| source.end)
+    /// The lives of sessions that it speaks of, if nothing is lost of it and they are few.
+    fn few_births(&self) -> Option<impl Iterator<Item = BirthId>> {
+        let source = self.read.as_ref().ok().filter(|s| s.tail == Tail::Clean && s.items.len() <= FEW)?;
+        Some(source.items.iter().map(|item| item.birth))
     }
 
     /// Whether it may be taken over at all: not if only a newer program, or nobody, understands all of it.
@@ -86,18 +97,25 @@ impl Catalog {
         };
         let names = files::names(&*self.dir)?;
         self.sweep(&names, &mut done);
-        let dead = names.files.iter().filter(|name| !own.contains(name)).filter_map(|name| self.dead(name));
-        let (chosen, left) = choose(dead.filter(Dead::ours).collect(), own_len);
+        let all = self.suspect.load(Ordering::Relaxed);
+        let limit = if all { u64::MAX } else { SMALL.max(own_len) };
+        let dead = names.files.iter().filter(|name| !own.contains(name));
+        let dead = dead.filter_map(|name| self.dead(name, limit)).filter(Dead::ours).collect();
+        let (chosen, left) = choose(dead, own_len);
+        let chosen: Vec<Dead> = chosen.into_iter().map(|dead| self.read(dead)).filter(Dead::ours).collect();
         done.left = left.len();
         for dead in &left {
             // Its owner wrote none, or the file was not long then: it was killed, say.
-            if let (Ok(source), Ok(len)) = (&dead.read, dead.file.len()) {
-                let _ = index::write(&*self.dir, source, len);
+            if let Some(source) = dead.read.as_ref().ok().filter(|_| !dead.unread) {
+                let _ = index::write(&*self.dir, source, dead.len);
             }
         }
         drop(left);
         self.adopt(&chosen, &mut done)?;
         drop(chosen);
+        if all {
+            self.suspect.store(false, Ordering::Relaxed);
+        }
         done.compacted = self.compact()?;
         Ok(done)
     }
@@ -131,10 +149,23 @@ impl Catalog {
         }
     }
 
-    fn dead(&self, name: &str) -> Option<Dead> {
+    /// The file of this name, if it is a dead one. One beyond the limit is not read if it has an index: it is left as it is.
+    fn dead(&self, name: &str, limit: u64) -> Option<Dead> {
         let file = self.lock_dead(name)?;
-        let read = file::load_from(&*file, name, &self.identity.store, None);
-        Some(Dead { name: name.to_owned(), file, read })
+        let len = file.len().ok()?;
+        let store = &self.identity.store;
+        let head = if len > limit { file::indexed(&*self.dir, &*file, name, store) } else { None };
+        let unread = head.is_some();
+        let read = head.map_or_else(|| file::load_from(&*file, name, store, None), |(source, _)| Ok(source));
+        Some(Dead { name: name.to_owned(), file, len, unread, read })
+    }
+
+    /// The same, read in any case.
+    fn read(&self, mut dead: Dead) -> Dead {
+        if std::mem::take(&mut dead.unread) {
+            dead.read = file::load_from(&*dead.file, &dead.name, &self.identity.store, None);
+        }
+        dead
     }
 
     fn adopt(&self, chosen: &[Dead], done: &mut Maintained) -> Result<()> {
@@ -143,7 +174,16 @@ impl Catalog {
         }
         if !chosen.iter().all(Dead::empty) {
             let names: BTreeSet<&str> = chosen.iter().map(|dead| dead.name.as_str()).collect();
-            let all = files::read_all(&*self.dir, &self.identity.store)?;
+            let damaged = chosen.iter().any(Dead::damaged);
+            let births: Option<Vec<_>> = chosen.iter().map(Dead::few_births).collect();
+            let mut births: Vec<BirthId> = births.into_iter().flatten().flatten().collect();
+            births.sort_unstable();
+            births.dedup();
+            // What others say of other sessions matters only where something is lost that may have named any.
+            let all = match births.len() {
+                1..=FEW if !damaged => files::read_of(&*self.dir, &self.identity.store, &births)?,
+                _ => files::read_all(&*self.dir, &self.identity.store)?,
+            };
             for dead in chosen {
                 // Locked and good a moment ago, and not to be read now: its entries would go with it.
                 if dead.read.is_ok() && !all.sources.iter().any(|source| source.name == dead.name) {
@@ -153,7 +193,6 @@ impl Catalog {
                 }
             }
             let flags: Vec<bool> = all.sources.iter().map(|s| names.contains(s.name.as_str())).collect();
-            let damaged = chosen.iter().any(Dead::damaged);
             let entries = merge::carry(&all.sources, &flags, damaged, all.unreliable);
             done.findings = all.findings;
             if !entries.is_empty() {
@@ -164,7 +203,7 @@ impl Catalog {
         }
         for dead in chosen {
             let removed = self.dir.remove_file(&dead.name);
-            if dead.len() >= index::LONG {
+            if dead.len >= index::LONG {
                 let _ = self.dir.remove_file(&index::name_of(&dead.name));
             }
             match removed {
@@ -183,10 +222,10 @@ impl Catalog {
 /// Which files are taken over now, and which are left. Damaged ones are always taken over, because as long
 /// as one is there no summary can be trusted.
 fn choose(mut dead: Vec<Dead>, own_len: u64) -> (Vec<Dead>, Vec<Dead>) {
-    dead.sort_by_key(Dead::len);
+    dead.sort_by_key(|dead| dead.len);
     let limit = SMALL.max(own_len);
     let (mut chosen, mut rest): (Vec<_>, Vec<_>) =
-        dead.into_iter().partition(|dead| dead.damaged() || dead.len() <= limit);
+        dead.into_iter().partition(|dead| dead.damaged() || dead.len <= limit);
     if rest.len() > MANY {
         let many = rest.len() - MANY;
         chosen.extend(rest.drain(..many));

@@ -4,6 +4,8 @@
 //! meanwhile is added under the lock, and only then the new file gets its name and takes over. So nobody waits
 //! longer than for a few short syncs.
 
+use std::sync::atomic::Ordering;
+
 use super::file::Tail;
 use super::files;
 use super::handle::Catalog;
@@ -19,8 +21,8 @@ const LONG: u64 = 1 << 20;
 
 impl Catalog {
     /// Whether it is time to call [`maintain`](Catalog::maintain) again. Cheap.
-    pub(crate) fn is_long(&self) -> bool {
-        !self.read_only && long(&self.state.lock()).is_some()
+    pub(crate) fn is_due(&self) -> bool {
+        !self.read_only && (self.suspect.load(Ordering::Relaxed) || long(&self.state.lock()).is_some())
     }
 
     /// Rewrites the own file if it is long and more than half of it is garbage; says whether it did.

@@ -209,13 +209,13 @@ pub(super) fn decode(
 }
 
 /// Reads the file of this name; `None` if there is none (any more). Of a file that was read `before` only what came
-/// since; of the entries those of this life of a session `only`, and perhaps a few others.
+/// since; of the entries those of these lives of sessions `only`, and perhaps others.
 pub(super) fn load(
     dir: &dyn Dir,
     name: &str,
     store: &StoreId,
     before: Option<&Arc<Source>>,
-    only: Option<&BirthId>,
+    only: Option<&[BirthId]>,
 ) -> Option<Result<Arc<Source>, Unreadable>> {
     let file = match dir.open(name, Access::Read) {
         Ok(file) => file,
@@ -227,24 +227,26 @@ pub(super) fn load(
     {
         return Some(Ok(source));
     }
-    if let Some(source) = only.and_then(|birth| load_of(dir, &*file, name, store, birth)) {
+    if let Some(source) = only.and_then(|births| load_of(dir, &*file, name, store, births)) {
         return Some(Ok(Arc::new(source)));
     }
-    let whole = load_from(&*file, name, store, only);
+    let alone = only.and_then(|births| if let [birth] = births { Some(birth) } else { None });
+    let whole = load_from(&*file, name, store, alone);
     Some(whole.map(|source| Arc::new(Source { ident: file.ident().ok(), ..source })))
 }
 
-/// What a long file with an index says of this life of a session, and nothing else. `None` if it must be read whole.
-fn load_of(dir: &dyn Dir, file: &dyn File, name: &str, store: &StoreId, birth: &BirthId) -> Option<Source> {
-    let (head, len) = head_of(file).ok()?;
-    if len < index::LONG {
-        return None;
-    }
-    let source = decode(name, store, head, Some(birth)).ok()?;
+/// What a long file with an index says of these lives of sessions, and nothing else. `None` if it must be read whole.
+fn load_of(
+    dir: &dyn Dir,
+    file: &dyn File,
+    name: &str,
+    store: &StoreId,
+    births: &[BirthId],
+) -> Option<Source> {
+    let (source, index) = indexed(dir, file, name, store)?;
     let salt = source.header.salt;
-    decode_marks(salt, &source.bytes).filter(|durable| *durable <= len)?;
     let (mut bytes, mut items) = (Vec::new(), Vec::new());
-    for place in index::find(dir, name, salt, len, birth)? {
+    for (birth, place) in index.find_all(births)? {
         let mut frame = vec![0; FRAME_HEAD];
         read_exact_at(file, &mut frame, place.offset.into()).ok()?;
         let body = u32::from_le_bytes(*frame.last_chunk()?) as usize;
@@ -253,10 +255,28 @@ fn load_of(dir: &dyn Dir, file: &dyn File, name: &str, store: &StoreId, birth: &
         let Step::Frame(body) = Chain::at(salt, place.offset as usize, place.before).take(&frame) else {
             return None;
         };
-        items.extend(Item::of(body, bytes.len()).ok().filter(|item| item.birth == *birth));
+        items.extend(Item::of(body, bytes.len()).ok().filter(|item| item.birth == birth));
         bytes.extend_from_slice(body);
     }
-    Some(Source { bytes, items, end: len, tail: Tail::Clean, ..source })
+    Some(Source { bytes, items, ..source })
+}
+
+/// The head of a long file, without entries, and the index of it. `None` if it has none, or anything is amiss with either.
+pub(super) fn indexed(
+    dir: &dyn Dir,
+    file: &dyn File,
+    name: &str,
+    store: &StoreId,
+) -> Option<(Source, index::Reader)> {
+    let (head, len) = head_of(file).ok()?;
+    if len < index::LONG {
+        return None;
+    }
+    let source = decode(name, store, head, None).ok()?;
+    let salt = source.header.salt;
+    decode_marks(salt, &source.bytes).filter(|durable| *durable <= len)?;
+    let index = index::Reader::open(dir, name, salt, len)?;
+    Some((Source { end: len, tail: Tail::Clean, ..source }, index))
 }
 
 /// What has become of a file that was good to its end: the same, or the same and more frames. `None`, or an error, if it

@@ -60,12 +60,13 @@ pub(super) fn read_since(dir: &dyn Dir, store: &StoreId, known: &[Arc<Source>]) 
     read(dir, store, known, None)
 }
 
-/// The same for what is said of one life of a session: a sixth of the work, or far less where there are indexes.
-pub(super) fn read_of(dir: &dyn Dir, store: &StoreId, birth: &BirthId) -> Result<Files> {
-    read(dir, store, &[], Some(birth))
+/// The same for what is said of these lives of sessions, and perhaps of others: of one it is a sixth of the work, and of few
+/// far less where there are indexes.
+pub(super) fn read_of(dir: &dyn Dir, store: &StoreId, births: &[BirthId]) -> Result<Files> {
+    read(dir, store, &[], Some(births))
 }
 
-fn read(dir: &dyn Dir, store: &StoreId, known: &[Arc<Source>], only: Option<&BirthId>) -> Result<Files> {
+fn read(dir: &dyn Dir, store: &StoreId, known: &[Arc<Source>], only: Option<&[BirthId]>) -> Result<Files> {
     let mut before = names(dir)?;
     let mut rounds = 0;
     loop {

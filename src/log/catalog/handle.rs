@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use xxhash_rust::xxh3::xxh3_128;
@@ -36,6 +37,8 @@ pub(crate) struct Catalog {
     current: Mutex<Arc<Merged>>,
     /// One maintenance at a time.
     pub(super) maintaining: Mutex<()>,
+    /// Damage was met in a file: the next maintenance looks at all of each.
+    pub(super) suspect: AtomicBool,
 }
 
 /// What the headers of this instance's files say.
@@ -100,6 +103,7 @@ impl Catalog {
             wake: Condvar::new(),
             current: Mutex::default(),
             maintaining: Mutex::default(),
+            suspect: AtomicBool::new(false),
         }
     }
 
@@ -183,7 +187,7 @@ impl Catalog {
             return Ok(witnesses.get(birth));
         }
         if state.alone <= ALONE * state.total {
-            let files = files::read_of(&*self.dir, &self.identity.store, birth)?;
+            let files = files::read_of(&*self.dir, &self.identity.store, &[*birth])?;
             state.alone += files.read() + LOOK;
             state.total = files.total();
             return Ok(Witnesses::new(&files).get(birth));
@@ -238,7 +242,15 @@ impl Catalog {
     /// # Errors
     /// Only if the directory cannot be listed. What is wrong with files is in the result.
     pub(crate) fn merged(&self) -> Result<Merged> {
-        files::read_all(&*self.dir, &self.identity.store).map(merge::known)
+        let merged = files::read_all(&*self.dir, &self.identity.store).map(merge::known)?;
+        self.note_damage(&merged);
+        Ok(merged)
+    }
+
+    fn note_damage(&self, merged: &Merged) {
+        if merged.findings.iter().any(|finding| finding.damage) {
+            self.suspect.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The same for who asks again and again: reads of every file only what came since the last time, and gives the
@@ -252,6 +264,7 @@ impl Catalog {
         let files = files::read_since(&*self.dir, &self.identity.store, current.sources())?;
         if !current.is_of(&files) {
             *current = Arc::new(merge::known_since(&current, files));
+            self.note_damage(&current);
         }
         Ok(current.clone())
     }

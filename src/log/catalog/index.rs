@@ -5,6 +5,7 @@
 //! synced, and nothing depends on it: where it is missing, damaged, or not of this very file, the file is read whole.
 
 use std::io;
+use std::sync::Arc;
 
 use super::file::Source;
 use crate::format::catalog::index::{Index, PAGE, Placed, key_of};
@@ -28,7 +29,7 @@ pub(super) fn file_of(name: &str) -> Option<String> {
 /// holds the lock on the file, which has this length.
 pub(super) fn write(dir: &dyn Dir, source: &Source, len: u64) -> io::Result<()> {
     let (name, salt) = (name_of(&source.name), source.header.salt);
-    if len < LONG || open(dir, &source.name, salt, len).is_some() {
+    if len < LONG || Reader::open(dir, &source.name, salt, len).is_some() {
         return Ok(());
     }
     let Some(mut places) = source.places() else { return Ok(()) };
@@ -46,38 +47,56 @@ pub(super) fn write(dir: &dyn Dir, source: &Source, len: u64) -> io::Result<()> 
     written
 }
 
-/// Where the entries with the key of this life stand in the catalog file of this name, salt and length, in the order in which
-/// they were written. `None` if there is no good index.
-pub(super) fn find(dir: &dyn Dir, name: &str, salt: u64, len: u64, birth: &BirthId) -> Option<Vec<Placed>> {
-    let (file, index) = open(dir, name, salt, len)?;
-    let key = key_of(birth);
-    let places = |number| index.places(number, &page(&*file, number)?);
-    // The last page that begins in front of the key: on it, or behind it, the key's places begin.
-    let (mut first, mut behind) = (1, index.pages() + 1);
-    while behind - first > 1 {
-        let middle = first.midpoint(behind);
-        match places(middle)?.first()?.key < key {
-            true => first = middle,
-            false => behind = middle,
-        }
-    }
-    let mut found = Vec::new();
-    for number in first..=index.pages() {
-        let places = places(number)?;
-        found.extend(places.iter().filter(|place| place.key == key));
-        if places.last()?.key > key {
-            break;
-        }
-    }
-    Some(found)
+/// An index that is there and has all its pages.
+pub(super) struct Reader {
+    file: Arc<dyn File>,
+    index: Index,
 }
 
-/// The index of the file of this name, salt and length, if it is there and has all its pages.
-fn open(dir: &dyn Dir, name: &str, salt: u64, len: u64) -> Option<(std::sync::Arc<dyn File>, Index)> {
-    let file = dir.open(&name_of(name), Access::Read).ok()?;
-    let index = Index::decode(&page(&*file, 0)?, salt, len)?;
-    let whole = file.len().ok()? == ((1 + index.pages()) * PAGE) as u64;
-    whole.then_some((file, index))
+impl Reader {
+    /// That of the catalog file of this name, salt and length.
+    pub(super) fn open(dir: &dyn Dir, name: &str, salt: u64, len: u64) -> Option<Reader> {
+        let file = dir.open(&name_of(name), Access::Read).ok()?;
+        let index = Index::decode(&page(&*file, 0)?, salt, len)?;
+        let whole = file.len().ok()? == ((1 + index.pages()) * PAGE) as u64;
+        whole.then_some(Reader { file, index })
+    }
+
+    /// Where the entries of these lives stand, and perhaps some that have their keys: of each in the order in which they were
+    /// written. `None` if a page is damaged.
+    pub(super) fn find_all(&self, births: &[BirthId]) -> Option<Vec<(BirthId, Placed)>> {
+        let mut found = Vec::new();
+        for birth in births {
+            found.extend(self.find(birth)?.into_iter().map(|place| (*birth, place)));
+        }
+        Some(found)
+    }
+
+    fn find(&self, birth: &BirthId) -> Option<Vec<Placed>> {
+        let (key, pages) = (key_of(birth), self.index.pages());
+        // The last page that begins in front of the key: on it, or behind it, the key's places begin.
+        let (mut first, mut behind) = (1, pages + 1);
+        while behind - first > 1 {
+            let middle = first.midpoint(behind);
+            match self.places(middle)?.first()?.key < key {
+                true => first = middle,
+                false => behind = middle,
+            }
+        }
+        let mut found = Vec::new();
+        for number in first..=pages {
+            let places = self.places(number)?;
+            found.extend(places.iter().filter(|place| place.key == key));
+            if places.last()?.key > key {
+                break;
+            }
+        }
+        Some(found)
+    }
+
+    fn places(&self, number: usize) -> Option<Vec<Placed>> {
+        self.index.places(number, &page(&*self.file, number)?)
+    }
 }
 
 fn page(file: &dyn File, number: usize) -> Option<[u8; PAGE]> {

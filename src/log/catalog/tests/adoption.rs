@@ -218,7 +218,7 @@ fn full_of_garbage(spy: &Spy) -> Catalog {
         catalog.record(CatalogEntry::Closed(entry.clone())).unwrap();
     }
     catalog.sync().unwrap();
-    assert!(catalog.is_long());
+    assert!(catalog.is_due());
     catalog
 }
 
@@ -241,7 +241,7 @@ fn a_crash_at_any_moment_of_a_compaction_loses_nothing() {
         Ok(())
     });
     assert!(catalog.maintain().unwrap().compacted);
-    assert!(!catalog.is_long());
+    assert!(!catalog.is_due());
     spy.calm();
     copies.lock().push((Op::Write, 1, spy.sim.crash_copy()));
     let copies = std::mem::take(&mut *copies.lock());
@@ -269,7 +269,7 @@ fn a_compaction_that_fails_anywhere_loses_nothing_and_is_not_tried_at_once_again
             let done = catalog.maintain();
             spy.calm();
             let met = count.load(Ordering::Relaxed) > at;
-            assert!(!catalog.is_long(), "{kind:?} at {at}: {done:?}");
+            assert!(!catalog.is_due(), "{kind:?} at {at}: {done:?}");
             catalog.mark_open(open("late", 3, 1)).unwrap();
             catalog.record(closed("held", 1, 1, 7)).unwrap();
             for disk in [&spy.sim.crash_copy(), &spy.sim] {
