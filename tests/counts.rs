@@ -3,8 +3,8 @@
 mod common;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Action, Op, Place, SIM, Spy, fill, live, numbered, sim_options};
@@ -68,6 +68,33 @@ fn a_batch_of_a_thousand_is_one_sync() {
     });
     assert_eq!(done.seqs.end - done.seqs.start, 1000);
     assert_eq!(c.all_syncs(), 1, "{c:?}");
+}
+
+/// Room that is written for later commits must not be what this one lacks on a disk that is nearly full.
+#[test]
+fn a_commit_that_makes_the_file_grow_comes_before_what_is_allocated_ahead() {
+    let (spy, options) = sim();
+    let (_store, session) = steady(&spy, options.segment_size(64 << 20), Path::new(SIM));
+    for len in [3_000, 30_000, 300_000] {
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        let all = writes.clone();
+        spy.hook(move |c| {
+            if c.is(Op::Write, ".log") {
+                all.lock().unwrap().push(c.len);
+            }
+            Action::Go
+        });
+        let mut grown = 0;
+        for _ in 0..20 {
+            session.append(vec![b'x'; len]).unwrap();
+            let writes = std::mem::take(&mut *writes.lock().unwrap());
+            let before: usize = writes.iter().take_while(|n| **n < len).sum();
+            assert!(before <= 4096 + 1024, "{writes:?}");
+            grown += usize::from(writes.len() > 2);
+        }
+        assert!(grown > 0, "nothing was allocated ahead");
+        spy.calm();
+    }
 }
 
 #[test]

@@ -402,7 +402,7 @@ impl SegmentWriter {
     ) -> Result<(), WriteFault> {
         let count = records.len();
         let len = frame_len(count, bytes) as u64;
-        let allocated = self.allocate(len, if keep_reserve { RESERVE } else { 0 })?;
+        let allocated = self.make_room(len, if keep_reserve { RESERVE } else { 0 })?;
         self.builder.begin(count, self.end, self.segment.seed);
         for r in records {
             self.builder.push(&r.meta, r.extras, r.payload);
@@ -416,7 +416,9 @@ impl SegmentWriter {
         );
         let done = self.builder.finish(&header);
         self.put()?;
-        self.allocated = allocated;
+        if allocated > self.allocated {
+            self.allocate_ahead(allocated);
+        }
         self.end += u64::from(done.len);
         (self.last_crc, self.last_len) = (done.crc, done.len);
         self.position += count as u64;
@@ -450,22 +452,33 @@ impl SegmentWriter {
         }
     }
 
-    /// Makes sure that there is room for `len` bytes and a reserve: writes zeros behind the place of those bytes, which
-    /// they fill themselves. Up to where the file is allocated once they are written.
-    fn allocate(&self, len: u64, reserve: u64) -> Result<u64, WriteFault> {
-        let (end, allocated) = (self.end + len, self.allocated);
-        let need = end + reserve;
-        if need <= allocated {
-            return Ok(allocated);
+    /// Makes sure of a reserve behind a commit of `len` bytes, which makes its own room where it stands: zeros there would be
+    /// written for nothing. Up to where the file is allocated once the commit is written.
+    fn make_room(&self, len: u64, reserve: u64) -> Result<u64, WriteFault> {
+        let end = self.end + len;
+        if end + reserve <= self.allocated {
+            return Ok(self.allocated);
         }
-        let step = allocated.clamp(BLOCK, LARGEST_STEP);
-        let want = need.max(allocated + step).next_multiple_of(BLOCK);
-        let least = need.next_multiple_of(BLOCK);
-        let zeros = |to| write_zeros(&*self.file, allocated.max(end), to).map(|()| to);
-        // Zeros behind the end are no content: whatever was written of them stays, harmless.
-        zeros(want).or_else(|_| zeros(least)).map_err(|e| {
+        let least = (end + reserve).next_multiple_of(BLOCK);
+        write_zeros(&*self.file, self.allocated.max(end), least).map(|()| least).map_err(|e| {
+            // Zeros behind the end are no content: what was written of them is harmless, but takes room.
+            let _ = self.file.set_len(self.allocated);
             WriteFault::TakenBack(Error::io("allocate space in a segment", &self.segment.path, e))
         })
+    }
+
+    /// The file is allocated up to there. Goes on for the commits that follow, as long as there is room.
+    fn allocate_ahead(&mut self, allocated: u64) {
+        let want = (self.allocated + self.allocated.clamp(BLOCK, LARGEST_STEP)).next_multiple_of(BLOCK);
+        self.allocated = allocated;
+        if want <= allocated {
+            return;
+        }
+        match write_zeros(&*self.file, allocated, want) {
+            Ok(()) => self.allocated = want,
+            // Others may need the room.
+            Err(_) => _ = self.file.set_len(allocated),
+        }
     }
 
     /// Gives back the memory in which frames are built, until the next one.
