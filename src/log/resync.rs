@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::window::{At, Found, Window};
+use super::window::{At, BLOCK, Found, Window};
 use crate::format::{FRAME_HEADER_LEN, Seed, find_header};
 use crate::fs::File;
 
@@ -28,9 +28,6 @@ pub(crate) struct Search<'a> {
     pub(crate) unreadable: u32,
 }
 
-/// What a disk fails to read at once.
-const BLOCK: u64 = 4096;
-
 impl Search<'_> {
     /// The offset of the next such frame behind `offset`.
     ///
@@ -41,12 +38,16 @@ impl Search<'_> {
         let mut at = offset + 1;
         while at < self.limit {
             let next_block = (at / BLOCK + 1) * BLOCK;
-            let need = FRAME_HEADER_LEN.max((next_block - at) as usize);
+            let rest = (next_block - at) as usize;
+            // A header may reach into the next block.
+            let across = rest < FRAME_HEADER_LEN;
+            let need = if across { rest + BLOCK as usize } else { rest };
             let bytes = match window.raw_ahead(self.file, at, need, self.limit) {
                 Ok(bytes) => bytes,
                 Err(e) if self.unreadable == 0 => return Err(e),
                 Err(_) => {
-                    self.unreadable -= 1;
+                    // If it was the next block, that is met again.
+                    self.unreadable -= u32::from(!across);
                     at = next_block;
                     continue;
                 }

@@ -14,6 +14,8 @@ use crate::fs::{File, read_up_to_at};
 pub(super) const READ: usize = 64 << 10;
 /// What is read at once of long messages, and what of a map is brought into memory at once in the end.
 const AHEAD: usize = 256 << 10;
+/// What a disk fails to read at once.
+pub(super) const BLOCK: u64 = 4096;
 
 thread_local! {
     /// A buffer that no message is in any more, kept with what is in it. A short read would spend a good part of its time on
@@ -58,17 +60,19 @@ pub(crate) struct Window {
     judged: Option<(u64, usize)>,
     /// How much is read, or brought into memory of a map, the next time.
     ahead: usize,
+    /// Something could not be read, so nothing is read any more but whole blocks: a disk may take long to fail.
+    careful: bool,
 }
 
 impl Window {
     pub(crate) fn new() -> Window {
         let buffer = Arc::new(Buffer::Heap(Vec::new()));
-        Window { buffer, len: 0, base: 0, judged: None, ahead: READ }
+        Window { buffer, len: 0, base: 0, judged: None, ahead: READ, careful: false }
     }
 
     /// A window over all that is ever needed of the file, which is read forwards.
     pub(crate) fn mapped(buffer: Arc<Buffer>) -> Window {
-        Window { buffer, len: 0, base: 0, judged: None, ahead: READ }
+        Window { buffer, len: 0, base: 0, judged: None, ahead: READ, careful: false }
     }
 
     /// Reads `[from, to)` into the window in one go: into the memory that it has, if no message is left in that.
@@ -76,7 +80,7 @@ impl Window {
         self.fill_behind(file, from, to, 0)
     }
 
-    /// The same, and what of it is in the window is not read again. Where a writer is at work, a frame in flight may be
+    /// The same, of what is no map, and what of it is in the window is not read again. Where a writer is at work, a frame in flight may be
     /// pieced together of before and after: its checksum says so, as it does where one read met that.
     pub(crate) fn extend(&mut self, file: &dyn File, from: u64, to: u64) -> io::Result<()> {
         self.extend_ahead(file, from, to, to)
@@ -90,10 +94,14 @@ impl Window {
 
     /// Reads `[from, to)`, but for the first `have` bytes, and on.
     fn fill_ahead(&mut self, file: &dyn File, from: u64, to: u64, limit: u64, have: usize) -> io::Result<()> {
-        let ahead = (from + self.ahead as u64).min(limit).max(to);
+        let ahead = if self.careful { to.next_multiple_of(BLOCK) } else { from + self.ahead as u64 };
+        let ahead = ahead.min(limit).max(to);
         match self.fill_behind(file, from, ahead, have) {
             // What was not asked for may be what cannot be read.
-            Err(_) if ahead > to => self.fill_behind(file, from, to, have),
+            Err(_) if ahead > to => {
+                self.careful = true;
+                self.fill_behind(file, from, to, have)
+            }
             done => done,
         }
     }

@@ -356,6 +356,8 @@ fn f33_blocks_that_cannot_be_read_cost_the_messages_on_them_and_no_others() {
             // A commit takes 576 bytes: a block has parts of nine at most.
             assert!((200 - 9 * bad..200).contains(&seen.len()), "{case}");
             assert!(seen.is_sorted(), "{case}");
+            // A disk may take a second for each.
+            assert!(spy.hits() <= 10 * bad as u64, "{case}: {} reads failed", spy.hits());
         }
     }
 }
