@@ -97,7 +97,7 @@ pub(super) struct Count {
 impl Count {
     #[inline]
     pub(super) fn all(self) -> usize {
-        self.messages as usize + usize::from(self.others)
+        (self.messages as usize).saturating_add(usize::from(self.others))
     }
 
     /// One more of this kind.

@@ -50,7 +50,7 @@ fn worked_example() -> Vec<u8> {
     let message = EntryMeta { flags: TURN_START | CRITICAL, ..number(RecordKind::Message) };
     head = FrameHeader { kind: FrameKind::Commit, span: 1, ..head };
     add(&mut head, message, &extras, b"hello");
-    head = FrameHeader { kind: FrameKind::Next, first_position: 1, mark: 1, ..head };
+    head = FrameHeader { kind: FrameKind::Next, first_position: 1, time: 0, mark: 1, ..head };
     let successor = Successor { number: 2, salt: 0x99aa_bbcc_ddee_ff00 };
     add(&mut head, number(RecordKind::Next), b"", &successor.encode());
     assert_eq!(Successor::decode(&successor.encode()), Some(successor));

@@ -203,9 +203,7 @@ impl Catalog {
         }
         for dead in chosen {
             let removed = self.dir.remove_file(&dead.name);
-            if dead.len >= index::LONG {
-                let _ = self.dir.remove_file(&index::name_of(&dead.name));
-            }
+            let _ = self.dir.remove_file(&index::name_of(&dead.name));
             match removed {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::io(DOING, self.dir.path().join(&dead.name), e));

@@ -38,7 +38,9 @@ pub(super) fn names(dir: &dyn Dir) -> Result<Names> {
     for entry in list {
         if entry.kind == Kind::File && file::salt_in(&entry.name).is_some() {
             names.files.insert(entry.name);
-        } else if index::file_of(&entry.name).is_some_and(|file| file::salt_in(&file).is_some()) {
+        } else if entry.kind == Kind::File
+            && index::file_of(&entry.name).is_some_and(|file| file::salt_in(&file).is_some())
+        {
             names.indexes.insert(entry.name);
         } else if entry.kind == Kind::File && entry.name.ends_with(".tmp") {
             names.temporary.insert(entry.name);
@@ -98,9 +100,14 @@ fn read(dir: &dyn Dir, store: &StoreId, known: &[Arc<Source>], only: Option<&[Bi
 }
 
 impl Files {
-    /// How many bytes were read.
+    /// What reading them took, in bytes: to look something up in an index takes as long as reading some more.
     pub(super) fn read(&self) -> u64 {
-        self.sources.iter().map(|source| source.bytes.len() as u64).sum()
+        const LOOKUP: u64 = 16 << 10;
+        let one = |source: &Arc<Source>| match source.bytes.len() as u64 {
+            whole if whole >= source.end => whole,
+            found => found + LOOKUP,
+        };
+        self.sources.iter().map(one).sum()
     }
 
     /// How many there are in all the files.

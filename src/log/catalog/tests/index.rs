@@ -67,6 +67,12 @@ fn witnesses(fs: &SimFs, alone: bool) -> Vec<Option<Witness>> {
         .collect()
 }
 
+/// The bytes that are in memory once this life was looked up.
+fn held(fs: &SimFs, n: u32) -> u64 {
+    let files = files::read_of(&*directory(fs), &STORE, &[life(n)]).unwrap();
+    files.sources.iter().map(|source| source.bytes.len() as u64).sum()
+}
+
 fn indexes(fs: &SimFs) -> usize {
     files::names(&*directory(fs)).unwrap().indexes.len()
 }
@@ -97,12 +103,11 @@ fn an_index_is_read_instead_of_the_file() {
     let (fs, file) = long();
     let whole = bytes(&fs, &file).len() as u64;
     assert!(whole > 2 * index::LONG, "{whole}");
-    let of = |n| files::read_of(&*directory(&fs), &STORE, &[life(n)]).unwrap().read();
-    let found: Vec<u64> = (0..SESSIONS).map(of).collect();
+    let found: Vec<u64> = (0..SESSIONS).map(|n| held(&fs, n)).collect();
     assert!(found.iter().all(|len| (1..1000).contains(len)), "{found:?}");
-    assert_eq!(of(SESSIONS + 40), 0);
+    assert_eq!(held(&fs, SESSIONS + 40), 0);
     directory(&fs).remove_file(&index::name_of(&file)).unwrap();
-    assert_eq!(of(7), whole);
+    assert_eq!(held(&fs, 7), whole);
 }
 
 #[test]
@@ -180,8 +185,7 @@ fn the_file_of_an_instance_that_was_killed_gets_its_index_later() {
     let done = next.maintain().unwrap();
     assert_eq!((done.left, indexes(&fs)), (1, 1));
     assert_eq!(witnesses(&fs, true), witnesses(&fs, false));
-    let of = files::read_of(&*directory(&fs), &STORE, &[life(7)]).unwrap().read();
-    assert!(of < 3 * 4096, "{of}");
+    assert!(held(&fs, 7) < 3 * 4096);
 }
 
 #[test]
@@ -251,8 +255,7 @@ fn after_a_crash_at_any_moment_of_a_close_the_same_is_known() {
     let mut whole = 0;
     for (op, copy) in copies {
         assert_eq!(some(&copy), known, "{op:?}");
-        let of = files::read_of(&*directory(&copy), &STORE, &[life(7)]).unwrap().read();
-        whole += usize::from(of > index::LONG);
+        whole += usize::from(held(&copy, 7) > index::LONG);
         // Whoever comes next mends what there is of an index, if he can see that it is none.
         catalog(&copy).maintain().unwrap();
         assert_eq!(some(&copy), known, "{op:?}, and a maintenance");
