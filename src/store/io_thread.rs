@@ -252,9 +252,10 @@ fn step(desk: &Desk, job: Job) {
                 desk.report(Event::new("tidy the catalog", None, e));
             }
             sweep(&env);
-            // Many processes live too short for all shards: so they do not all begin with the same.
-            let first = env.now() as usize % SHARDS.len();
-            env.io.now(Job::Sweep(env.clone(), first..first + SHARDS.len()));
+            // Many processes live too short for all shards: so each does one, and they do not all begin with the same.
+            let now = env.now();
+            let first = (now ^ (now / 1_000)) as usize % SHARDS.len();
+            step(desk, Job::Sweep(env, first..first + SHARDS.len()));
         }
         Job::Sweep(env, mut shards) => {
             if let Some(shard) = shards.next().and_then(|i| SHARDS.get(i % SHARDS.len())) {

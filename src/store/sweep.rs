@@ -8,7 +8,7 @@ use crate::fs::{Access, Dir, Entry, Kind, is_sync_leftover};
 use crate::log::LOCK_FILE;
 use crate::session::UNBORN;
 
-/// Clears everything but the shards. Done once by each process that writes, as are they, one after the other. What cannot be
+/// Clears everything but the shards. Done by each process that writes, as are they, one after the other. What cannot be
 /// removed now waits for the next one.
 pub(crate) fn sweep(env: &Env) {
     empty_trash(env);

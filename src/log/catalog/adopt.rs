@@ -20,7 +20,7 @@ use crate::fs::{Access, File};
 use crate::ids::BirthId;
 
 const DOING: &str = "maintain the catalog";
-/// Files up to this size (64 KiB) are always taken over; longer ones if the own file is as long, so that
+/// Files up to this size (64 KiB, with what is allocated ahead) are always taken over; longer ones if the own file is as long, so that
 /// every byte is copied a bounded number of times.
 const SMALL: u64 = 64 << 10;
 /// More dead files than this are too many to read for each listing.
@@ -97,8 +97,9 @@ impl Catalog {
         };
         let names = files::names(&*self.dir)?;
         self.sweep(&names, &mut done);
-        let all = self.suspect.load(Ordering::Relaxed);
-        let limit = if all { u64::MAX } else { SMALL.max(own_len) };
+        // First: what is met from now on may need another one.
+        self.damage_met.store(false, Ordering::Relaxed);
+        let limit = SMALL.max(own_len);
         let dead = names.files.iter().filter(|name| !own.contains(name));
         let dead = dead.filter_map(|name| self.dead(name, limit)).filter(Dead::ours).collect();
         let (chosen, left) = choose(dead, own_len);
@@ -113,9 +114,6 @@ impl Catalog {
         drop(left);
         self.adopt(&chosen, &mut done)?;
         drop(chosen);
-        if all {
-            self.suspect.store(false, Ordering::Relaxed);
-        }
         done.compacted = self.compact()?;
         Ok(done)
     }
@@ -184,6 +182,7 @@ impl Catalog {
                 1..=FEW if !damaged => files::read_of(&*self.dir, &self.identity.store, &births)?,
                 _ => files::read_all(&*self.dir, &self.identity.store)?,
             };
+            self.note_damage(&all.findings);
             for dead in chosen {
                 // Locked and good a moment ago, and not to be read now: its entries would go with it.
                 if dead.read.is_ok() && !all.sources.iter().any(|source| source.name == dead.name) {

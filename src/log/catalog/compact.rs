@@ -22,7 +22,7 @@ const LONG: u64 = 1 << 20;
 impl Catalog {
     /// Whether it is time to call [`maintain`](Catalog::maintain) again. Cheap.
     pub(crate) fn is_due(&self) -> bool {
-        !self.read_only && (self.suspect.load(Ordering::Relaxed) || long(&self.state.lock()).is_some())
+        !self.read_only && (self.damage_met.load(Ordering::Relaxed) || long(&self.state.lock()).is_some())
     }
 
     /// Rewrites the own file if it is long and more than half of it is garbage; says whether it did.

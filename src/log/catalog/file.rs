@@ -255,7 +255,8 @@ fn load_of(
         let Step::Frame(body) = Chain::at(salt, place.offset as usize, place.before).take(&frame) else {
             return None;
         };
-        items.extend(Item::of(body, bytes.len()).ok().filter(|item| item.birth == birth));
+        // One that only a newer program understands makes a difference: see who reads all.
+        items.extend(Some(Item::of(body, bytes.len()).ok()?).filter(|item| item.birth == birth));
         bytes.extend_from_slice(body);
     }
     Some(Source { bytes, items, ..source })

@@ -10,8 +10,9 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::file::Item;
 use super::files;
+use super::index;
 use super::merge;
-use super::report::{Holder, Merged};
+use super::report::{Finding, Holder, Merged};
 use super::state::{Place, State};
 use super::witness::{Witness, Witnesses};
 use crate::error::{Error, ErrorKind, Result};
@@ -37,8 +38,8 @@ pub(crate) struct Catalog {
     current: Mutex<Arc<Merged>>,
     /// One maintenance at a time.
     pub(super) maintaining: Mutex<()>,
-    /// Damage was met in a file: the next maintenance looks at all of each.
-    pub(super) suspect: AtomicBool,
+    /// Damage was met in a file that maintenance left unread until now.
+    pub(super) damage_met: AtomicBool,
 }
 
 /// What the headers of this instance's files say.
@@ -103,7 +104,7 @@ impl Catalog {
             wake: Condvar::new(),
             current: Mutex::default(),
             maintaining: Mutex::default(),
-            suspect: AtomicBool::new(false),
+            damage_met: AtomicBool::new(false),
         }
     }
 
@@ -188,11 +189,14 @@ impl Catalog {
         }
         if state.alone <= ALONE * state.total {
             let files = files::read_of(&*self.dir, &self.identity.store, &[*birth])?;
+            self.note_damage(&files.findings);
             state.alone += files.read() + LOOK;
             state.total = files.total();
             return Ok(Witnesses::new(&files).get(birth));
         }
-        let witnesses = Witnesses::new(&files::read_all(&*self.dir, &self.identity.store)?);
+        let files = files::read_all(&*self.dir, &self.identity.store)?;
+        self.note_damage(&files.findings);
+        let witnesses = Witnesses::new(&files);
         let witness = witnesses.get(birth);
         state.witnesses = Some(witnesses);
         Ok(witness)
@@ -242,14 +246,18 @@ impl Catalog {
     /// # Errors
     /// Only if the directory cannot be listed. What is wrong with files is in the result.
     pub(crate) fn merged(&self) -> Result<Merged> {
-        let merged = files::read_all(&*self.dir, &self.identity.store).map(merge::known)?;
-        self.note_damage(&merged);
-        Ok(merged)
+        let files = files::read_all(&*self.dir, &self.identity.store)?;
+        self.note_damage(&files.findings);
+        Ok(merge::known(files))
     }
 
-    fn note_damage(&self, merged: &Merged) {
-        if merged.findings.iter().any(|finding| finding.damage) {
-            self.suspect.store(true, Ordering::Relaxed);
+    /// A damaged file loses its index: so the next maintenance, whosever it is, reads it and takes it over.
+    pub(super) fn note_damage(&self, findings: &[Finding]) {
+        let damaged = findings.iter().filter(|finding| finding.damage && !self.read_only);
+        for file in damaged.map(|finding| &finding.file) {
+            if self.dir.remove_file(&index::name_of(file)).is_ok() {
+                self.damage_met.store(true, Ordering::Relaxed);
+            }
         }
     }
 
@@ -263,8 +271,8 @@ impl Catalog {
         let mut current = self.current.lock();
         let files = files::read_since(&*self.dir, &self.identity.store, current.sources())?;
         if !current.is_of(&files) {
+            self.note_damage(&files.findings);
             *current = Arc::new(merge::known_since(&current, files));
-            self.note_damage(&current);
         }
         Ok(current.clone())
     }

@@ -189,6 +189,30 @@ fn the_file_of_an_instance_that_was_killed_gets_its_index_later() {
 }
 
 #[test]
+fn a_long_file_whose_damage_was_met_is_taken_over_by_whoever_writes_next() {
+    let (fs, file) = long();
+    let mut bad = bytes(&fs, &file);
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    put(&fs, &file, &bad);
+    // Nobody has met it: it is left unread.
+    let writer = catalog(&fs);
+    writer.mark_open(mark(SESSIONS + 60, 1)).unwrap();
+    assert_eq!((writer.maintain().unwrap().left, indexes(&fs)), (1, 1));
+    // One that only reads changes nothing.
+    let reader = Catalog::new(Arc::new(fs.clone()), directory(&fs), STORE, true);
+    assert!(reader.current().unwrap().unreliable && indexes(&fs) == 1 && !writer.is_due());
+    // One that lists, in whatever process, takes the index away, and only once.
+    let lister = catalog(&fs);
+    assert!(lister.current().unwrap().unreliable);
+    assert!(lister.is_due() && indexes(&fs) == 0);
+    assert_eq!(writer.maintain().unwrap().adopted, 1);
+    assert!(!catalog(&fs).merged().unwrap().unreliable);
+    lister.maintain().unwrap();
+    assert!(!lister.is_due());
+}
+
+#[test]
 fn an_index_goes_with_its_file() {
     let (fs, file) = long();
     // An instance that has said as much takes it over.
