@@ -250,3 +250,16 @@ impl Rng {
         self.below(100) < percent
     }
 }
+
+/// Where this text stands in a segment. A few letters may stand anywhere among random bytes: so where it is a message of its own,
+/// there.
+pub fn place_of(bytes: &[u8], text: &str) -> usize {
+    let places =
+        || bytes.windows(text.len()).enumerate().filter(|(_, w)| *w == text.as_bytes()).map(|(at, _)| at);
+    // In front of it is its entry, of 13 bytes: first the length, then other things, then the kind.
+    let is_message = |at: &usize| {
+        let entry = at.checked_sub(13).map(|from| &bytes[from..*at]);
+        entry.is_some_and(|entry| entry[..4] == (text.len() as u32).to_le_bytes() && entry[10] == 1)
+    };
+    places().find(is_message).or_else(|| places().next()).unwrap()
+}

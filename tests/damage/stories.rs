@@ -8,8 +8,8 @@ use sessionlog::fs::{Fault, SimFs};
 use sessionlog::{AppendOptions, Batch, Durability, ErrorKind, Keep, NewMessage, Session, Store};
 
 use crate::common::{
-    Place, SIM, fill, segments, session_dirs, sim_options, sim_read, sim_segments, sim_session, sim_store,
-    sim_write,
+    Place, SIM, fill, place_of, segments, session_dirs, sim_options, sim_read, sim_segments, sim_session,
+    sim_store, sim_write,
 };
 
 fn offset_of(file: &Path, text: &str) -> usize {
@@ -311,10 +311,6 @@ fn counts(fs: &SimFs) -> (u64, Option<u64>) {
     let store = sim_look(fs);
     let listed = store.sessions().unwrap().sessions.remove(0).message_count;
     (listed, store.reader("s").and_then(|r| r.info()).ok().map(|i| i.message_count))
-}
-
-fn place_of(bytes: &[u8], text: &str) -> usize {
-    bytes.windows(text.len()).position(|w| w == text.as_bytes()).unwrap()
 }
 
 #[test]

@@ -11,8 +11,8 @@ use sessionlog::fs::{Choice, Dir, Fs, SimFs};
 use sessionlog::{AppendOptions, Batch, ErrorKind, Keep, NewMessage, Outcome};
 
 use crate::common::{
-    Place, SIM, fill, kind, live, numbered, segments, session_dirs, sim_options, sim_read, sim_segments,
-    sim_session, sim_store, sim_write, texts,
+    Place, SIM, fill, kind, live, numbered, place_of, segments, session_dirs, sim_options, sim_read,
+    sim_segments, sim_session, sim_store, sim_write, texts,
 };
 
 #[test]
@@ -120,7 +120,7 @@ fn f15_what_cannot_be_read_is_not_lost_in_a_rewrite() {
     let file = segments(&session_dirs(&place.path())[0])[0].clone();
     let sound = fs::read(&file).unwrap();
     let mut bytes = sound.clone();
-    let at = bytes.windows(2).position(|w| w == b"m7").unwrap();
+    let at = place_of(&bytes, "m7");
     bytes[at] ^= 1;
     fs::write(&file, &bytes).unwrap();
 
