@@ -147,10 +147,15 @@ pub(crate) fn decode_marks(salt: u64, file: &[u8]) -> Option<u64> {
 }
 
 fn mark_crc(salt: u64, place: usize, durable: u64) -> u32 {
+    placed_crc(salt, place, &durable.to_le_bytes())
+}
+
+/// Of bytes that count in one place of one file only.
+fn placed_crc(salt: u64, place: usize, covered: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&salt.to_le_bytes());
     crc.update(&(place as u64).to_le_bytes());
-    crc.update(&durable.to_le_bytes());
+    crc.update(covered);
     crc.finalize()
 }
 

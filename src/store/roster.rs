@@ -122,7 +122,6 @@ impl Roster {
             }
         }
         new.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
-        rest.sort_by(|a, b| a.name.cmp(&b.name));
         let mut all = Vec::with_capacity(kept.len() + new.len());
         let mut kept = kept.into_iter();
         for new in new {

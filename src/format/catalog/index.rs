@@ -3,7 +3,7 @@
 //! Pages of 4 KiB, each with a checksum. The first says of which file it is; the others hold places in order of their births,
 //! so that a few pages tell all that the file says of one.
 
-use super::array;
+use super::{array, placed_crc};
 use crate::ids::BirthId;
 
 /// The bytes of a page.
@@ -69,7 +69,7 @@ impl Index {
     /// Fills the page of this number up, and puts its checksum behind it.
     fn seal(&self, out: &mut Vec<u8>, number: usize) {
         out.resize(number * PAGE + CRC, 0);
-        let crc = crc_of(self.salt, number, out.get(number * PAGE..).unwrap_or_default());
+        let crc = placed_crc(self.salt, number, out.get(number * PAGE..).unwrap_or_default());
         out.extend_from_slice(&crc.to_le_bytes());
     }
 
@@ -107,13 +107,5 @@ impl Index {
 
 fn is_good(page: &[u8; PAGE], salt: u64, number: usize) -> bool {
     let covered = page.get(..CRC).unwrap_or_default();
-    array(page, CRC) == Some(crc_of(salt, number, covered).to_le_bytes())
-}
-
-fn crc_of(salt: u64, number: usize, covered: &[u8]) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&salt.to_le_bytes());
-    crc.update(&(number as u64).to_le_bytes());
-    crc.update(covered);
-    crc.finalize()
+    array(page, CRC) == Some(placed_crc(salt, number, covered).to_le_bytes())
 }

@@ -20,8 +20,8 @@ use crate::fs::{Access, File};
 use crate::ids::BirthId;
 
 const DOING: &str = "maintain the catalog";
-/// Files up to this size (64 KiB, with what is allocated ahead) are always taken over; longer ones if the own file is as long, so that
-/// every byte is copied a bounded number of times.
+/// Files up to this size (64 KiB, with what is allocated ahead) are always taken over; longer ones if the own file is as
+/// long, so that every byte is copied a bounded number of times.
 const SMALL: u64 = 64 << 10;
 /// More dead files than this are too many to read for each listing.
 const MANY: usize = 8;
@@ -34,9 +34,8 @@ struct Dead {
     name: String,
     file: Arc<dyn File>,
     len: u64,
-    /// Long, with an index, and not read for that.
-    unread: bool,
-    read: Result<Source, Unreadable>,
+    /// `None`: it is long and has an index, and was not read.
+    read: Option<Result<Source, Unreadable>>,
 }
 
 impl Drop for Dead {
@@ -50,30 +49,42 @@ impl Dead {
     /// What is lost of it may have named any session.
     fn damaged(&self) -> bool {
         match &self.read {
-            Ok(source) => matches!(source.tail, Tail::Damaged(_)),
-            Err(why) => matches!(why, Unreadable::Damaged(_)),
+            Some(Ok(source)) => matches!(source.tail, Tail::Damaged(_)),
+            Some(Err(why)) => matches!(why, Unreadable::Damaged(_)),
+            None => false,
         }
     }
 
     /// There is nothing in it, and nothing is lost of it.
     fn empty(&self) -> bool {
-        !self.unread
-            && self.read.as_ref().is_ok_and(|s| s.items.is_empty() && !s.newer && s.tail == Tail::Clean)
+        self.source().is_some_and(|s| s.items.is_empty() && !s.newer && s.tail == Tail::Clean)
     }
 
-    /// The lives of sessions that it speaks of, if nothing is lost of it and they are few.
-    fn few_births(&self) -> Option<impl Iterator<Item = BirthId>> {
-        let source = self.read.as_ref().ok().filter(|s| s.tail == Tail::Clean && s.items.len() <= FEW)?;
-        Some(source.items.iter().map(|item| item.birth))
+    /// What was read of it.
+    fn source(&self) -> Option<&Source> {
+        self.read.as_ref()?.as_ref().ok()
     }
 
     /// Whether it may be taken over at all: not if only a newer program, or nobody, understands all of it.
     fn ours(&self) -> bool {
         match &self.read {
-            Ok(source) => source.understood(),
-            Err(why) => matches!(why, Unreadable::Damaged(_)),
+            Some(Ok(source)) => source.understood(),
+            Some(Err(why)) => matches!(why, Unreadable::Damaged(_)),
+            None => true,
         }
     }
+}
+
+/// The lives of sessions that these files speak of, if nothing is lost of any and they are few.
+fn few_births(dead: &[Dead]) -> Option<Vec<BirthId>> {
+    let mut births = Vec::new();
+    for dead in dead {
+        let source = dead.source().filter(|s| s.tail == Tail::Clean && s.items.len() <= FEW)?;
+        births.extend(source.items.iter().map(|item| item.birth));
+    }
+    births.sort_unstable();
+    births.dedup();
+    (1..=FEW).contains(&births.len()).then_some(births)
 }
 
 impl Catalog {
@@ -102,12 +113,12 @@ impl Catalog {
         let limit = SMALL.max(own_len);
         let dead = names.files.iter().filter(|name| !own.contains(name));
         let dead = dead.filter_map(|name| self.dead(name, limit)).filter(Dead::ours).collect();
-        let (chosen, left) = choose(dead, own_len);
+        let (chosen, left) = choose(dead, limit);
         let chosen: Vec<Dead> = chosen.into_iter().map(|dead| self.read(dead)).filter(Dead::ours).collect();
         done.left = left.len();
         for dead in &left {
             // Its owner wrote none, or the file was not long then: it was killed, say.
-            if let Some(source) = dead.read.as_ref().ok().filter(|_| !dead.unread) {
+            if let Some(source) = dead.source() {
                 let _ = index::write(&*self.dir, source, dead.len);
             }
         }
@@ -151,18 +162,15 @@ impl Catalog {
     fn dead(&self, name: &str, limit: u64) -> Option<Dead> {
         let file = self.lock_dead(name)?;
         let len = file.len().ok()?;
-        let store = &self.identity.store;
-        let head = if len > limit { file::indexed(&*self.dir, &*file, name, store) } else { None };
-        let unread = head.is_some();
-        let read = head.map_or_else(|| file::load_from(&*file, name, store, None), |(source, _)| Ok(source));
-        Some(Dead { name: name.to_owned(), file, len, unread, read })
+        let dead = Dead { name: name.to_owned(), file, len, read: None };
+        let indexed = || file::indexed(&*self.dir, &*dead.file, name, &self.identity.store).is_some();
+        Some(if len > limit && indexed() { dead } else { self.read(dead) })
     }
 
     /// The same, read in any case.
     fn read(&self, mut dead: Dead) -> Dead {
-        if std::mem::take(&mut dead.unread) {
-            dead.read = file::load_from(&*dead.file, &dead.name, &self.identity.store, None);
-        }
+        let load = || file::load_from(&*dead.file, &dead.name, &self.identity.store, None);
+        dead.read = dead.read.take().or_else(|| Some(load()));
         dead
     }
 
@@ -173,19 +181,15 @@ impl Catalog {
         if !chosen.iter().all(Dead::empty) {
             let names: BTreeSet<&str> = chosen.iter().map(|dead| dead.name.as_str()).collect();
             let damaged = chosen.iter().any(Dead::damaged);
-            let births: Option<Vec<_>> = chosen.iter().map(Dead::few_births).collect();
-            let mut births: Vec<BirthId> = births.into_iter().flatten().flatten().collect();
-            births.sort_unstable();
-            births.dedup();
             // What others say of other sessions matters only where something is lost that may have named any.
-            let all = match births.len() {
-                1..=FEW if !damaged => files::read_of(&*self.dir, &self.identity.store, &births)?,
-                _ => files::read_all(&*self.dir, &self.identity.store)?,
+            let all = match few_births(chosen) {
+                Some(births) => files::read_of(&*self.dir, &self.identity.store, &births)?,
+                None => files::read_all(&*self.dir, &self.identity.store)?,
             };
             self.note_damage(&all.findings);
             for dead in chosen {
                 // Locked and good a moment ago, and not to be read now: its entries would go with it.
-                if dead.read.is_ok() && !all.sources.iter().any(|source| source.name == dead.name) {
+                if dead.source().is_some() && !all.sources.iter().any(|source| source.name == dead.name) {
                     let why = all.findings.iter().find(|finding| finding.file == dead.name);
                     let why = why.map_or("it could not be read again", |finding| &finding.text);
                     return Err(Error::io(DOING, self.dir.path().join(&dead.name), io::Error::other(why)));
@@ -218,9 +222,8 @@ impl Catalog {
 
 /// Which files are taken over now, and which are left. Damaged ones are always taken over, because as long
 /// as one is there no summary can be trusted.
-fn choose(mut dead: Vec<Dead>, own_len: u64) -> (Vec<Dead>, Vec<Dead>) {
+fn choose(mut dead: Vec<Dead>, limit: u64) -> (Vec<Dead>, Vec<Dead>) {
     dead.sort_by_key(|dead| dead.len);
-    let limit = SMALL.max(own_len);
     let (mut chosen, mut rest): (Vec<_>, Vec<_>) =
         dead.into_iter().partition(|dead| dead.damaged() || dead.len <= limit);
     if rest.len() > MANY {
