@@ -41,6 +41,8 @@ pub(crate) struct FrameAt {
     pub(crate) len: u32,
     pub(crate) crc: u32,
     pub(crate) header: FrameHeader,
+    /// Of the first message in it, or else of the next one.
+    pub(crate) first_seq: u64,
     pub(crate) end: u64,
     pub(crate) records: Vec<Rec>,
 }
@@ -393,6 +395,7 @@ fn take_frame(
         len: frame.len() as u32,
         crc: frame.crc(),
         header: frame.header(),
+        first_seq: frame.first_seq(),
         end: frame.end_position(),
         records,
     }

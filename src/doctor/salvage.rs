@@ -86,9 +86,7 @@ fn roll(state: &mut State, survivors: &Survivors<'_>, gaps: &mut bool) {
             state.position = *position;
         }
         if commit && *position == frame.header.first_position {
-            let messages =
-                frame.records.iter().filter(|r| matches!(r.what, What::Message { .. })).count() as u64;
-            pass(state, frame.header.next().saturating_sub(messages));
+            pass(state, frame.first_seq);
         }
         match &s.record.what {
             What::Message { seq, bytes, tokens } => {
