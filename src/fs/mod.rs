@@ -230,6 +230,16 @@ pub(crate) fn sync_anew(dir: &dyn Dir) -> io::Result<()> {
     dir.sync()
 }
 
+/// The same for the directory above a store, which is not ours: where nothing can be made in it, neither was what is found there,
+/// and a sync must do.
+pub(crate) fn sync_foreign(dir: &dyn Dir) -> io::Result<()> {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem};
+    match sync_anew(dir) {
+        Err(e) if matches!(e.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem) => dir.sync(),
+        done => done,
+    }
+}
+
 /// Reads exactly `buf.len()` bytes at `offset`; `UnexpectedEof` if the file ends before.
 pub fn read_exact_at(file: &dyn File, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !buf.is_empty() {

@@ -280,3 +280,36 @@ fn a_session_whose_creation_is_in_doubt_keeps_its_open_mark() {
         assert!(!unclean, "{mask}: {report:?}");
     }
 }
+
+/// The sync that was to make the name of a new store durable failed, and so did taking the directory back. The next opening
+/// found it, and synced what the failed one had left clean, which proves nothing. A power cut then took the whole store,
+/// with everything that was acknowledged in it.
+#[test]
+fn a_store_whose_name_could_not_be_synced_nor_taken_back_is_durable_when_it_is_opened_again() {
+    for fault in [Fault::DropDirty, Fault::NoSpace] {
+        let fs = SimFs::new(1);
+        fs.fail_when(0, 1, fault, |call| call.op == SimOp::SyncDir);
+        fs.fail_when(0, 1, Fault::Io, |call| call.op == SimOp::Remove);
+        let create = || Options::new().create(true).fs(Arc::new(fs.clone())).open("/store");
+        assert!(create().is_err());
+        assert!(fs.open_root(Path::new("/store")).unwrap().list().unwrap().is_empty(), "it was taken back");
+        create().unwrap().session("s").unwrap().append("m0").unwrap();
+        let store = open(&fs.crash());
+        assert_eq!(store.session("s").unwrap().message_count().unwrap(), 1, "{fault:?}");
+    }
+}
+
+/// A sync of `sessions/<x>/` failed behind a removal, and then nothing could be made there. To repeat the sync proves nothing: the
+/// removal is not said to be done.
+#[test]
+fn a_removal_that_can_only_repeat_a_failed_sync_is_not_done() {
+    let fs = SimFs::new(1);
+    let store = open(&fs);
+    store.session("s").unwrap().append("m0").unwrap();
+    fs.fail_when(0, 1, Fault::DropDirty, |c| {
+        c.op == SimOp::SyncDir && c.dir.to_string_lossy().contains("/sessions/")
+    });
+    store.remove_session("s").unwrap_err();
+    fs.fail_when(0, u64::MAX, Fault::ReadOnly, |c| c.op == SimOp::Create);
+    store.remove_session("s").unwrap_err();
+}

@@ -14,7 +14,7 @@ use rustix::process::{Resource, getrlimit};
 use super::file::DiskFile;
 use super::{medium, temp};
 use crate::fs::name::check;
-use crate::fs::{Access, Dir, Entry, File, Fs, Ident, Kind, Medium, Space, Stamp, Stat};
+use crate::fs::{Access, Dir, Entry, File, Fs, Ident, Kind, Medium, Space, Stamp, Stat, sync_foreign};
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
@@ -114,11 +114,24 @@ impl DiskDir {
 
     fn sync_parent(&self) -> io::Result<()> {
         match open_at(&self.fd, "..", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
+            // One of ours, whose sync failed and which could not be taken back, is empty, and no mount point.
+            Ok(fd) if fd.metadata()?.dev() == self.fd.metadata()?.dev() && self.is_empty()? => {
+                sync_foreign(&DiskDir { fd, path: self.path.join("..").into() })
+            }
             Ok(parent) => parent.sync_all(),
             // A parent that we may not read is none in which we created anything.
             Err(Errno::ACCESS | Errno::PERM) => Ok(()),
             Err(e) => Err(e.into()),
         }
+    }
+
+    fn is_empty(&self) -> io::Result<bool> {
+        for entry in rustix::fs::Dir::read_from(&self.fd)? {
+            if ![c".", c".."].contains(&entry?.file_name()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn create_file(&self, name: &str) -> io::Result<Arc<dyn File>> {

@@ -14,7 +14,7 @@ use super::fault::{Effect, Fault, Rule, SimCall, SimOp};
 use super::node::FileNode;
 use super::snapshot::Snapshot;
 use super::state::{ROOT, State};
-use crate::fs::{Dir, Fs, name};
+use crate::fs::{Dir, Fs, name, sync_foreign};
 
 /// A thread that waits for its turn goes on after this, as the driver may wait for what it holds.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -300,7 +300,7 @@ impl Fs for SimFs {
                 }
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
                     if let Some(parent) = unsure.take() {
-                        parent.sync()?;
+                        sync_name(&parent, &dir)?;
                     }
                     let made = match dir.create_dir(name) {
                         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
@@ -320,7 +320,7 @@ impl Fs for SimFs {
             dir = child;
         }
         if let Some(parent) = unsure {
-            parent.sync()?;
+            sync_name(&parent, &dir)?;
         }
         Ok(Arc::new(dir))
     }
@@ -373,4 +373,10 @@ fn components(path: &Path) -> io::Result<Vec<&str>> {
         }
     }
     Ok(names)
+}
+
+/// Makes the name of a directory durable that was found. One that was made here, whose sync failed and which could not be
+/// taken back, is empty.
+fn sync_name(parent: &SimDir, found: &SimDir) -> io::Result<()> {
+    if found.list()?.is_empty() { sync_foreign(parent) } else { parent.sync() }
 }
