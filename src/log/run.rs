@@ -118,8 +118,10 @@ pub(super) struct Backward<'a> {
     size: u64,
 }
 
-/// What is read at once on the way back, at first and of a frame that is larger.
-const BACK: u64 = 32 << 10;
+/// What is read at once on the way back, at first.
+const BACK: u64 = 24 << 10;
+/// And of a frame that is larger, where its head is: some 1,200 entries.
+const HEAD: u64 = 16 << 10;
 
 impl<'a> Backward<'a> {
     pub(super) fn new(segment: &'a Arc<Segment>, info: &SegmentInfo) -> Backward<'a> {
@@ -150,8 +152,8 @@ impl<'a> Backward<'a> {
         };
         if self.window.bytes(offset).len() < self.len as usize {
             if u64::from(self.len) > self.size {
-                // A large frame: its head alone, and a little more if the table is long.
-                self.window.fill(&*segment.file, offset, offset + BACK).map_err(io)?;
+                // A large frame: its head alone; what a longer table takes is read as well.
+                self.window.fill(&*segment.file, offset, offset + HEAD).map_err(io)?;
             } else {
                 let from = self.end.saturating_sub(self.size).max(first);
                 self.size = (self.size * 2).min(1 << 20);
