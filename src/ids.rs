@@ -45,60 +45,85 @@ impl SessionId {
     }
 
     /// The name of the directory in which the session's directory lies: its shard.
-    pub(crate) fn shard(&self) -> String {
-        shard_of(&self.dir_name()).to_owned()
+    pub(crate) fn shard(&self) -> &'static str {
+        shard_of_hash(xxh3_128(self.0.as_bytes()))
     }
 
     /// `<slug>~<hash>`: a readable slug of the id (lower case, at most 40 bytes of `a-z 0-9 . _ -`, never
     /// starting with a dot), and the 128-bit XXH3 of the whole id in hexadecimal.
     pub(crate) fn dir_name(&self) -> String {
-        let mut slug = String::with_capacity(40 + 1 + 32);
-        for c in self.0.chars() {
-            if slug.len() >= 40 {
-                break;
-            }
-            let c = c.to_ascii_lowercase();
-            let keep = c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '.';
-            let c = if keep { c } else { '-' };
-            if c == '-' && slug.ends_with('-') || c == '.' && slug.is_empty() {
-                continue;
-            }
-            slug.push(c);
-        }
-        slug.push('~');
+        let mut name = String::with_capacity(MAX_SLUG + 1 + HASH);
+        slug(&self.0, |c| name.push(char::from(c)));
+        name.push('~');
         let hash = xxh3_128(self.0.as_bytes());
         // A listing asks for many: `format!` takes most of a microsecond.
         let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
-        slug.extend((0..32).rev().map(|place| digit((hash >> (4 * place)) as u8 & 15)));
-        slug
+        name.extend((0..32).rev().map(|place| digit((hash >> (4 * place)) as u8 & 15)));
+        name
+    }
+
+    /// Whether this is [`SessionId::dir_name`], of a name that ends in the hash of this id.
+    pub(crate) fn has_slug_of(&self, dir_name: &str) -> bool {
+        let mut rest = dir_name.bytes();
+        let mut same = true;
+        slug(&self.0, |c| same &= rest.next() == Some(c));
+        same && rest.next() == Some(b'~') && rest.len() == HASH
     }
 }
 
-/// The hash at the end of the name of a session's directory: `<slug>~<32 hexadecimal digits>`. `None` if no session's
-/// directory is named like this.
-fn hash_of(dir_name: &str) -> Option<&str> {
-    let (_, hash) = dir_name.rsplit_once('~')?;
-    (hash.len() == 32 && hash.bytes().all(is_hex)).then_some(hash)
+/// The longest slug, in bytes.
+const MAX_SLUG: usize = 40;
+/// The hexadecimal digits of a hash.
+const HASH: usize = 32;
+
+/// Gives the bytes of the slug of an id, one after the other.
+fn slug(id: &str, mut push: impl FnMut(u8)) {
+    let (mut len, mut last) = (0, 0);
+    for c in id.chars() {
+        if len >= MAX_SLUG {
+            break;
+        }
+        let c = c.to_ascii_lowercase();
+        let keep = c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '.';
+        let c = if keep { c as u8 } else { b'-' };
+        if c == b'-' && last == b'-' || c == b'.' && len == 0 {
+            continue;
+        }
+        push(c);
+        (len, last) = (len + 1, c);
+    }
 }
 
-fn is_hex(byte: u8) -> bool {
-    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
-}
-
-/// The hash of the session id that ends the name of its directory; `None` if no session's directory is named like this.
+/// The hash of the session id that ends the name of its directory, `<slug>~<32 hexadecimal digits>`; `None` if no
+/// session's directory is named like this.
 pub(crate) fn hash_in(dir_name: &str) -> Option<u128> {
-    u128::from_str_radix(hash_of(dir_name)?, 16).ok()
+    let (_, [b'~', digits @ ..]) = dir_name.as_bytes().split_last_chunk::<{ 1 + HASH }>()? else {
+        return None;
+    };
+    digits.iter().try_fold(0, |hash: u128, digit| {
+        let nibble = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(hash << 4 | u128::from(nibble))
+    })
 }
 
 /// Whether a session's directory is named like this.
 pub(crate) fn is_session_dir(name: &str) -> bool {
-    hash_of(name).is_some()
+    hash_in(name).is_some()
 }
 
 /// The shard of the session whose directory has this name: the first digit of the hash. Empty, which is no name, if no
 /// session's directory is named like this.
-pub(crate) fn shard_of(dir_name: &str) -> &str {
-    hash_of(dir_name).and_then(|hash| hash.get(..1)).unwrap_or_default()
+pub(crate) fn shard_of(dir_name: &str) -> &'static str {
+    hash_in(dir_name).map(shard_of_hash).unwrap_or_default()
+}
+
+/// The shard of the session whose id has this hash.
+pub(crate) fn shard_of_hash(hash: u128) -> &'static str {
+    SHARDS.get((hash >> 124) as usize).copied().unwrap_or_default()
 }
 
 /// The names of all shards.
@@ -204,9 +229,16 @@ mod tests {
                 name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-~".contains(c)),
                 "{name}"
             );
-            assert!(is_session_dir(&name) && is_shard(&id.shard()), "{name}");
+            assert!(is_session_dir(&name) && is_shard(id.shard()), "{name}");
             assert_eq!(hash_in(&name), Some(xxh3_128(id.as_str().as_bytes())), "{name}");
-            assert_eq!(id.shard(), name[name.len() - 32..][..1], "{name}");
+            assert_eq!(id.shard(), &name[name.len() - 32..][..1], "{name}");
+            assert_eq!(id.shard(), shard_of(&name));
+            assert!(id.has_slug_of(&name), "{name}");
+            let hash = &name[name.len() - 32..];
+            let slug = &name[..name.len() - 33];
+            for other in [format!("{slug}x~{hash}"), format!("x{slug}~{hash}"), format!("~{hash}")] {
+                assert!(!id.has_slug_of(&other) || other == name, "{other}");
+            }
         }
         assert_ne!(SessionId::new("A").unwrap().dir_name(), SessionId::new("a").unwrap().dir_name());
     }

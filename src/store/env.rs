@@ -144,7 +144,7 @@ impl Env {
     pub(crate) fn sync_name(&self, id: &SessionId) -> Result<()> {
         let sessions = &self.layout.sessions;
         let io = |e| Error::io("sync a directory", sessions.path().join(id.shard()), e).session(id);
-        sessions.open_dir(&id.shard()).and_then(|shard| sync_anew(&*shard)).map_err(io)
+        sessions.open_dir(id.shard()).and_then(|shard| sync_anew(&*shard)).map_err(io)
     }
 
     /// The session's place in this process, made if it is not there, and counted as used: whoever claims it

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::shards::{DirName, Names};
 use crate::ids::SHARDS;
-use crate::log::catalog::{Known, Merged, Place, SpreadMap};
+use crate::log::catalog::{Merged, Place, SpreadMap};
 use crate::session::SessionInfo;
 
 /// The last roster that was made.
@@ -67,31 +67,35 @@ impl Roster {
     fn followed_by(&self, merged: Arc<Merged>, names: [Names; SHARDS.len()]) -> Roster {
         let mut changed: [Option<SpreadMap<u128, Found<'_>>>; SHARDS.len()] = Default::default();
         let shard = |hash: u128| (hash >> 124) as usize;
-        let mut twice = Vec::new();
+        let mut asked = Vec::new();
         for ((now, before), found) in names.iter().zip(&self.names).zip(&mut changed) {
             if Arc::ptr_eq(now, before) {
                 continue;
             }
             let found = found.insert(SpreadMap::default());
+            if self.closed.is_empty() {
+                asked.extend(now.iter().cloned());
+                continue;
+            }
             found.reserve(now.len());
             for dir in &**now {
                 match found.entry(dir.hash) {
                     Entry::Vacant(free) => drop(free.insert(Found { dir, twice: false, known: false })),
                     Entry::Occupied(mut taken) => {
                         taken.get_mut().twice = true;
-                        twice.push(dir.clone());
+                        asked.push(dir.clone());
                     }
                 }
             }
         }
         // What is closed as it was stays. The others are asked for: of shards that have not changed, and of those that have.
-        let (mut kept, mut asked) = (Vec::with_capacity(self.closed.len()), twice);
+        let mut kept = Vec::with_capacity(self.closed.len());
         for (info, origin) in self.closed.iter().zip(&self.origins) {
             let same = merged.place(origin.hash) == Some(origin.place);
             match changed.get_mut(shard(origin.hash)) {
                 Some(Some(found)) => {
                     let here = found.get_mut(&origin.hash).filter(|f| same && !f.twice);
-                    if let Some(here) = here.filter(|f| *f.dir.name == *info.id.dir_name()) {
+                    if let Some(here) = here.filter(|f| info.id.has_slug_of(&f.dir.name)) {
                         here.known = true;
                         kept.push((info.clone(), *origin));
                     }
@@ -105,23 +109,26 @@ impl Roster {
         let found = changed.iter().flatten().flat_map(SpreadMap::values);
         asked.extend(found.filter(|f| !f.known).map(|f| f.dir.clone()));
 
-        // In this order they lie in memory too, nearly that in which they are listed.
-        asked.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let (mut new, mut rest) = (Vec::new(), Vec::new());
+        let (mut closed, mut rest) = (Vec::with_capacity(asked.len()), Vec::new());
         for dir in asked {
-            let summary = merged.place(dir.hash).and_then(|place| match merged.get(&dir.name)? {
-                Known::Closed(summary) => Some((place, SessionInfo::of_summary(&summary)?)),
-                _ => None,
-            });
-            match summary {
-                // Not of a directory with another name that ends like its own: whoever reads that says what it is.
-                Some((place, info)) if info.id.dir_name() == *dir.name => {
-                    new.push((Arc::new(info), Origin { hash: dir.hash, place }));
-                }
-                _ => rest.push(dir),
+            match merged.closed(dir.hash) {
+                Some(known) => closed.push((known, dir)),
+                None => rest.push(dir),
             }
         }
-        new.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+        // In the order in which they are listed they lie in memory too.
+        closed.sort_unstable_by(|(a, _), (b, _)| a.id.cmp(b.id));
+        let mut new = Vec::with_capacity(closed.len());
+        for (known, dir) in closed {
+            // Not of a directory with another name that ends like its own: whoever reads that says what it is.
+            let info = known.summary().and_then(|summary| SessionInfo::of_summary(&summary));
+            match info.filter(|info| info.id.has_slug_of(&dir.name)) {
+                Some(info) => new.push((info, Origin { hash: dir.hash, place: known.place })),
+                None => rest.push(dir),
+            }
+        }
+        // One behind the other, and not with their attributes in between: who lists again walks over them.
+        let new: Vec<_> = new.into_iter().map(|(info, origin)| (Arc::new(info), origin)).collect();
         let mut all = Vec::with_capacity(kept.len() + new.len());
         let mut kept = kept.into_iter();
         for new in new {

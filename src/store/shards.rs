@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::fs::{Dir, Entry, Kind, Stamp, sync_anew};
-use crate::ids::{SHARDS, hash_in, shard_of};
+use crate::ids::{SHARDS, hash_in, shard_of_hash};
 
 /// What this process knows of the names in `sessions/`, and of those of the sessions.
 ///
@@ -105,9 +105,11 @@ fn look(sessions: &dyn Dir, shard: &str, trust: bool, listed: &mut Listed) -> io
     }
     let entries = sessions.open_dir(shard)?.list()?;
     // What is being made, and what is no session of ours (or is not where it is looked for), is passed over.
-    let ours = |e: &Entry| e.kind == Kind::Dir && shard_of(&e.name) == shard;
-    let name = |e: Entry| Some(DirName { hash: hash_in(&e.name)?, name: e.name.into() });
-    let names: Vec<DirName> = entries.into_iter().filter(ours).filter_map(name).collect();
+    let name = |e: Entry| {
+        let hash = hash_in(&e.name).filter(|hash| shard_of_hash(*hash) == shard)?;
+        (e.kind == Kind::Dir).then(|| DirName { hash, name: e.name.into() })
+    };
+    let names: Vec<DirName> = entries.into_iter().filter_map(name).collect();
     listed.stamp = stamp;
     if *listed.names != *names {
         listed.names = names.into();

@@ -74,13 +74,17 @@ impl Reader {
 
     fn find(&self, birth: &BirthId) -> Option<Vec<Placed>> {
         let (key, pages) = (key_of(birth), self.index.pages());
-        // The last page that begins in front of the key: on it, or behind it, the key's places begin.
+        // The last page that begins in front of the key: on it, or behind it, the key's places begin. Births are random, so it is
+        // the one where it would be if they were spread evenly, or close by.
         let (mut first, mut behind) = (1, pages + 1);
+        let mut near = 1 + ((u128::from(key) * pages as u128) >> 64) as usize;
+        let mut looks = 0;
         while behind - first > 1 {
-            let middle = first.midpoint(behind);
+            looks += 1;
+            let middle = if looks < 4 { near.clamp(first + 1, behind - 1) } else { first.midpoint(behind) };
             match self.places(middle)?.first()?.key < key {
-                true => first = middle,
-                false => behind = middle,
+                true => (first, near) = (middle, middle + 1),
+                false => (behind, near) = (middle, middle - 1),
             }
         }
         let mut found = Vec::new();

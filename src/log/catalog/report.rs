@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use super::file::Source;
+use super::file::{Item, Source};
 use super::files::Files;
 use super::merge::{self, SpreadMap, Winners};
 use crate::format::catalog::{CatalogEntry, EntryKind, Summary};
@@ -41,6 +41,16 @@ pub(crate) enum Known {
 pub(crate) struct Place {
     reading: u64,
     item: u32,
+}
+
+/// The summary of a session that was closed cleanly and not opened for writing since, still in the bytes of its file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Closed<'a> {
+    pub(crate) place: Place,
+    /// The text of the session's id.
+    pub(crate) id: &'a str,
+    source: &'a Source,
+    item: &'a Item,
 }
 
 /// What is known of a session, with the summary still in the bytes of its file.
@@ -157,10 +167,19 @@ impl Merged {
             && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
     }
 
+    /// The last word about the session whose id has this hash, if that is a summary.
+    pub(crate) fn closed(&self, hash: u128) -> Option<Closed<'_>> {
+        let Said::Closed { source, item: number } = *self.sessions.get(&hash)? else { return None };
+        let source = self.sources.get(source as usize)?;
+        let item = source.items.get(number as usize)?;
+        let place = Place { reading: source.reading, item: number };
+        Some(Closed { place, id: source.glance(item)?.id, source, item })
+    }
+
     /// Where the last word about the session whose id has this hash stands, if that is a summary.
     pub(crate) fn place(&self, hash: u128) -> Option<Place> {
-        let Said::Closed { source, item } = self.sessions.get(&hash)? else { return None };
-        Some(Place { reading: self.sources.get(*source as usize)?.reading, item: *item })
+        let Said::Closed { source, item } = *self.sessions.get(&hash)? else { return None };
+        Some(Place { reading: self.sources.get(source as usize)?.reading, item })
     }
 
     /// What is known of the session in the directory of this name ([`SessionId::dir_name`]); `None` if
@@ -169,18 +188,23 @@ impl Merged {
     ///
     /// [`SessionId::dir_name`]: crate::ids::SessionId::dir_name
     pub(crate) fn get(&self, dir_name: &str) -> Option<Known> {
-        let (source, item) = match self.sessions.get(&hash_in(dir_name)?)? {
-            Said::Open => return Some(Known::Open),
-            Said::Doubt => return Some(Known::Doubt),
-            Said::Closed { source, item } => (*source as usize, *item as usize),
-        };
-        let source = self.sources.get(source)?;
-        match source.items.get(item)?.entry(&source.bytes) {
-            Some(CatalogEntry::Closed(summary)) if !summary.attributes_omitted => {
-                Some(Known::Closed(summary))
+        let hash = hash_in(dir_name)?;
+        Some(match self.sessions.get(&hash)? {
+            Said::Open => Known::Open,
+            Said::Doubt => Known::Doubt,
+            Said::Closed { .. } => {
+                self.closed(hash).and_then(|closed| closed.summary()).map_or(Known::Doubt, Known::Closed)
             }
-            // Not all of it is in the summary, or only a newer program understands it.
-            _ => Some(Known::Doubt),
+        })
+    }
+}
+
+impl Closed<'_> {
+    /// The summary, decoded; `None` if not all that is known of the session is in it, or only a newer program understands it.
+    pub(crate) fn summary(&self) -> Option<Summary> {
+        match self.item.entry(&self.source.bytes)? {
+            CatalogEntry::Closed(summary) if !summary.attributes_omitted => Some(summary),
+            _ => None,
         }
     }
 }

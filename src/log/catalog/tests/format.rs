@@ -1,6 +1,7 @@
 //! The bytes.
 
 use super::*;
+use crate::format::bin;
 use crate::format::catalog::*;
 
 fn header() -> Header {
@@ -86,6 +87,70 @@ fn the_bytes_of_version_one_stay_as_they_are() {
         assert_eq!(CatalogEntry::decode(body).unwrap(), entry);
     }
     assert_eq!(read, chain);
+}
+
+/// Entries are written by bincode and read by hand: what the one writes the other reads, and where a byte is another,
+/// both say the same (but of numbers that are written longer than they have to be, which no program does).
+#[test]
+fn entries_are_read_as_bincode_reads_them() {
+    let numbers = [0, 1, 250, 251, 0xffff, 0x1_0000, 0xffff_ffff, 1 << 32, u64::MAX];
+    let mut entries = vec![removed("r", 2, 3)];
+    for (at, number) in numbers.into_iter().enumerate() {
+        let name = "ü".repeat([1, 2, 124, 125, 126, 200, 255, 256, 3][at]);
+        entries.push(CatalogEntry::Open(Open { salt: number, ..open(&name, 2, 3) }));
+        entries.push(CatalogEntry::Doubt(Open { time: number, ..open("d", 2, 3) }));
+        entries.push(CatalogEntry::Closed(Summary {
+            position: number,
+            next: !number,
+            modified: number,
+            last_message: (at % 2 == 0).then_some(number),
+            attributes: "é".repeat(number.min(300) as usize),
+            attributes_omitted: at % 3 == 0,
+            lineage: (at % 2 == 1).then(|| Lineage { parent: id("p"), birth: birth(9), seq: number }),
+            ..summary(&name, 2, 3, 4)
+        }));
+    }
+    let oracle = |body: &[u8]| match body {
+        [1, entry @ ..] => bin::decode::<CatalogEntry>(entry).ok(),
+        _ => None,
+    };
+    let encoded = |entry: &CatalogEntry| {
+        let mut body = Vec::new();
+        entry.encode(&mut body).unwrap();
+        body
+    };
+    let (mut same, mut refused) = (0, 0);
+    for entry in entries {
+        let body = encoded(&entry);
+        assert_eq!(CatalogEntry::decode(&body).as_ref(), Ok(&entry));
+        assert_eq!(oracle(&body), Some(entry));
+        for at in 0..body.len() {
+            assert!(CatalogEntry::decode(&body[..at]).is_err(), "cut at {at}");
+            for change in [1u8, 2, 3, 0x80, 0xff] {
+                let mut other = body.clone();
+                other[at] ^= change;
+                let (read, wanted) = (CatalogEntry::decode(&other).ok(), oracle(&other));
+                if read != wanted {
+                    // A number, or an id, that is there in another form; or an id that no session has.
+                    let strange = |e: &CatalogEntry| {
+                        let parent = match e {
+                            CatalogEntry::Closed(summary) => summary.lineage.as_ref().map(|l| &l.parent),
+                            _ => None,
+                        };
+                        let bad = |id: &SessionId| id.as_str().is_empty() || id.as_str().len() > 512;
+                        encoded(e) != other || bad(e.id()) || parent.is_some_and(bad)
+                    };
+                    assert!(read.is_none() && wanted.as_ref().is_some_and(strange), "{read:?} {wanted:?}");
+                }
+                let outcome = if read.is_some() { &mut same } else { &mut refused };
+                *outcome += 1;
+            }
+        }
+        let mut longer = body.clone();
+        longer.push(0);
+        assert!(CatalogEntry::decode(&longer).is_err());
+    }
+    assert!(same > 1_000 && refused > 1_000, "{same} {refused}");
 }
 
 #[test]
