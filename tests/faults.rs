@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use common::{Action, Op, Place, Rng, SIM, Spy, live, sim_options, texts};
+use common::{Action, Op, Place, Rng, SIM, Spy, live, segments, session_dirs, sim_options, texts};
 use sessionlog::fs::SimFs;
 use sessionlog::{Batch, ErrorKind, Keep, Options, Outcome, Session, Store};
 
@@ -230,4 +230,35 @@ fn a_session_whose_name_may_not_be_durable_is_not_created_again_with_its_first_a
     creation_in_doubt(Action::EIO);
     // Of which nobody may think that another process was faster.
     creation_in_doubt(Action::Fail(17));
+}
+
+/// The body of a long commit has a write of its own. What of it was written when that fails is taken back too.
+#[test]
+fn a_long_commit_that_fails_in_its_body_is_taken_back_whole() {
+    let (place, spy) = (Place::new(), Spy::disk());
+    let store = Options::new().create(true).fs(Arc::new(spy.clone())).open(place.path()).unwrap();
+    let session = store.session("s").unwrap();
+    session.append("before").unwrap();
+    let met = Arc::new(AtomicU64::new(0));
+    let seen = met.clone();
+    spy.hook(move |c| match c.op {
+        Op::Write if c.path.extension().is_some_and(|e| e == "log") && seen.load(Ordering::SeqCst) == 1 => {
+            seen.store(2, Ordering::SeqCst);
+            Action::EIO
+        }
+        Op::Write if c.len == 100_000 => {
+            seen.store(1, Ordering::SeqCst);
+            Action::Short(70_000)
+        }
+        _ => Action::Go,
+    });
+    let error = session.append(vec![b'q'; 100_000]).unwrap_err();
+    assert_eq!((error.outcome(), met.load(Ordering::SeqCst)), (Outcome::NotApplied, 2), "{error}");
+    let dirs = session_dirs(&place.path());
+    let logs: Vec<Vec<u8>> =
+        dirs.iter().flat_map(|d| segments(d)).map(|f| std::fs::read(f).unwrap()).collect();
+    assert!(!logs.is_empty() && logs.iter().all(|log| !log.windows(8).any(|w| w == b"qqqqqqqq")));
+    session.append("after").unwrap();
+    let reader = Options::new().fs(Arc::new(spy.other_process())).open(place.path()).unwrap();
+    assert_eq!(texts(reader.reader("s").unwrap().load().unwrap()), ["before", "after"]);
 }

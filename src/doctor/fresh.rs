@@ -429,7 +429,7 @@ fn write(log: &mut SegmentWriter, state: &mut State, ops: &[Op], now: u64) -> Re
     let bytes = bodies.iter().map(Vec::len).sum();
     let records: Vec<NewRecord<'_>> =
         bodies.iter().map(|b| NewRecord { meta, extras: &[], payload: b }).collect();
-    log.write(records.into_iter(), bytes, after, false).map_err(|f| match f {
+    log.write(records.into_iter(), bytes, None, after, false).map_err(|f| match f {
         WriteFault::TakenBack(e) | WriteFault::Broken(e) => e,
     })?;
     for op in ops {

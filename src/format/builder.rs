@@ -13,6 +13,8 @@ pub(crate) struct FrameBuilder {
     buf: Vec<u8>,
     count: usize,
     pushed: Count,
+    /// The bytes of the bodies that are not in the buffer.
+    aside: usize,
     offset: u64,
     seed: Seed,
 }
@@ -26,7 +28,8 @@ pub(crate) struct Finished {
 
 impl FrameBuilder {
     pub(crate) fn new() -> FrameBuilder {
-        FrameBuilder { buf: Vec::new(), count: 0, pushed: Count::default(), offset: 0, seed: Seed::NONE }
+        let (count, pushed) = (0, Count::default());
+        FrameBuilder { buf: Vec::new(), count, pushed, aside: 0, offset: 0, seed: Seed::NONE }
     }
 
     /// Starts a frame of exactly `count` records that will stand at `offset` of the file. What was in the
@@ -35,38 +38,51 @@ impl FrameBuilder {
         assert!((1..=MAX_FRAME_RECORDS).contains(&count), "a frame of {count} records");
         self.buf.clear();
         self.buf.resize(frame_len(count, 0), 0);
-        (self.count, self.pushed, self.offset, self.seed) = (count, Count::default(), offset, seed);
+        (self.count, self.pushed, self.aside) = (count, Count::default(), 0);
+        (self.offset, self.seed) = (offset, seed);
     }
 
     /// Adds the next record.
     #[expect(clippy::indexing_slicing, reason = "into our own buffer, by lengths computed here")]
     pub(crate) fn push(&mut self, meta: &EntryMeta, extras: &[u8], payload: &[u8]) {
-        let index = self.pushed.all();
-        assert!(index < self.count, "more than the {} records that were announced", self.count);
+        assert!(self.aside == 0, "a record behind others that are not in the buffer");
         let start = self.buf.len();
-        assert!(extras.len() <= usize::from(u16::MAX), "extras of {} bytes", extras.len());
-        assert!(
-            payload.len() <= MAX_FRAME && start + extras.len() + payload.len() <= MAX_FRAME,
-            "a frame over the limit"
-        );
         self.buf.reserve(extras.len() + payload.len());
         self.buf.extend_from_slice(extras);
         self.buf.extend_from_slice(payload);
-
-        let (extras_len, len) = (extras.len() as u16, payload.len() as u32);
         let crc = self.seed.of_body(self.offset + start as u64, &self.buf[start..]);
+        self.enter(meta, extras.len(), payload.len(), crc);
+    }
+
+    /// Adds the next record, of a long frame, without a copy of its body, which begins with so many bytes of extras: it
+    /// stands behind [`bytes`](Self::bytes) and the bodies that were added before it, and none is in the buffer.
+    pub(crate) fn push_aside(&mut self, meta: &EntryMeta, extras: usize, body: &[u8]) {
+        assert!(self.buf.len() == frame_len(self.count, 0), "a record behind others that are in the buffer");
+        let start = self.buf.len() + self.aside;
+        let crc = self.seed.of_body(self.offset + start as u64, body);
+        self.aside += body.len();
+        self.enter(meta, extras, body.len() - extras, crc);
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "into our own buffer, by lengths computed here")]
+    fn enter(&mut self, meta: &EntryMeta, extras: usize, payload: usize, crc: u32) {
+        let index = self.pushed.all();
+        assert!(index < self.count, "more than the {} records that were announced", self.count);
+        assert!(extras <= usize::from(u16::MAX), "extras of {extras} bytes");
+        assert!(self.buf.len() + self.aside <= MAX_FRAME, "a frame over the limit");
         let at = frame_len(index, 0);
-        self.buf[at..at + ENTRY_LEN].copy_from_slice(&meta.encode(extras_len, len, crc));
+        let entry = meta.encode(extras as u16, payload as u32, crc);
+        self.buf[at..at + ENTRY_LEN].copy_from_slice(&entry);
         self.pushed.add(meta.kind);
     }
 
-    /// Writes the header in front; then [`bytes`](Self::bytes) is the frame.
+    /// Writes the header in front; then [`bytes`](Self::bytes) is the frame, up to the bodies that are not in it.
     #[expect(clippy::indexing_slicing, reason = "into our own buffer, by lengths computed here")]
     pub(crate) fn finish(&mut self, header: &FrameHeader) -> Finished {
         let pushed = self.pushed.all();
         assert!(self.count > 0 && pushed == self.count, "{pushed} of {} records", self.count);
         debug_assert!(header.mark <= header.first_position, "a mark ahead of its own frame");
-        let len = self.buf.len() as u32;
+        let len = (self.buf.len() + self.aside) as u32;
         let mut header = header.encode(self.pushed, len - FRAME_HEADER_LEN as u32);
         let check = self.seed.of_header(self.offset, &header);
         header[4..6].copy_from_slice(&check.to_le_bytes());
@@ -77,7 +93,7 @@ impl FrameBuilder {
         Finished { crc, len }
     }
 
-    /// The frame, once it is finished.
+    /// The frame, once it is finished, but for the bodies that were added [aside](Self::push_aside).
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buf
     }
@@ -86,6 +102,6 @@ impl FrameBuilder {
     pub(crate) fn shrink(&mut self, keep: usize) {
         self.buf.clear();
         self.buf.shrink_to(keep);
-        (self.count, self.pushed) = (0, Count::default());
+        (self.count, self.pushed, self.aside) = (0, Count::default(), 0);
     }
 }

@@ -61,6 +61,22 @@ fn reseal(bytes: &mut [u8]) {
 }
 
 #[test]
+fn bodies_beside_the_buffer_make_the_same_frame() {
+    let whole = sample();
+    let mut builder = FrameBuilder::new();
+    let bodies: [&[u8]; 3] = [b"\x01\x04\x00userhello", b"", &[7; 100]];
+    for _ in 0..2 {
+        builder.begin(3, OFFSET, seed());
+        builder.push_aside(&MESSAGE, 7, bodies[0]);
+        builder.push_aside(&MESSAGE, 0, bodies[1]);
+        builder.push_aside(&EntryMeta { kind: RecordKind::Op, flags: CRITICAL, codec: 0 }, 0, bodies[2]);
+        let finished = builder.finish(&header(FrameKind::Commit));
+        assert_eq!(finished.len as usize, whole.len());
+        assert_eq!([builder.bytes(), &bodies.concat()].concat(), whole);
+    }
+}
+
+#[test]
 fn a_frame_comes_back() {
     let mut bytes = sample();
     let len = bytes.len();

@@ -28,6 +28,9 @@ const LARGEST_STEP: u64 = 1 << 20;
 /// but each small write into one costs twice as much, and those are more.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
+/// Bodies of so many bytes are written from where they lie: a second write takes less time than a copy of them.
+const ASIDE: usize = 64 << 10;
+
 /// The active segment of a session that this process writes.
 ///
 /// Invariants: everything below `end` is whole frames; everything from `end` to `allocated` is zeros; only the
@@ -392,11 +395,13 @@ impl SegmentWriter {
 
     /// Writes one frame behind the end: not durable before [`SegmentWriter::sync`].
     ///
+    /// `bodies` are those of all records, if they lie behind one another: many are not copied then.
     /// `keep_reserve` is for ordinary commits; intents may use the reserve.
     pub(crate) fn write<'a>(
         &mut self,
         records: impl ExactSizeIterator<Item = NewRecord<'a>>,
         bytes: usize,
+        bodies: Option<&[u8]>,
         after: After,
         keep_reserve: bool,
     ) -> Result<(), WriteFault> {
@@ -404,8 +409,21 @@ impl SegmentWriter {
         let len = frame_len(count, bytes) as u64;
         let allocated = self.make_room(len, if keep_reserve { RESERVE } else { 0 })?;
         self.builder.begin(count, self.end, self.segment.seed);
+        let aside =
+            bodies.filter(|bodies| bodies.len() >= ASIDE && bodies.len() == bytes).unwrap_or_default();
+        let mut rest = aside;
         for r in records {
-            self.builder.push(&r.meta, r.extras, r.payload);
+            if aside.is_empty() {
+                self.builder.push(&r.meta, r.extras, r.payload);
+                continue;
+            }
+            let (body, behind) = rest.split_at_checked(r.extras.len() + r.payload.len()).unwrap_or_default();
+            assert!(
+                body.len() == r.extras.len() + r.payload.len(),
+                "bodies that are not those of the records"
+            );
+            self.builder.push_aside(&r.meta, r.extras.len(), body);
+            rest = behind;
         }
         let header = frame_header(
             FrameKind::Commit,
@@ -415,7 +433,7 @@ impl SegmentWriter {
             after,
         );
         let done = self.builder.finish(&header);
-        self.put()?;
+        self.put(aside)?;
         if allocated > self.allocated {
             self.allocate_ahead(allocated);
         }
@@ -428,10 +446,16 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Writes the built frame at the end, or takes it back.
-    fn put(&mut self) -> Result<(), WriteFault> {
+    /// Writes the built frame at the end, with what lies aside of it, or takes it back.
+    fn put(&mut self, aside: &[u8]) -> Result<(), WriteFault> {
         let bytes = self.builder.bytes();
-        let (taken, Err(e)) = write_at_counted(&*self.file, bytes, self.end) else { return Ok(()) };
+        let len = (bytes.len() + aside.len()) as u64;
+        let (mut taken, mut done) = write_at_counted(&*self.file, bytes, self.end);
+        if done.is_ok() && !aside.is_empty() {
+            let (more, rest) = write_at_counted(&*self.file, aside, self.end + bytes.len() as u64);
+            (taken, done) = (taken + more, rest);
+        }
+        let Err(e) = done else { return Ok(()) };
         // Of a call that finds no room it is known that it wrote nothing.
         let room = matches!(
             e.kind(),
@@ -440,7 +464,7 @@ impl SegmentWriter {
         let error = Error::io("write to a segment", &self.segment.path, e);
         // The zeros must be durable too: of two writes to one place that nobody synced, a power cut may leave the
         // first.
-        let mut zeros = write_zeros(&*self.file, self.end, self.end + bytes.len() as u64);
+        let mut zeros = write_zeros(&*self.file, self.end, self.end + len);
         if zeros.is_err() && room {
             // There is none for all the zeros either: a limit of file size that came down, or a file system that never
             // overwrites in place.

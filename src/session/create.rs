@@ -42,7 +42,7 @@ impl Writer {
         let sessions = &env.layout.sessions;
         let path = sessions.path().join(id.shard()).join(id.dir_name());
         let io = |e| Error::io("create a session", &path, e).session(id);
-        let shard = env.shards.open_or_create(&**sessions, &id.shard()).map_err(io)?;
+        let shard = env.shards.open_or_create(&**sessions, id.shard()).map_err(io)?;
         let mut attempts = 0;
         let (temp, (dir, lock, mut log, mut state)) = loop {
             let temp = shard.create_temp_dir(UNBORN).map_err(io)?;
@@ -135,10 +135,13 @@ fn begin(
     staged.op(Op::Opened { incarnation })?;
     (first.stage)(staged)?;
     let Some(after) = staged.after() else { return Ok(()) };
-    log.write(staged.records(first.arena), staged.bytes(), after, true).map_err(|fault| match fault {
-        // Whatever it left there: nobody sees this file.
-        WriteFault::TakenBack(e) | WriteFault::Broken(e) => e,
-    })?;
+    let bodies = staged.together(first.arena);
+    log.write(staged.records(first.arena), staged.bytes(), bodies, after, true).map_err(
+        |fault| match fault {
+            // Whatever it left there: nobody sees this file.
+            WriteFault::TakenBack(e) | WriteFault::Broken(e) => e,
+        },
+    )?;
     staged.apply(state).map_err(|c| broken(&state.id.clone(), c.0).error)
 }
 

@@ -70,6 +70,10 @@ pub(crate) enum PendingOp {
     Control(Box<Control>),
 }
 
+/// So much keeps its room from commit to commit, until the session rests.
+const KEPT: usize = 1 << 14;
+const KEPT_BYTES: usize = 2 << 20;
+
 /// The arena.
 #[derive(Default)]
 pub(crate) struct Pending {
@@ -94,11 +98,11 @@ impl queue::Batch for Pending {
         self.messages.clear();
         self.bytes.clear();
         // One huge message must not keep its memory for the life of the session.
-        self.bytes.shrink_to(1 << 20);
-        self.messages.shrink_to(4096);
-        self.ops.shrink_to(4096);
+        self.bytes.shrink_to(KEPT_BYTES);
+        self.messages.shrink_to(KEPT);
+        self.ops.shrink_to(KEPT);
         self.verdicts.clear();
-        self.verdicts.shrink_to(4096);
+        self.verdicts.shrink_to(KEPT);
     }
 }
 
@@ -117,6 +121,10 @@ impl Pending {
     ) {
         let first = self.messages.len();
         let start = self.bytes.len();
+        if let [_, _, ..] = messages {
+            self.messages.reserve(messages.len());
+            self.bytes.reserve(messages.iter().map(|m| m.payload.len()).sum());
+        }
         for m in messages {
             let at = self.bytes.len();
             extras_of(m).encode(&mut self.bytes);

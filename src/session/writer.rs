@@ -277,7 +277,7 @@ impl Writer {
     pub(crate) fn write_staged(&mut self, arena: &[u8], keep_reserve: bool) -> Result<(), Fault> {
         let (Some(log), Some(staged)) = (&mut self.log, &self.staged) else { return Err(closed().into()) };
         let Some(after) = staged.after() else { return Err(closed().into()) };
-        log.write(staged.records(arena), staged.bytes(), after, keep_reserve)?;
+        log.write(staged.records(arena), staged.bytes(), staged.together(arena), after, keep_reserve)?;
         self.essential = log.position;
         self.announced = true;
         self.written = true;
@@ -344,7 +344,7 @@ impl Writer {
         }
         staged.mark();
         let Some(after) = staged.after() else { return Ok(()) };
-        log.write(staged.records(&[]), 0, after, false)?;
+        log.write(staged.records(&[]), 0, None, after, false)?;
         self.written = true;
         self.settle(env, shared, false)
     }
