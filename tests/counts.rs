@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Action, Op, Place, SIM, Spy, fill, live, numbered, sim_options};
+use common::{Action, Op, Place, SIM, Spy, fill, live, numbered, sim_options, texts};
 use sessionlog::fs::SimFs;
 use sessionlog::{AppendOptions, Batch, Durability, Keep, Options, Session, Store};
 
@@ -132,22 +132,47 @@ fn the_end_of_a_short_session_costs_what_is_asked_for() {
     assert!(c.bytes_read <= 96 << 10, "{c:?}");
 }
 
-#[test]
-fn opening_reads_the_last_segment_once() {
+/// A session of so many messages of 90,000 bytes in one segment, closed (or not), opened again, and its end: what is read.
+fn reopened(messages: u64, close: bool) -> u64 {
     let (spy, options) = sim();
     let (store, session) = steady(&spy, options, Path::new(SIM));
-    for _ in 0..40 {
+    for _ in 0..messages {
         session.append(vec![b'x'; 90_000]).unwrap();
     }
-    session.close().unwrap();
-    store.close().unwrap();
-    let (again, options) = (spy.clone(), Options::new());
-    let (_, c) = spy.during(|| {
+    fill(&session, 20);
+    let again = if close {
+        session.close().unwrap();
+        store.close().unwrap();
+        spy.clone()
+    } else {
+        spy.other_process()
+    };
+    let counted = again.clone();
+    let options = Options::new();
+    let (_, c) = counted.during(|| {
         let store = options.fs(Arc::new(again)).open(SIM).unwrap();
-        assert_eq!(store.open_session("s").unwrap().message_count().unwrap(), 50);
+        let reader = store.reader("s").unwrap();
+        assert_eq!(reader.info().unwrap().message_count, 30 + messages);
+        let end = numbered(10 + messages..30 + messages);
+        assert_eq!(texts(reader.tail(20).unwrap()), end);
     });
+    assert!(c.reads < 24 || !close, "{c:?}");
+    c.bytes_read
+}
+
+#[test]
+fn opening_reads_the_last_segment_once_where_it_was_not_closed() {
     let written = 40 * 90_000;
-    assert!(c.bytes_read < written + written / 10, "of {written}: {c:?}");
+    let read = reopened(40, false);
+    // With it what is allocated ahead, which has to be zeros.
+    assert!(read > written && read < written + written / 10 + (1 << 20), "{read} of {written}");
+}
+
+#[test]
+fn opening_reads_the_end_of_the_last_segment_where_it_was_closed() {
+    let (few, many) = (reopened(4, true), reopened(40, true));
+    // The checkpoint is looked for in the last 64 KiB; the other reads are of the store, the catalog and the last 20.
+    assert!(many < 128 << 10 && many < few + 4096, "{few} and {many}");
 }
 
 /// A store of so many sessions, each with a message and a title, closed.
@@ -176,7 +201,7 @@ fn opening_one_session_of_many_reads_no_more_than_of_few() {
         c.bytes_read
     };
     let (few, many) = (read(10), read(1_000));
-    // Of the index: its first page, and one for each time the others can be halved.
+    // Of the index: its first page, and those about where the session has to be.
     assert!(many < few + 32 * 1024, "{few} and {many}");
 }
 
@@ -321,7 +346,7 @@ fn each_thread_finds_its_messages_in_its_order_after_sharing_commits() {
             });
         }
     });
-    let all = common::texts(session.range(start..).unwrap());
+    let all = texts(session.range(start..).unwrap());
     assert_eq!(all.len(), 800);
     for t in 0..8 {
         let mine: Vec<_> = all.iter().filter(|m| m.starts_with(&format!("{t}:"))).collect();

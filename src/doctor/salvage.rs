@@ -35,8 +35,8 @@ pub(crate) fn salvage(
             scratch(id?, birth, survivors)
         }
     };
-    let accepted = state.holes.clone();
     roll(&mut state, survivors, &mut gaps);
+    let accepted = state.holes.clone();
     let summary = said.iter().filter_map(|e| match e {
         CatalogEntry::Closed(s) if s.birth == birth => Some(s),
         _ => None,
@@ -108,7 +108,14 @@ fn roll(state: &mut State, survivors: &Survivors<'_>, gaps: &mut bool) {
                     state.position += 1;
                 }
             }
-            What::Op(Some(op)) => apply(state, op, s.record.time, survivors),
+            What::Op(Some(op)) => match &**op {
+                // Whatever is missing in front of it, this is what it all led to.
+                Op::CloseWith(stated) if fits(&stated.state, state.birth, position + 1) => {
+                    *state = stated.state.clone();
+                    *gaps = false;
+                }
+                op => apply(state, op, s.record.time, survivors),
+            },
             What::Op(None) => {
                 *gaps = true;
                 state.position += 1;
@@ -119,6 +126,11 @@ fn roll(state: &mut State, survivors: &Survivors<'_>, gaps: &mut bool) {
             agree(state, frame, survivors);
         }
     }
+}
+
+/// Whether a checkpoint is one of this life, in front of this position.
+fn fits(state: &State, birth: BirthId, position: u64) -> bool {
+    (state.birth, state.position) == (birth, position) && state.check().is_ok()
 }
 
 /// The messages below `seq` were appended, whether they can be read or not.

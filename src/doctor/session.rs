@@ -14,7 +14,7 @@ use crate::log::catalog::Merged;
 use crate::log::scan::Tail;
 use crate::log::segment_name;
 use crate::recovery;
-use crate::session::{LoadedTail, Whose, load_tail};
+use crate::session::{LoadedTail, Look, Whose, load_tail};
 use crate::state::{SegmentInfo, State};
 use crate::store::Env;
 
@@ -67,7 +67,7 @@ pub(crate) fn look_at(
 
 fn look_once(env: &Env, rel: &str, dir_name: &str, dir: &Arc<dyn Dir>, merged: &Merged) -> Result<Looked> {
     let said = merged.mentions(dir_name);
-    let loaded = load_tail(env, Whose::Dir(dir_name), &**dir);
+    let loaded = load_tail(env, Whose::Dir(dir_name), &**dir, Look::Whole);
     let births: Vec<BirthId> = said.iter().rev().map(CatalogEntry::birth).collect();
     let salts: Vec<(u64, u64)> = said.iter().filter_map(place).collect();
     let owner = |s: &State| s.id.dir_name() == dir_name;

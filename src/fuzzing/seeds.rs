@@ -6,7 +6,7 @@ use crate::format::{
     StoreFile, Successor, TURN_START,
 };
 use crate::ids::{BirthId, Incarnation, SessionId, StoreId};
-use crate::state::{MessageFacts, Op, State};
+use crate::state::{Checkpoint, MessageFacts, Op, State};
 
 type Seeds = Vec<(String, Vec<u8>)>;
 
@@ -25,6 +25,7 @@ fn journal() -> Vec<Op> {
         Op::ArchiveRemoved { number: 1 },
         Op::Released { segments: vec![1, 2] },
         Op::Close,
+        Op::CloseWith(Box::new(Checkpoint { low: 1, low_seq: 0, state: empty_state() })),
     ]
 }
 

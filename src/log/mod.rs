@@ -2,6 +2,9 @@
 //! catalog beside them.
 
 pub(crate) mod catalog;
+pub(crate) mod checkpoint;
+#[cfg(test)]
+mod checkpoint_tests;
 mod message;
 mod names;
 pub(crate) mod queue;

@@ -8,9 +8,9 @@ use super::segment::Segment;
 use super::window::{At, Window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    CRITICAL, Extras, Frame, FrameFault, FrameKind, Record, RecordKind, SegmentHeader, Successor,
+    CRITICAL, Extras, Frame, FrameFault, FrameHeader, FrameKind, Record, RecordKind, SegmentHeader, Successor,
 };
-use crate::state::{Contradiction, MessageFacts, Op, SegmentInfo, State, op_error};
+use crate::state::{Checkpoint, Contradiction, MessageFacts, Op, SegmentInfo, State, op_error};
 
 /// A stretch of a segment that is not what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,9 @@ pub(crate) struct Tail {
     /// Where the frames below the mark end: what stands behind may be in the page cache alone.
     pub(crate) trusted: End,
     /// Where the good frames above the mark end, in order.
-    above: VecDeque<End>,
+    pub(super) above: VecDeque<End>,
+    /// The offset behind the last record that states the whole state.
+    pub(crate) checkpoint: u64,
     pub(crate) ending: Ending,
     /// Bytes behind the end that are neither zeros nor a good frame.
     pub(crate) torn: bool,
@@ -140,6 +142,7 @@ impl Tail {
             mark,
             trusted: End { position: mark, offset, len: last_len, crc: last_crc },
             above: VecDeque::new(),
+            checkpoint: carry_end,
             ending: Ending::Open,
             torn: false,
             damage,
@@ -242,6 +245,10 @@ impl Tail {
         for record in frame.records() {
             match self.apply(&record) {
                 Ok(Some(Op::Close)) => ending = Ending::Closing,
+                Ok(Some(Op::CloseWith(_))) => {
+                    ending = Ending::Closing;
+                    self.checkpoint = self.offset + frame.len() as u64;
+                }
                 Ok(_) => {}
                 Err(Refusal::Unsupported(what)) => {
                     return Err(Error::new(ErrorKind::Unsupported, "read")
@@ -268,11 +275,7 @@ impl Tail {
             }
         }
         self.state.position = frame.end_position();
-        let s = &self.state;
-        let told = (h.base, u64::from(h.span), h.epoch, h.archives, h.journal);
-        if told != (s.base, s.next - s.base, s.epoch, s.archives_made, s.journal)
-            && !self.damage.iter().any(|d| d.hides_state)
-        {
+        if !states(&h, &self.state) && !self.damage.iter().any(|d| d.hides_state) {
             self.damage.push(Damage {
                 offset: self.offset,
                 until: self.offset + frame.len() as u64,
@@ -320,6 +323,9 @@ impl Tail {
                     (false, what) => Refusal::Damaged(what),
                 })?;
                 self.state.apply_op(&op, record.time)?;
+                if let Op::CloseWith(checkpoint) = &op {
+                    self.confirm_state(checkpoint, record.position + 1)?;
+                }
                 Ok(Some(op))
             }
             RecordKind::Mark => {
@@ -339,6 +345,28 @@ impl Tail {
                 Err(Refusal::Damaged("a record of this kind does not belong in a commit".into()))
             }
         }
+    }
+
+    /// A checkpoint states the state behind it, whatever was lost in front of it.
+    fn confirm_state(&mut self, checkpoint: &Checkpoint, position: u64) -> Result<(), Contradiction> {
+        let Checkpoint { low, low_seq, state: stated } = checkpoint;
+        if self.damage.is_empty() {
+            let same = (low, low_seq, stated) == (&self.low, &self.low_seq, &self.state);
+            return if same {
+                Ok(())
+            } else {
+                Err(Contradiction("a checkpoint states another state".into()))
+            };
+        }
+        let of_this =
+            (&stated.id, stated.birth, stated.position) == (&self.state.id, self.state.birth, position);
+        stated.check().map_err(Contradiction)?;
+        if !of_this {
+            return Err(Contradiction("a checkpoint of another place".into()));
+        }
+        self.state = stated.clone();
+        self.damage.iter_mut().for_each(|damage| damage.hides_state = false);
+        Ok(())
     }
 
     /// Behind a fault: if a later frame's mark says that this stretch was durable, it is damage; the fold goes
@@ -427,6 +455,12 @@ impl Tail {
     pub(crate) fn uncertain(&self) -> bool {
         self.damage.iter().any(|d| d.hides_state)
     }
+}
+
+/// Whether a commit states this state as the one behind it.
+pub(super) fn states(h: &FrameHeader, s: &State) -> bool {
+    let told = (h.base, u64::from(h.span), h.epoch, h.archives, h.journal);
+    told == (s.base, s.next.saturating_sub(s.base), s.epoch, s.archives_made, s.journal)
 }
 
 /// How the fold goes on behind bytes that are no frame.

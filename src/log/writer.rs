@@ -42,6 +42,8 @@ pub(crate) struct SegmentWriter {
     pub(crate) low_seq: u64,
     /// Where the carry block ends and the commits of this segment begin.
     pub(crate) start: u64,
+    /// The offset behind the last record that states the whole state.
+    pub(crate) checkpoint: u64,
     pub(crate) end: u64,
     pub(crate) last_crc: u32,
     pub(crate) last_len: u32,
@@ -271,6 +273,7 @@ impl Birth {
             low: self.low,
             low_seq: self.low_seq.unwrap_or(self.next_seq),
             start: end,
+            checkpoint: end,
             end,
             last_crc: self.last.0,
             last_len: self.last.1,
@@ -354,6 +357,7 @@ impl SegmentWriter {
             low: tail.low,
             low_seq: tail.low_seq,
             start: tail.segment.header.carry_end(),
+            checkpoint: tail.checkpoint,
             end: tail.offset,
             last_crc: tail.last_crc,
             last_len: tail.last_len,

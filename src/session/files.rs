@@ -17,7 +17,7 @@ use crate::store::Env;
 pub(crate) fn locate(env: &Env, id: &SessionId) -> Result<Option<Arc<dyn Dir>>> {
     let sessions = &env.layout.sessions;
     let path = || sessions.path().join(id.shard()).join(id.dir_name());
-    let shard = match sessions.open_dir(&id.shard()) {
+    let shard = match sessions.open_dir(id.shard()) {
         Ok(shard) => shard,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("open a session", path(), e).session(id)),
@@ -32,7 +32,7 @@ pub(crate) fn locate(env: &Env, id: &SessionId) -> Result<Option<Arc<dyn Dir>>> 
 /// Whether `dir` is still what stands under the session's name.
 pub(crate) fn still_there(env: &Env, id: &SessionId, dir: &dyn Dir) -> Result<bool> {
     let io = |e| Error::io("look at a session", dir.path(), e).session(id);
-    let shard = match env.layout.sessions.open_dir(&id.shard()) {
+    let shard = match env.layout.sessions.open_dir(id.shard()) {
         Ok(shard) => shard,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(io(e)),
@@ -147,22 +147,31 @@ pub(crate) enum Whose<'a> {
     Dir(&'a str),
 }
 
+/// How much of the last segment is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// All of it: who looks for damage.
+    Whole,
+    /// What stands behind its last checkpoint, if it was closed in good order.
+    End,
+}
+
 /// Reads the last segment of the session in `dir`.
 ///
 /// # Errors
 /// `Corrupt` if no segment has a readable state; `Unsupported` for a newer format; `Conflict` if the
 /// directory belongs to another id whose name is the same.
-pub(crate) fn load_tail(env: &Env, whose: Whose<'_>, dir: &dyn Dir) -> Result<LoadedTail> {
+pub(crate) fn load_tail(env: &Env, whose: Whose<'_>, dir: &dyn Dir, look: Look) -> Result<LoadedTail> {
     // The listing, the segment and the catalog are not read at one moment, and a writer may be at work: what
     // one look finds missing was perhaps not there yet, or released. Damage is what two looks agree on.
-    let mut result = try_load(env, whose, dir);
+    let mut result = try_load(env, whose, dir, look);
     let mut damage = damage_in(&result);
     for _ in 0..16 {
         if damage.is_empty() {
             break;
         }
         let before = damage;
-        result = try_load(env, whose, dir);
+        result = try_load(env, whose, dir, look);
         damage = damage_in(&result);
         if damage == before {
             break;
@@ -197,7 +206,7 @@ fn check_name(tail: &Tail, dir_name: &str) -> Result<()> {
     ))
 }
 
-fn try_load(env: &Env, whose: Whose<'_>, dir: &dyn Dir) -> Result<LoadedTail> {
+fn try_load(env: &Env, whose: Whose<'_>, dir: &dyn Dir, look: Look) -> Result<LoadedTail> {
     let (id, dir_name) = match whose {
         Whose::Id(id) => (Some(id), id.dir_name()),
         Whose::Dir(name) => (None, name.to_owned()),
@@ -217,7 +226,11 @@ fn try_load(env: &Env, whose: Whose<'_>, dir: &dyn Dir) -> Result<LoadedTail> {
         .first()
         .ok_or_else(|| named(Error::corrupt(dir.path(), 0, "the session's directory holds no segment")))?;
     let owner = Owner { store: env.layout.id, birth: None };
-    let read = |n: u64| Segment::open(dir, n, owner).and_then(|s| Tail::open(Arc::new(s)));
+    let read = |n: u64| {
+        let segment = Arc::new(Segment::open(dir, n, owner)?);
+        let short = if look == Look::End { Tail::from_checkpoint(&segment) } else { None };
+        short.map_or_else(|| Tail::open(segment), Ok)
+    };
     let checked = |n: u64| read(n).and_then(|tail| check_name(&tail, &dir_name).map(|()| tail));
     let mut unreadable = None;
     let mut tail = match checked(number) {

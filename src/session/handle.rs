@@ -404,7 +404,8 @@ impl Session {
         }
     }
 
-    /// What opening the session found and did.
+    /// What opening the session found and did. (Of a large segment that was closed in good order only the end was read: damage in
+    /// front of that is found when it is read, or by [`doctor::check`](crate::doctor::check).)
     ///
     /// # Errors
     /// As [`Session::load`].

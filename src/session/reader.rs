@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::archive::Archive;
-use super::files::{Whose, load_tail, locate, still_there};
+use super::files::{Look, Whose, load_tail, locate, still_there};
 use super::handle::{Budget, archived, bounds, tail_within};
 use super::info::{OpenState, SessionInfo};
 use super::read::Messages;
@@ -71,7 +71,7 @@ impl Reader {
     /// The session in the directory of this name, whatever its id; `None` if it went.
     pub(crate) fn open_dir(env: &Arc<Env>, name: &str) -> Result<Option<Reader>> {
         let Some(ByName { shard, dir }) = open_by_name(env, name)? else { return Ok(None) };
-        let loaded = match load_tail(env, Whose::Dir(name), &*dir) {
+        let loaded = match load_tail(env, Whose::Dir(name), &*dir, Look::End) {
             Ok(loaded) => loaded,
             // It may have gone between the two steps; if it is still there, the error is true.
             Err(e) => {
@@ -262,7 +262,7 @@ fn look(env: &Arc<Env>, id: &SessionId) -> Result<Option<Seen>> {
     let mut last = None;
     for _ in 0..16 {
         let Some(dir) = locate(env, id)? else { return Ok(None) };
-        match load_tail(env, Whose::Id(id), &*dir) {
+        match load_tail(env, Whose::Id(id), &*dir, Look::End) {
             Ok(loaded) => {
                 return Ok(Some(Seen {
                     dir,

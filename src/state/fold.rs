@@ -164,7 +164,7 @@ impl State {
     }
 
     /// What a snapshot must satisfy whatever its checksum says.
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let mut seq = self.base;
         for e in &self.live {
             if e.seq != Hole::skip(&self.holes, seq)
@@ -289,7 +289,7 @@ impl State {
                 self.released.dedup();
                 self.segments.retain(|s| !segments.contains(&s.number));
             }
-            Op::Close => {}
+            Op::Close | Op::CloseWith(_) => {}
         }
         self.position += 1;
         self.journal = self.journal.wrapping_add(1);

@@ -14,4 +14,4 @@ pub(crate) use attributes::{Attributes, Packed};
 pub(crate) use extent::{Extent, Hole};
 pub(crate) use fold::{ArchiveState, Contradiction, MessageFacts, SegmentInfo, State, Sums};
 pub(crate) use keys::{KeyEntry, Keys};
-pub(crate) use op::{Op, op_error};
+pub(crate) use op::{Checkpoint, Op, op_error};

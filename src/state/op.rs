@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::State;
 use crate::format::bin;
 use crate::ids::Incarnation;
 
@@ -27,6 +28,18 @@ pub(crate) enum Op {
     Released { segments: Vec<u64> },
     /// The writer closed in good order. A mark behind it says that this record is durable.
     Close,
+    /// The same, and the state behind this record.
+    CloseWith(Box<Checkpoint>),
+}
+
+/// The state behind a close record, so that whoever opens the session next need not read what stands in front of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Checkpoint {
+    /// The first position in the segment, carried ones included.
+    pub(crate) low: u64,
+    /// The sequence of the first message in the segment, carried ones included.
+    pub(crate) low_seq: u64,
+    pub(crate) state: State,
 }
 
 const VERSION: u8 = 1;
@@ -66,6 +79,11 @@ pub(crate) fn op_error(fault: &OpFault) -> (bool, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{BirthId, SessionId};
+
+    fn state() -> State {
+        State::new(SessionId::new("s").unwrap(), BirthId([9; 16]), 77)
+    }
 
     #[test]
     fn every_op_comes_back() {
@@ -86,6 +104,7 @@ mod tests {
             Op::ArchiveRemoved { number: 1 },
             Op::Released { segments: vec![1, 2] },
             Op::Close,
+            Op::CloseWith(Box::new(Checkpoint { low: 7, low_seq: 3, state: state() })),
         ];
         for op in ops {
             let mut body = Vec::new();

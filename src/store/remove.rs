@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::catalog::CatalogEntry;
 use crate::fs::{Dir, Kind, sync_anew};
 use crate::ids::{BirthId, Incarnation, SessionId, is_session_dir, shard_of};
-use crate::session::{Core, Phase, Whose, load_tail, locate, lock};
+use crate::session::{Core, Look, Phase, Whose, load_tail, locate, lock};
 
 /// Removes the session from the disk; `false` if it was not there.
 pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
@@ -64,7 +64,7 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
         };
         if known.is_none() {
             // A session that cannot be read can be removed all the same.
-            known = load_tail(env, Whose::Id(id), &*dir).ok().map(|l| {
+            known = load_tail(env, Whose::Id(id), &*dir, Look::End).ok().map(|l| {
                 let (birth, last) = (l.tail.state.birth, l.tail.state.incarnation);
                 let witness = env.catalog.witness(id, &birth).ok().flatten();
                 (birth, witness.map_or(last, |w| w.incarnation.max(last)))
@@ -89,7 +89,7 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
 /// The commit point and its syncs; gives the name in the trash. The caller holds the session's lock.
 fn throw_away(env: &Env, id: &SessionId, known: Option<(BirthId, Incarnation)>) -> Result<String> {
     let io = |e| Error::io("remove a session", env.layout.sessions.path().join(id.shard()), e).session(id);
-    let shard = env.layout.sessions.open_dir(&id.shard()).map_err(io)?;
+    let shard = env.layout.sessions.open_dir(id.shard()).map_err(io)?;
     let name = format!("{}~{:016x}", id.dir_name(), env.random_u64()?);
     shard.rename(&id.dir_name(), &*env.layout.trash, &name).map_err(|e| io(e).unknown())?;
     // That it is gone from here is all that counts. Where a power cut leaves it in the trash as well, or in neither
@@ -108,7 +108,7 @@ fn throw_away(env: &Env, id: &SessionId, known: Option<(BirthId, Incarnation)>) 
 /// trusted when it is only repeated. A new entry makes the directory dirty again.
 fn settle(env: &Env, id: &SessionId) -> Result<()> {
     let io = |e| Error::io("remove a session", env.layout.sessions.path().join(id.shard()), e).session(id);
-    let shard = match env.layout.sessions.open_dir(&id.shard()) {
+    let shard = match env.layout.sessions.open_dir(id.shard()) {
         Ok(shard) => shard,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(io(e)),

@@ -4,6 +4,7 @@
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
+mod checkpoints;
 #[path = "../common/mod.rs"]
 mod common;
 mod expect;
@@ -14,19 +15,23 @@ mod suite;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use store::Base;
+use store::{Base, LONG};
 use suite::{Change, interrupt, run};
 
 /// Every one of these files is damaged in each of these ways, one at a time, read and checked. The zeros behind the last
 /// byte of a file (allocated ahead) are all alike: of them every sixteenth is flipped and cut at. The repair follows
 /// for every third byte, and after every other kind of damage.
 #[allow(clippy::print_stderr, reason = "the numbers")]
-fn everything(base: &Base) -> usize {
+fn everything(base: &Base, which: &dyn Fn(&str) -> bool) -> usize {
     let (mut done, mut failures) = (0, Vec::new());
     let start = std::time::Instant::now();
-    for (file, bytes) in &base.files {
+    for (file, bytes) in base.files.iter().filter(|(file, _)| which(file)) {
         let written = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
-        let places = || (0..written).chain((written..bytes.len()).step_by(16));
+        // Of a long message a few bytes are enough.
+        let telling = |at: &usize| {
+            at.is_multiple_of(16384) || bytes[*at..].iter().take(8).any(|b| *b != LONG.as_bytes()[0])
+        };
+        let places = || (0..written).filter(telling).chain((written..bytes.len()).step_by(16));
         let mut changes = vec![Change::Remove, Change::Empty, Change::Zeros];
         changes.extend(base.older(file).into_iter().map(Change::Older));
         changes.extend(base.others(file).into_iter().map(Change::Swap));
@@ -55,14 +60,21 @@ fn everything(base: &Base) -> usize {
 
 #[test]
 fn any_damage_to_a_store_that_was_closed_is_found_and_mended() {
-    let done = everything(&Base::closed());
+    let done = everything(&Base::closed(), &|_| true);
     assert!(done > 20_000, "{done}");
 }
 
 #[test]
 fn any_damage_to_a_store_that_crashed_is_found_and_mended() {
-    let done = everything(&Base::crashed());
+    let done = everything(&Base::crashed(), &|_| true);
     assert!(done > 20_000, "{done}");
+}
+
+#[test]
+fn any_damage_around_a_checkpoint_is_found_and_mended() {
+    let beta = |file: &str| file.contains("/beta~");
+    let done = everything(&Base::long(true), &beta) + everything(&Base::long(false), &beta);
+    assert!(done > 3_000, "{done}");
 }
 
 /// Damage that leads to every kind of step that a repair has.

@@ -17,6 +17,8 @@ pub struct Base {
     pub closed: bool,
 }
 
+/// What long messages consist of, and nothing else does.
+pub const LONG: &str = "~";
 pub const IDS: [&str; 3] = ["alpha", "beta", "gamma:1"];
 
 pub fn options(fs: &SimFs) -> Options {
@@ -32,8 +34,8 @@ fn archive(session: &Session, keep: u64, title: &str) {
     session.patch_archive(done.archive.unwrap(), &json!({"title": title})).unwrap();
 }
 
-/// The sessions in three parts, so that there are older versions of the files.
-fn part(store: &Store, part: u64) {
+/// The sessions in three parts, so that there are older versions of the files. With a long message a close states all.
+fn part(store: &Store, part: u64, long: bool) {
     let [alpha, beta, gamma] = IDS.map(|id| store.session(id).unwrap());
     fill(&alpha, 4);
     alpha.patch_attributes(&json!({"title": format!("part {part}"), format!("key {part}"): part})).unwrap();
@@ -41,6 +43,11 @@ fn part(store: &Store, part: u64) {
     alpha.truncate().unwrap();
     fill(&alpha, 2);
     fill(&beta, 3);
+    if long && part > 0 {
+        beta.append(&LONG.repeat(132_000)).unwrap();
+        beta.patch_attributes(&json!({format!("long {part}"): part})).unwrap();
+        fill(&beta, 1);
+    }
     fill(&gamma, 2);
     gamma.patch_attributes(&json!({"part": part})).unwrap();
     if part == 1 {
@@ -48,12 +55,14 @@ fn part(store: &Store, part: u64) {
     }
 }
 
-fn build(seed: u64, closed: bool) -> Base {
+fn build(seed: u64, closed: bool, long: bool) -> Base {
     let fs = SimFs::new(seed);
     let mut earlier = Vec::new();
     for n in 0..3 {
-        let store = sim_options(fs.clone()).truncate_after(u64::MAX).open(SIM).unwrap();
-        part(&store, n);
+        let segment = if long { 1 << 20 } else { 16 << 10 };
+        let options = sim_options(fs.clone()).truncate_after(u64::MAX).segment_size(segment);
+        let store = options.open(SIM).unwrap();
+        part(&store, n, long);
         earlier.push(only_files(&fs));
         if closed || n < 2 {
             store.close().unwrap();
@@ -77,11 +86,16 @@ fn build(seed: u64, closed: bool) -> Base {
 
 impl Base {
     pub fn closed() -> Base {
-        build(71, true)
+        build(71, true, false)
     }
 
     pub fn crashed() -> Base {
-        build(72, false)
+        build(72, false, false)
+    }
+
+    /// With long messages and checkpoints behind them in one session.
+    pub fn long(closed: bool) -> Base {
+        build(73, closed, true)
     }
 
     /// Earlier contents of the file.

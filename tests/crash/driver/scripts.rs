@@ -8,7 +8,7 @@ use super::world::{Conf, PATIENT, QUIET};
 const LATE: u64 = u64::MAX;
 
 /// Name, `truncate_after`, steps; segments are as small as they can be.
-const SCRIPTS: [(&str, u64, &str); 18] = [
+const SCRIPTS: [(&str, u64, &str); 20] = [
     ("create, append, batch, attributes", LATE, "a0 a0:700 b0:5 B0:3 m0 C1 a1 m2"),
     ("buffered appends and sync", LATE, "u0 u0 y0 u0:900 a0 u0 u1 c0 u0 y1"),
     ("segments fill up", LATE, "a0:5000 a0:5000 a0:5000 a0:300 u0:5000 u0:5000 a0:9000 a0"),
@@ -41,6 +41,17 @@ const SCRIPTS: [(&str, u64, &str); 18] = [
         "writes that fail",
         LATE,
         "a0 E0:0 a0 a0 E0:1 b0:3 a0 E0:2 a0 a0 E0:4 a0:9000 a0:9000 E0:3 a0:9000 a0 c0",
+    ),
+    // Longer than 64 KiB: their bodies have a write of their own. Behind 128 KiB a close states all.
+    (
+        "long messages",
+        LATE,
+        "a0 a0:66000 E0:0 a0:66000 E0:2 a0:70000 u0:70000 K a0:80000 A0:1 a0:66000 E0:1 a0:66000 t0 K a1:66000",
+    ),
+    (
+        "checkpoints",
+        LATE,
+        "b0:3 A0:1 m0 a0:132000 c0 a0 u0 c0 l a0 K a0:132000 n0 c0 X a0 W a0:132000 A0:2 E0:3 c0 K l a0:140000 c0 K m0 c0 a0",
     ),
     ("creations that fail", LATE, "E0:3 a0 a0 E0:4 a1 a1 E0:2 a2 a2 K a0 a1 a2 D0 E0:0 a0 a0"),
 ];
