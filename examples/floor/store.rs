@@ -194,6 +194,19 @@ fn after_a_kill(dir: &Path, turns: usize) -> Result<()> {
     row.print();
     drop(session);
     store.close()?;
+
+    let mut row =
+        Row::new("open it closed in good order, and its last 20", "one read of 64 KiB, a CRC-32 per KiB");
+    for _ in 0..turns.min(31) {
+        let store = Store::open(&from)?;
+        let here = burst(1, || match store.open_session("killed")?.tail(20)?.flatten().count() {
+            20 => Ok(()),
+            _ => Err("not all is there".into()),
+        })?;
+        row.turn(here, burst(1, || Ok(raw::read_tail(&fs::File::open(&flat)?, 64, KIB).map(drop)?))?);
+        store.close()?;
+    }
+    row.print();
     Ok(())
 }
 
