@@ -6,7 +6,7 @@ mod counting;
 use counting::{kept, live};
 use sessionlog::{AppendOptions, Durability, Session, Store};
 
-const SESSIONS: usize = 100;
+const SESSIONS: usize = 200;
 
 fn use_them(store: &Store, name: &str) -> Vec<Session> {
     let payload = vec![b'x'; 1024];

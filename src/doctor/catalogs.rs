@@ -46,7 +46,7 @@ pub(crate) fn rebuild(env: &Arc<Env>, places: &[Place], dry_run: bool, out: &mut
         if known && damaged.is_empty() && old.is_none() || repaired {
             continue;
         }
-        let Ok(LoadedTail { tail, plan }) = load_tail(env, Whose::Dir(&place.name), &*place.dir, Look::Whole)
+        let Ok(LoadedTail { tail, plan }) = load_tail(env, Whose::Dir(&place.name), &place.dir, Look::Whole)
         else {
             continue;
         };
@@ -110,7 +110,7 @@ fn is_dead(env: &Env, name: &str) -> bool {
 
 /// Records the summary of a session under its lock. False if somebody writes to it.
 fn summarize(env: &Arc<Env>, place: &Place) -> Result<bool> {
-    let loaded = load_tail(env, Whose::Dir(&place.name), &*place.dir, Look::Whole)?;
+    let loaded = load_tail(env, Whose::Dir(&place.name), &place.dir, Look::Whole)?;
     let id = loaded.tail.state.id.clone();
     let core = env.claim(&id)?;
     let phase = core.phase.lock();
@@ -124,7 +124,7 @@ fn summarize(env: &Arc<Env>, place: &Place) -> Result<bool> {
             Err(e) if e.kind() == ErrorKind::Locked => return Ok(false),
             Err(e) => return Err(e),
         };
-        let loaded = load_tail(env, Whose::Dir(&place.name), &*place.dir, Look::Whole)?;
+        let loaded = load_tail(env, Whose::Dir(&place.name), &place.dir, Look::Whole)?;
         let tail = &loaded.tail;
         if tail.ending != Ending::Clean || loaded.plan.report.has_damage() {
             return Ok(false);

@@ -99,7 +99,7 @@ pub(crate) fn run(env: &Arc<Env>, fault: Option<&Error>, options: &CheckOptions)
 /// What a listing would show of a session without reading it, if that is not what is in its log.
 pub(crate) fn stale(env: &Env, place: &Place, merged: &Merged) -> Option<String> {
     let Some(Known::Closed(summary)) = merged.get(&place.name) else { return None };
-    let tail = load_tail(env, Whose::Dir(&place.name), &*place.dir, Look::Whole).ok()?.tail;
+    let tail = load_tail(env, Whose::Dir(&place.name), &place.dir, Look::Whole).ok()?.tail;
     let (said, found) = (summary.incarnation.number, tail.state.incarnation.number);
     // A writer may have opened it since the catalog was read.
     let settled = tail.ending == Ending::Clean

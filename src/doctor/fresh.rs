@@ -364,7 +364,7 @@ fn start(env: &Arc<Env>, place: &Place, looked: &Looked, id: &SessionId, fresh: 
         copy(looked, run, &mut birth)?;
     }
     env.sync_name(id)?;
-    let mut log = birth.publish(&*place.dir).map_err(|(e, _)| e.session(id))?;
+    let mut log = birth.publish(&place.dir).map_err(|(e, _)| e.session(id))?;
     // Not before: the last summary may be all that bears witness of what is lost.
     let info = log.info();
     env.mark_open(Open {

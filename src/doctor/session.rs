@@ -67,7 +67,7 @@ pub(crate) fn look_at(
 
 fn look_once(env: &Env, rel: &str, dir_name: &str, dir: &Arc<dyn Dir>, merged: &Merged) -> Result<Looked> {
     let said = merged.mentions(dir_name);
-    let loaded = load_tail(env, Whose::Dir(dir_name), &**dir, Look::Whole);
+    let loaded = load_tail(env, Whose::Dir(dir_name), dir, Look::Whole);
     let births: Vec<BirthId> = said.iter().rev().map(CatalogEntry::birth).collect();
     let salts: Vec<(u64, u64)> = said.iter().filter_map(place).collect();
     let owner = |s: &State| s.id.dir_name() == dir_name;

@@ -46,8 +46,8 @@ fn put(dir: &dyn Dir, name: &str, bytes: &[u8]) {
     write_all_at(&*file, bytes, 0).unwrap();
 }
 
-fn segment(dir: &dyn Dir, name: &str) -> Option<Arc<Segment>> {
-    let bytes = content(dir, name);
+fn segment(dir: &Arc<dyn Dir>, name: &str) -> Option<Arc<Segment>> {
+    let bytes = content(&**dir, name);
     let header = SegmentHeader::decode(bytes.get(..SegmentHeader::LEN)?).ok()?;
     let owner = Owner { store: header.store, birth: None };
     Some(Arc::new(Segment::open(dir, parse_segment_name(name)?, owner).ok()?))
@@ -69,7 +69,7 @@ fn same(short: &Tail, full: &Tail, what: &str) {
 fn compare(fs: &SimFs, rng: &mut Rng, met: &mut [u64; 3], what: &str) {
     let dir = session_dir(fs);
     for name in dir.list().unwrap().into_iter().map(|e| e.name).filter(|n| parse_segment_name(n).is_some()) {
-        let Some(segment_here) = segment(&*dir, &name) else { continue };
+        let Some(segment_here) = segment(&dir, &name) else { continue };
         let full = Tail::open(segment_here.clone());
         let Some(short) = Tail::from_checkpoint(&segment_here) else {
             // What a clean close cuts off may come back with a power cut.
@@ -93,7 +93,7 @@ fn compare(fs: &SimFs, rng: &mut Rng, met: &mut [u64; 3], what: &str) {
                 bad[at as usize] ^= 1 << rng.below(8);
             }
             put(&*dir, &name, &bad);
-            let harmed = segment(&*dir, &name).unwrap();
+            let harmed = segment(&dir, &name).unwrap();
             if let Some(short) = Tail::from_checkpoint(&harmed) {
                 let full = Tail::open(harmed).unwrap();
                 same(&short, &full, what);
@@ -175,7 +175,7 @@ fn forged(change: impl FnOnce(&mut Checkpoint)) -> Arc<Segment> {
     store.close().unwrap();
     let dir = session_dir(&fs);
     let mut bytes = content(&*dir, NAME);
-    let good = segment(&*dir, NAME).unwrap();
+    let good = segment(&dir, NAME).unwrap();
     let end = bytes.len() - Tail::open(good.clone()).unwrap().last_len as usize;
     let mut window = Window::new();
     let frame_at = |window: &mut Window, at: usize| match window.at(
@@ -199,7 +199,7 @@ fn forged(change: impl FnOnce(&mut Checkpoint)) -> Arc<Segment> {
     bytes[end - body.len()..end].copy_from_slice(&new);
     reseal::segment(&mut bytes);
     put(&*dir, NAME, &bytes);
-    segment(&*dir, NAME).unwrap()
+    segment(&dir, NAME).unwrap()
 }
 
 #[test]

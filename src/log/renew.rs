@@ -44,7 +44,7 @@ fn newest(view: &View) -> Result<(View, State)> {
     let number = number.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "read a session").path(dir.path()).hint("it was removed meanwhile")
     })?;
-    let tail = Tail::open(Arc::new(Segment::open(&**dir, number, view.owner)?))?;
+    let tail = Tail::open(Arc::new(Segment::open(dir, number, view.owner)?))?;
     let info = tail.info();
     let fresh = View {
         dir: dir.clone(),

@@ -28,7 +28,7 @@ pub(super) fn tokens(
     let (from, to) = (entry.body_offset, entry.body_offset + needed as u64);
     if !bodies.covers(from, to) {
         let from = to.saturating_sub(STRETCH).min(from);
-        bodies.fill(&*segment.file, from, to).map_err(|e| Error::io("read a segment", &segment.path, e))?;
+        bodies.fill(&*segment.file, from, to).map_err(|e| Error::io("read a segment", segment.path(), e))?;
     }
     let body = bodies.bytes(from);
     let body = body.get(..needed).unwrap_or(body);
@@ -138,14 +138,14 @@ impl<'a> Backward<'a> {
     /// The frame before the last one returned, and its offset.
     pub(super) fn step(&mut self) -> Result<Option<(Table<'_>, u64)>> {
         let segment = self.segment;
-        let io = |e| Error::io("read a segment", &segment.path, e);
+        let io = |e| Error::io("read a segment", segment.path(), e);
         let first = SegmentHeader::LEN as u64;
         if self.len == 0 || self.end <= first {
             return Ok(None);
         }
         let Some(offset) = self.end.checked_sub(u64::from(self.len)).filter(|o| *o >= first) else {
             return Err(Error::corrupt(
-                &segment.path,
+                segment.path(),
                 self.end,
                 "the length of the frame before is too large",
             ));
@@ -160,7 +160,7 @@ impl<'a> Backward<'a> {
                 self.window.fill(&*segment.file, from, self.end).map_err(io)?;
             }
         }
-        let damaged = |what: String| Error::corrupt(&segment.path, offset, what);
+        let damaged = |what: String| Error::corrupt(segment.path(), offset, what);
         match self.window.find(&*segment.file, segment.seed, offset, self.limit).map_err(io)? {
             Found::Frame { head_len, .. } => {
                 let window = &mut self.window;
@@ -259,9 +259,9 @@ impl Run {
         let Run { segment, window, offset, limit, .. } = self;
         match window.at(&*segment.file, segment.seed, *offset, *limit) {
             Ok(At::Frame(frame)) => Whole::Frame(frame),
-            Ok(At::End) => Whole::Failed(Error::corrupt(&segment.path, *offset, NOTHING)),
-            Ok(At::Fault(fault)) => Whole::Failed(Error::corrupt(&segment.path, *offset, fault.to_string())),
-            Err(e) => Whole::Failed(Error::io("read a segment", &segment.path, e)),
+            Ok(At::End) => Whole::Failed(Error::corrupt(segment.path(), *offset, NOTHING)),
+            Ok(At::Fault(fault)) => Whole::Failed(Error::corrupt(segment.path(), *offset, fault.to_string())),
+            Err(e) => Whole::Failed(Error::io("read a segment", segment.path(), e)),
         }
     }
 
@@ -273,8 +273,8 @@ impl Run {
         }
         let Run { segment, window, offset, limit, .. } = self;
         let (offset, limit) = (*offset, *limit);
-        let damaged = |what: String| Step::Failed(Error::corrupt(&segment.path, offset, what));
-        let io = |e| Step::Failed(Error::io("read a segment", &segment.path, e));
+        let damaged = |what: String| Step::Failed(Error::corrupt(segment.path(), offset, what));
+        let io = |e| Step::Failed(Error::io("read a segment", segment.path(), e));
         let (len, head_len) = match window.find(&*segment.file, segment.seed, offset, limit) {
             Ok(Found::Frame { len, head_len }) => (len, head_len),
             Ok(Found::End) => return damaged(NOTHING.to_owned()),

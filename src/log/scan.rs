@@ -74,12 +74,11 @@ pub(crate) struct Tail {
 impl Tail {
     /// Reads the snapshot and the carry block, and folds the commits behind them.
     pub(crate) fn open(segment: Arc<Segment>) -> Result<Tail> {
-        let path = &segment.path;
         let start = SegmentHeader::LEN as u64;
         let carry_end = segment.header.carry_end();
         let mut window = Window::new();
-        let io = |e| Error::io("read a segment", path, e);
-        let corrupt = |at: u64, what: String| Error::corrupt(path, at, what);
+        let io = |e| Error::io("read a segment", segment.path(), e);
+        let corrupt = |at: u64, what: String| Error::corrupt(segment.path(), at, what);
 
         let mut offset = start;
         let (mut last_crc, mut last_len) = (0u32, 0u32);
@@ -157,7 +156,7 @@ impl Tail {
     /// or a commit in flight, unless a later frame's mark proves that they were durable once.
     pub(crate) fn advance(&mut self) -> Result<()> {
         let segment = self.segment.clone();
-        let io = |e| Error::io("read a segment", &segment.path, e);
+        let io = |e| Error::io("read a segment", segment.path(), e);
         let mut limit = segment.file.len().map_err(io)?;
         let mut window = Window::new();
         self.torn = false;
@@ -202,7 +201,7 @@ impl Tail {
     /// Looks behind zeros: an allocated tail is zeros to its end. Anything else there is a later frame whose
     /// predecessor was lost, or the remains of one.
     fn behind(&self, window: &mut Window, offset: u64, limit: u64) -> Result<Option<FrameFault>> {
-        let io = |e| Error::io("read a segment", &self.segment.path, e);
+        let io = |e| Error::io("read a segment", self.segment.path(), e);
         let mut at = offset;
         while at < limit {
             let bytes = window.raw(&*self.segment.file, at, 256 << 10, limit).map_err(io)?;
@@ -252,7 +251,7 @@ impl Tail {
                 Ok(_) => {}
                 Err(Refusal::Unsupported(what)) => {
                     return Err(Error::new(ErrorKind::Unsupported, "read")
-                        .path(&self.segment.path)
+                        .path(self.segment.path())
                         .offset(record.body_offset)
                         .session(self.state.id.as_str())
                         .hint(format!(
@@ -373,7 +372,7 @@ impl Tail {
     /// on behind it. Otherwise nobody was ever told of these bytes, and this is the end.
     fn skip_damage(&mut self, window: &mut Window, fault: FrameFault, limit: u64) -> Result<Skip> {
         let segment = self.segment.clone();
-        let io = |e| Error::io("read a segment", &segment.path, e);
+        let io = |e| Error::io("read a segment", segment.path(), e);
         let position = self.state.position;
         let mut proof = None;
         let mut first = None;
@@ -483,16 +482,16 @@ impl From<Contradiction> for Refusal {
 
 fn unsupported(segment: &Segment, offset: u64, fault: &FrameFault) -> Error {
     Error::new(ErrorKind::Unsupported, "read")
-        .path(&segment.path)
+        .path(segment.path())
         .offset(offset)
         .hint(format!("{fault}; it was left untouched: use the program that wrote it, or a newer one"))
 }
 
 fn read_snapshot(segment: &Segment, offset: u64, body: &[u8]) -> Result<State> {
     State::decode(body).map_err(|e| match e {
-        Ok(version) => Error::new(ErrorKind::Unsupported, "read").path(&segment.path).hint(format!(
+        Ok(version) => Error::new(ErrorKind::Unsupported, "read").path(segment.path()).hint(format!(
             "a snapshot of version {version}, written by a newer program; it was left untouched"
         )),
-        Err(what) => Error::corrupt(&segment.path, offset, format!("the snapshot cannot be read: {what}")),
+        Err(what) => Error::corrupt(segment.path(), offset, format!("the snapshot cannot be read: {what}")),
     })
 }

@@ -24,7 +24,8 @@ pub(crate) struct Owner {
 /// A segment file: its header is read and checked.
 pub(crate) struct Segment {
     pub(crate) file: Arc<dyn File>,
-    pub(crate) path: Box<Path>,
+    /// Where it lies: its path is put together when somebody is told of it.
+    dir: Arc<dyn Dir>,
     pub(crate) header: SegmentHeader,
     pub(crate) seed: Seed,
     map: OnceLock<Option<Arc<Buffer>>>,
@@ -32,24 +33,24 @@ pub(crate) struct Segment {
 
 impl std::fmt::Debug for Segment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Segment({})", self.path.display())
+        write!(f, "Segment({})", self.path().display())
     }
 }
 
 impl Segment {
-    pub(crate) fn open(dir: &dyn Dir, number: u64, owner: Owner) -> Result<Segment> {
+    pub(crate) fn open(dir: &Arc<dyn Dir>, number: u64, owner: Owner) -> Result<Segment> {
         let name = segment_name(number);
-        let path = dir.path().join(&name);
-        let file = dir.open(&name, Access::Read).map_err(|e| open_error(&path, e))?;
-        Segment::with_file(file, path, number, owner)
+        let file = dir.open(&name, Access::Read).map_err(|e| open_error(&dir.path().join(&name), e))?;
+        Segment::with_file(file, dir.clone(), number, owner)
     }
 
     pub(crate) fn with_file(
         file: Arc<dyn File>,
-        path: PathBuf,
+        dir: Arc<dyn Dir>,
         number: u64,
         owner: Owner,
     ) -> Result<Segment> {
+        let path = dir.path().join(segment_name(number));
         let mut bytes = [0; SegmentHeader::LEN];
         let have = read_up_to_at(&*file, &mut bytes, 0).map_err(|e| Error::io("read a segment", &path, e))?;
         let header = SegmentHeader::decode(bytes.get(..have).unwrap_or_default())
@@ -76,12 +77,22 @@ impl Segment {
             ));
         }
         let seed = header.seed();
-        Ok(Segment { file, path: path.into(), header, seed, map: OnceLock::new() })
+        Ok(Segment { file, dir, header, seed, map: OnceLock::new() })
     }
 
     /// The same, read through another descriptor of its file.
     pub(crate) fn through(&self, file: Arc<dyn File>) -> Segment {
-        Segment { file, path: self.path.clone(), header: self.header, seed: self.seed, map: OnceLock::new() }
+        let Segment { ref dir, header, seed, .. } = *self;
+        Segment { file, dir: dir.clone(), header, seed, map: OnceLock::new() }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.path().join(segment_name(self.header.number))
+    }
+
+    /// Its directory got its own name.
+    pub(super) fn moved_to(&mut self, dir: Arc<dyn Dir>) {
+        self.dir = dir;
     }
 
     /// Whether the records that were carried into it from these positions can be read, every byte.

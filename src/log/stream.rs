@@ -93,11 +93,11 @@ impl Stream {
                     Ok(()) => Ok(message(&e, window.buffer(), self.view.mark)),
                     Err(fault) => {
                         let what = format!("message {}: {fault}", e.seq);
-                        Err(Error::corrupt(&run.segment.path, e.body_offset, what))
+                        Err(Error::corrupt(run.segment.path(), e.body_offset, what))
                     }
                 }
             }
-            Err(fault) => Err(Error::io("read a segment", &run.segment.path, fault)),
+            Err(fault) => Err(Error::io("read a segment", run.segment.path(), fault)),
         };
         run.let_go();
         if e.seq > expected {
@@ -153,7 +153,7 @@ impl Stream {
             self.position = Some(high.min(extent.to));
             return high < extent.to && self.start_run(extent);
         }
-        let opened = source.segment(&*self.view.dir, self.view.owner).and_then(|segment| {
+        let opened = source.segment(&self.view.dir, self.view.owner).and_then(|segment| {
             let found = seek(&segment, &info, position, seq)?;
             Ok((segment, found))
         });
@@ -196,7 +196,7 @@ impl Stream {
                 .active
                 .pinned
                 .as_ref()
-                .map_or_else(|| self.view.dir.path().to_path_buf(), |s| s.path.to_path_buf());
+                .map_or_else(|| self.view.dir.path().to_path_buf(), |s| s.path());
             self.ready.push_back(Err(Error::corrupt(
                 path,
                 self.view.active_end.1,
@@ -228,7 +228,7 @@ fn message(e: &Entry, (buffer, base): (&Arc<Buffer>, u64), mark: u64) -> Message
 
 fn missing(segment: &Segment, offset: u64, from: u64, to: u64) -> Error {
     Error::corrupt(
-        &segment.path,
+        segment.path(),
         offset,
         format!("messages {from} to {} are missing in front of this commit", to - 1),
     )

@@ -40,7 +40,7 @@ impl Source {
         Arc::new(Source { info, open: Mutex::default(), pinned: Some(segment) })
     }
 
-    pub(crate) fn segment(&self, dir: &dyn Dir, owner: Owner) -> Result<Arc<Segment>> {
+    pub(crate) fn segment(&self, dir: &Arc<dyn Dir>, owner: Owner) -> Result<Arc<Segment>> {
         if let Some(pinned) = &self.pinned {
             return Ok(pinned.clone());
         }
@@ -51,7 +51,7 @@ impl Source {
         let segment = Arc::new(Segment::open(dir, self.info.number, owner)?);
         if segment.header.salt != self.info.salt {
             return Err(Error::corrupt(
-                &segment.path,
+                segment.path(),
                 56,
                 "it is another segment than the one that was sealed here",
             ));
@@ -61,7 +61,7 @@ impl Source {
     }
 
     /// Keeps the segment readable for the views that name it, though its file is removed.
-    pub(crate) fn keep(&self, dir: &dyn Dir, owner: Owner) {
+    pub(crate) fn keep(&self, dir: &Arc<dyn Dir>, owner: Owner) {
         if let Ok(segment) = self.segment(dir, owner) {
             self.open.lock().kept = Some(segment);
         }
@@ -169,7 +169,7 @@ impl View {
             let mut to = extent.to;
             while to > extent.from {
                 let Some((info, source, _)) = self.holder(to - 1) else { break };
-                let segment = source.segment(&*self.dir, self.owner)?;
+                let segment = source.segment(&self.dir, self.owner)?;
                 let mut back = Backward::new(&segment, &info);
                 let mut bodies = Window::new();
                 while let Some((table, _)) = back.step()? {
@@ -221,10 +221,9 @@ impl View {
                 position = high;
                 continue;
             }
-            let segment = source.segment(&*self.dir, self.owner)?;
+            let segment = source.segment(&self.dir, self.owner)?;
             let (start, window) = seek(&segment, &info, position, None)?;
-            let mut run = Run::new(segment, window, start, info.end_offset, true);
-            let path = run.segment.path.clone();
+            let mut run = Run::new(segment.clone(), window, start, info.end_offset, true);
             loop {
                 let offset = run.offset;
                 match run.whole() {
@@ -235,7 +234,8 @@ impl View {
                         }
                         let len = frame.len() as u64;
                         if frame.header().kind != FrameKind::Snapshot {
-                            let damaged = |f: FrameFault| Error::corrupt(&path, offset, f.to_string());
+                            let damaged =
+                                |f: FrameFault| Error::corrupt(segment.path(), offset, f.to_string());
                             frame.verify().map_err(damaged)?;
                             take(&frame, position..stop)?;
                             position = position.max(frame.end_position()).min(stop);

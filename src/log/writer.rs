@@ -4,7 +4,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::names::segment_name;
@@ -224,7 +224,7 @@ impl Birth {
     /// # Errors
     /// `Err((error, false))`: nothing happened. `Err((error, true))`: the name may or may not be there; the
     /// writer must not go on.
-    pub(crate) fn publish(self, dir: &dyn Dir) -> Result<SegmentWriter, (Error, bool)> {
+    pub(crate) fn publish(self, dir: &Arc<dyn Dir>) -> Result<SegmentWriter, (Error, bool)> {
         let name = segment_name(self.header.number);
         let path = dir.path().join(&name);
         let (temp, file) = dir
@@ -241,32 +241,32 @@ impl Birth {
                 return Err((e, false));
             }
         };
-        if let Err(e) = dir.rename(&temp, dir, &name) {
+        if let Err(e) = dir.rename(&temp, &**dir, &name) {
             let _ = dir.remove_file(&temp);
             return Err((Error::io("name a new segment", &path, e).unknown(), true));
         }
         dir.sync().map_err(|e| (name_error(&path, e).unknown(), true))?;
-        self.writer(file, path, filled).map_err(|e| (e, true))
+        self.writer(file, dir.clone(), filled).map_err(|e| (e, true))
     }
 
     /// Creates the first segment of a session under its name at once: the directory has a temporary name itself, and
     /// nobody looks into it. Nothing of it is durable before [`SegmentWriter::sync_unseen`].
-    pub(crate) fn unseen(self, dir: &dyn Dir) -> Result<SegmentWriter> {
+    pub(crate) fn unseen(self, dir: &Arc<dyn Dir>) -> Result<SegmentWriter> {
         let name = segment_name(self.header.number);
         let path = dir.path().join(&name);
         let file = dir.create(&name).map_err(|e| Error::io("create a segment", dir.path(), e))?;
         let filled = self.fill(&*file, &path)?;
-        self.writer(file, path, filled)
+        self.writer(file, dir.clone(), filled)
     }
 
     fn writer(
         self,
         file: Arc<dyn File>,
-        path: PathBuf,
+        dir: Arc<dyn Dir>,
         (header, end, allocated): (SegmentHeader, u64, u64),
     ) -> Result<SegmentWriter> {
         let owner = Owner { store: header.store, birth: Some(header.birth) };
-        let segment = Segment::with_file(file.clone(), path, header.number, owner)?;
+        let segment = Segment::with_file(file.clone(), dir, header.number, owner)?;
         Ok(SegmentWriter {
             segment: Arc::new(segment),
             file,
@@ -339,7 +339,7 @@ fn write_zeros(file: &dyn File, mut from: u64, to: u64) -> io::Result<()> {
 
 impl SegmentWriter {
     /// Goes on in a segment that ended clean.
-    pub(crate) fn resume(dir: &dyn Dir, tail: &Tail) -> Result<SegmentWriter> {
+    pub(crate) fn resume(dir: &Arc<dyn Dir>, tail: &Tail) -> Result<SegmentWriter> {
         let name = segment_name(tail.segment.header.number);
         let path = dir.path().join(&name);
         let file =
@@ -372,9 +372,9 @@ impl SegmentWriter {
     }
 
     /// Its directory got its own name: messages name the file by it from now on.
-    pub(crate) fn moved_to(&mut self, dir: &Path) {
+    pub(crate) fn moved_to(&mut self, dir: Arc<dyn Dir>) {
         if let Some(segment) = Arc::get_mut(&mut self.segment) {
-            segment.path = dir.join(segment_name(segment.header.number)).into();
+            segment.moved_to(dir);
         }
     }
 
@@ -465,7 +465,7 @@ impl SegmentWriter {
             e.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
         );
-        let error = Error::io("write to a segment", &self.segment.path, e);
+        let error = Error::io("write to a segment", self.segment.path(), e);
         // The zeros must be durable too: of two writes to one place that nobody synced, a power cut may leave the
         // first.
         let mut zeros = write_zeros(&*self.file, self.end, self.end + len);
@@ -491,7 +491,7 @@ impl SegmentWriter {
         write_zeros(&*self.file, self.allocated.max(end), least).map(|()| least).map_err(|e| {
             // Zeros behind the end are no content: what was written of them is harmless, but takes room.
             let _ = self.file.set_len(self.allocated);
-            WriteFault::TakenBack(Error::io("allocate space in a segment", &self.segment.path, e))
+            WriteFault::TakenBack(Error::io("allocate space in a segment", self.segment.path(), e))
         })
     }
 
@@ -524,7 +524,7 @@ impl SegmentWriter {
                 self.durable = self.position;
                 Ok(())
             }
-            Err(e) => Err(Error::io("sync a segment", &self.segment.path, e)
+            Err(e) => Err(Error::io("sync a segment", self.segment.path(), e)
                 .with_kind(ErrorKind::Poisoned)
                 .unknown()
                 .hint("what was not acknowledged may or may not be on disk; open the session again, its log decides")),
@@ -533,9 +533,8 @@ impl SegmentWriter {
 
     /// The first sync of a segment that was begun [unseen](Birth::unseen): what was written, then its name.
     pub(crate) fn sync_unseen(&mut self, dir: &dyn Dir) -> Result<()> {
-        let path = &self.segment.path;
-        self.file.sync().map_err(|e| write_error(path, e))?;
-        dir.sync().map_err(|e| name_error(path, e))?;
+        self.file.sync().map_err(|e| write_error(&self.segment.path(), e))?;
+        dir.sync().map_err(|e| name_error(&self.segment.path(), e))?;
         self.durable = self.position;
         Ok(())
     }

@@ -136,7 +136,7 @@ pub(crate) fn plan(
 
     for d in &tail.damage {
         report.findings.push(Finding::Damaged {
-            file: tail.segment.path.to_path_buf(),
+            file: tail.segment.path(),
             offset: d.offset,
             until: Some(d.until),
             what: d.what.clone(),
@@ -179,7 +179,7 @@ pub(crate) fn plan(
     if facts.stale() {
         report.findings.push(Finding::StalePrefix { range: state.truncated..state.base });
     }
-    let at = || (tail.segment.path.to_path_buf(), tail.offset);
+    let at = || (tail.segment.path(), tail.offset);
     if tail.torn {
         let (file, offset) = at();
         report.findings.push(Finding::TornTail { file, offset });
@@ -213,7 +213,7 @@ impl Plan {
     pub(crate) fn lost_end(&mut self, tail: &Tail, position: u64) {
         self.lost = Some(lost_error(tail));
         self.hide(Finding::Damaged {
-            file: tail.segment.path.to_path_buf(),
+            file: tail.segment.path(),
             offset: tail.offset,
             until: None,
             what: format!(
@@ -247,7 +247,7 @@ impl Plan {
 
 fn lost_error(tail: &Tail) -> Error {
     Error::corrupt(
-        &tail.segment.path,
+        tail.segment.path(),
         tail.offset,
         "the session goes on behind this point, in commits or in a segment that are not here any more",
     )

@@ -85,7 +85,7 @@ impl Writer {
         // From here on the session may exist. A failed sync leaves that open; the disk will tell.
         shard.sync().map_err(|e| in_doubt(io(e)))?;
         let dir = shard.open_dir(&id.dir_name()).map_err(io).unwrap_or(dir);
-        log.moved_to(dir.path());
+        log.moved_to(dir.clone());
         let shared = Shared::of_writer(env, dir.clone(), &log, state, Arc::default(), Report::default());
         let essential = log.position;
         let plan = Plan {
@@ -169,7 +169,7 @@ fn build(env: &Arc<Env>, id: &SessionId, shard: &Arc<dyn Dir>, temp: &str) -> Re
         incarnation: 1,
         created: now,
     };
-    let log = Birth::new(header, &state)?.unseen(&*dir)?;
+    let log = Birth::new(header, &state)?.unseen(&dir)?;
     Ok(Some((dir, lock, log, state)))
 }
 

@@ -161,7 +161,7 @@ pub(crate) enum Look {
 /// # Errors
 /// `Corrupt` if no segment has a readable state; `Unsupported` for a newer format; `Conflict` if the
 /// directory belongs to another id whose name is the same.
-pub(crate) fn load_tail(env: &Env, whose: Whose<'_>, dir: &dyn Dir, look: Look) -> Result<LoadedTail> {
+pub(crate) fn load_tail(env: &Env, whose: Whose<'_>, dir: &Arc<dyn Dir>, look: Look) -> Result<LoadedTail> {
     // The listing, the segment and the catalog are not read at one moment, and a writer may be at work: what
     // one look finds missing was perhaps not there yet, or released. Damage is what two looks agree on.
     let mut result = try_load(env, whose, dir, look);
@@ -200,13 +200,13 @@ fn check_name(tail: &Tail, dir_name: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::corrupt(
-        &tail.segment.path,
+        tail.segment.path(),
         SegmentHeader::LEN as u64,
         format!("it belongs to session {:?}, whose directory is another one", tail.state.id),
     ))
 }
 
-fn try_load(env: &Env, whose: Whose<'_>, dir: &dyn Dir, look: Look) -> Result<LoadedTail> {
+fn try_load(env: &Env, whose: Whose<'_>, dir: &Arc<dyn Dir>, look: Look) -> Result<LoadedTail> {
     let (id, dir_name) = match whose {
         Whose::Id(id) => (Some(id), id.dir_name()),
         Whose::Dir(name) => (None, name.to_owned()),

@@ -39,7 +39,7 @@ impl Core {
             };
             // The lock of a session that was replaced between the two steps is worth nothing: start over.
             let Some(lock) = lock(&self.env, &self.id, &*dir)? else { continue };
-            let loaded = load_tail(&self.env, Whose::Id(&self.id), &*dir, Look::End)?;
+            let loaded = load_tail(&self.env, Whose::Id(&self.id), &dir, Look::End)?;
             let state = &loaded.tail.state;
             let now = Seen { birth: state.birth, position: state.position };
             let (writer, shared) = Writer::found(&self.env, dir, lock, loaded);

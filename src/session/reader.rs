@@ -71,7 +71,7 @@ impl Reader {
     /// The session in the directory of this name, whatever its id; `None` if it went.
     pub(crate) fn open_dir(env: &Arc<Env>, name: &str) -> Result<Option<Reader>> {
         let Some(ByName { shard, dir }) = open_by_name(env, name)? else { return Ok(None) };
-        let loaded = match load_tail(env, Whose::Dir(name), &*dir, Look::End) {
+        let loaded = match load_tail(env, Whose::Dir(name), &dir, Look::End) {
             Ok(loaded) => loaded,
             // It may have gone between the two steps; if it is still there, the error is true.
             Err(e) => {
@@ -225,7 +225,7 @@ impl Reader {
         let seen = self.seen.lock();
         let hidden = seen.report.findings.iter().find(|f| f.hides_state())?;
         let error =
-            Error::corrupt(&seen.tail.segment.path, seen.tail.offset, hidden.to_string()).session(&self.id);
+            Error::corrupt(seen.tail.segment.path(), seen.tail.offset, hidden.to_string()).session(&self.id);
         Some(seen.lost.clone().unwrap_or(error))
     }
 
@@ -262,7 +262,7 @@ fn look(env: &Arc<Env>, id: &SessionId) -> Result<Option<Seen>> {
     let mut last = None;
     for _ in 0..16 {
         let Some(dir) = locate(env, id)? else { return Ok(None) };
-        match load_tail(env, Whose::Id(id), &*dir, Look::End) {
+        match load_tail(env, Whose::Id(id), &dir, Look::End) {
             Ok(loaded) => {
                 return Ok(Some(Seen {
                     dir,

@@ -132,7 +132,7 @@ impl Writer {
             // A segment that went may hold the only good copy of what was carried into those behind it.
             let needed = parse_segment_name(&name)
                 .zip(sealed.as_ref())
-                .is_some_and(|(number, copies)| !copies.are_whole(env, &*self.dir, log, number, 0..u64::MAX));
+                .is_some_and(|(number, copies)| !copies.are_whole(env, &self.dir, log, number, 0..u64::MAX));
             if !needed {
                 // What cannot be removed now is found again by the next opening.
                 let _ = self.dir.remove_file(&name);
@@ -149,7 +149,7 @@ impl Writer {
             let why = self.plan.report.findings.iter().find(|f| f.hides_state());
             return Err(Error::new(ErrorKind::Corrupt, "write to a session")
                 .session(id)
-                .path(&tail.segment.path)
+                .path(tail.segment.path())
                 .offset(tail.offset)
                 .hint(why.map_or_else(|| "its state is not certain".to_owned(), ToString::to_string))
                 .into());
@@ -159,7 +159,7 @@ impl Writer {
         let number = tail.state.incarnation.number.max(seen) + 1;
         self.incarnation = Incarnation { number, nonce: env.random_u64()? };
         if self.plan.end == EndVerdict::Append {
-            let log = SegmentWriter::resume(&*self.dir, tail)?;
+            let log = SegmentWriter::resume(&self.dir, tail)?;
             if let Some(s) = shared.lock().as_mut() {
                 s.read_through(&log);
             }
@@ -175,7 +175,7 @@ impl Writer {
         let prev = Previous { info, end_crc: sure.crc, release: replace };
         // The predecessor may have died between giving the session its name and syncing that.
         env.sync_name(id)?;
-        let log = start_segment(env, &*self.dir, shared, prev, carry, self.plan.truncate, self.incarnation)?;
+        let log = start_segment(env, &self.dir, shared, prev, carry, self.plan.truncate, self.incarnation)?;
         if replace {
             self.plan.remove.push(segment_name(info.number));
         }
@@ -196,7 +196,7 @@ impl Writer {
         }
         let prev = Previous { info: log.info(), end_crc: log.last_crc, release: false };
         let position = log.position;
-        let new = start_segment(env, &*self.dir, shared, prev, position, truncate, self.incarnation)?;
+        let new = start_segment(env, &self.dir, shared, prev, position, truncate, self.incarnation)?;
         if let Some(s) = shared.lock().as_ref() {
             log.bear_witness(new.number(), new.segment.header.salt, After::of(&s.state, 0));
         }
@@ -413,7 +413,7 @@ impl Writer {
                 let upto = behind.min().unwrap_or(log.segment.header.first_position);
                 let held = held.iter().find(|i| i.number == *number);
                 let held = held.map_or(0..u64::MAX, |i| i.low..i.end.max(upto));
-                copies.are_whole(env, &*self.dir, log, *number, held)
+                copies.are_whole(env, &self.dir, log, *number, held)
             });
         }
         if segments.is_empty() {
@@ -424,7 +424,7 @@ impl Writer {
         if let Some(s) = shared.lock().as_mut() {
             // What is being read goes on to be read.
             for gone in s.sealed.iter().filter(|src| segments.contains(&src.info.number)) {
-                gone.keep(&*self.dir, owner(env, s.state.birth));
+                gone.keep(&self.dir, owner(env, s.state.birth));
             }
             let kept = s.sealed.iter().filter(|src| !segments.contains(&src.info.number)).cloned().collect();
             s.sealed = Arc::new(kept);
@@ -453,7 +453,7 @@ impl Copies {
     fn are_whole(
         &self,
         env: &Env,
-        dir: &dyn Dir,
+        dir: &Arc<dyn Dir>,
         log: &SegmentWriter,
         number: u64,
         held: Range<u64>,
@@ -479,7 +479,7 @@ struct Previous {
 /// Writes segment n+1 and makes it the active one: the one way in which a segment begins after the first.
 fn start_segment(
     env: &Env,
-    dir: &dyn Dir,
+    dir: &Arc<dyn Dir>,
     shared: &Mutex<Option<Shared>>,
     prev: Previous,
     required_from: u64,

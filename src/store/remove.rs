@@ -64,7 +64,7 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
         };
         if known.is_none() {
             // A session that cannot be read can be removed all the same.
-            known = load_tail(env, Whose::Id(id), &*dir, Look::End).ok().map(|l| {
+            known = load_tail(env, Whose::Id(id), &dir, Look::End).ok().map(|l| {
                 let (birth, last) = (l.tail.state.birth, l.tail.state.incarnation);
                 let witness = env.catalog.witness(id, &birth).ok().flatten();
                 (birth, witness.map_or(last, |w| w.incarnation.max(last)))
