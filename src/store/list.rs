@@ -96,7 +96,7 @@ pub struct Listing {
     /// How many sessions fit before `offset` and `limit` were applied.
     pub total: usize,
     /// Sessions that are there and cannot be read, or of which damage hides what was written last: their directories,
-    /// and why. What is left of the latter can be read all the same.
+    /// and why, in the order of the directories' names. What is left of the latter can be read all the same.
     pub unreadable: Vec<(PathBuf, Error)>,
     /// What is wrong with the catalog's own files, in words, as far as this listing read them: what an earlier one of
     /// this store has read is not read again. The listing is right all the same: it read the sessions that they leave in

@@ -127,6 +127,8 @@ impl Roster {
                 None => rest.push(dir),
             }
         }
+        // What is read, and what cannot be, comes in the order of the names.
+        rest.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         // One behind the other, and not with their attributes in between: who lists again walks over them.
         let new: Vec<_> = new.into_iter().map(|(info, origin)| (Arc::new(info), origin)).collect();
         let mut all = Vec::with_capacity(kept.len() + new.len());

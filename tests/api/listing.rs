@@ -7,7 +7,7 @@ use serde_json::json;
 use sessionlog::fs::{Access, Fs, SimFs};
 use sessionlog::{Keep, ListOptions, NewMessage, OpenState, Options, SortBy, Store};
 
-use crate::common::{Place, SIM, eventually, fill, session_dirs, sim_options, sim_store};
+use crate::common::{Place, SIM, eventually, fill, segments, session_dirs, sim_options, sim_store};
 
 #[test]
 fn a_listing_tells_what_the_sessions_tell() {
@@ -218,4 +218,27 @@ fn the_catalog_of_a_process_that_goes_on_for_long_stays_short() {
     store.close().unwrap();
     let after = sim_options(fs.crash()).open(SIM).unwrap();
     assert_eq!(after.sessions().unwrap().sessions[0].message_count, 1_000);
+}
+
+#[test]
+fn what_cannot_be_read_is_listed_in_the_order_of_its_names() {
+    let place = Place::new();
+    let store = place.open();
+    let ids: Vec<String> = (0..60).map(|i| format!("{}", i * 7 % 60)).collect();
+    ids.iter().for_each(|id| fill(&store.session(id).unwrap(), 1));
+    store.close().unwrap();
+    // Without a catalog each of them is read, and half of them cannot be.
+    for file in std::fs::read_dir(place.path().join("catalog")).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    let dirs = session_dirs(&place.path());
+    for dir in dirs.iter().step_by(2) {
+        segments(dir).iter().for_each(|file| std::fs::write(file, b"no segment").unwrap());
+    }
+    let store = place.open();
+    for _ in 0..2 {
+        let listing = store.sessions().unwrap();
+        assert_eq!((listing.sessions.len(), listing.unreadable.len()), (30, 30));
+        assert!(listing.unreadable.iter().map(|(dir, _)| dir.file_name()).is_sorted());
+    }
 }
