@@ -1,8 +1,7 @@
 //! Handing messages over without waiting.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -12,22 +11,6 @@ use sessionlog::{AppendOptions, Batch, ErrorKind, Ticket};
 use crate::common::{
     Action, Op, Place, SIM, Spy, eventually, fill, kind, live, numbered, sim_options, sim_store, within,
 };
-
-/// Holds every sync of a log up: whether one is stuck, and what lets them go.
-fn hold_syncs(spy: &Spy) -> (Arc<AtomicBool>, Arc<AtomicBool>) {
-    let (stuck, go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let (is_stuck, may_go) = (stuck.clone(), go.clone());
-    spy.hook(move |c| {
-        if c.is(Op::Sync, ".log") {
-            is_stuck.store(true, Ordering::SeqCst);
-            while !may_go.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        Action::Go
-    });
-    (stuck, go)
-}
 
 #[test]
 fn tickets_are_answered_in_the_order_of_the_calls() {
@@ -72,7 +55,7 @@ fn a_ticket_is_acknowledged_only_when_it_is_durable() {
     let store = sim_options(spy.clone()).open(SIM).unwrap();
     let session = store.session("s").unwrap();
     fill(&session, 1);
-    let (stuck, go) = hold_syncs(&spy);
+    let (stuck, go) = spy.hold_syncs(".log");
     let ticket = session.submit("m1").unwrap();
     eventually("the sync", || stuck.load(Ordering::SeqCst));
     assert!(ticket.try_get().is_none());
@@ -92,7 +75,7 @@ fn more_keyed_appends_may_wait_than_one_commit_can_take() {
     let store = sim_options(spy.clone()).open(SIM).unwrap();
     let session = store.session("s").unwrap();
     fill(&session, 1);
-    let (stuck, go) = hold_syncs(&spy);
+    let (stuck, go) = spy.hold_syncs(".log");
     let count = 66_000;
     let submit = |i: usize| {
         let key = i.to_string();

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::ops::Sub;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -221,6 +221,22 @@ impl Spy {
     /// Asks the hook about every call from now on.
     pub fn hook(&self, hook: impl Fn(&Call<'_>) -> Action + Send + Sync + 'static) {
         *self.shared.hook.lock().unwrap() = Some(Arc::new(hook));
+    }
+
+    /// Holds every sync of what has this in its path up: whether one is stuck, and what lets them go.
+    pub fn hold_syncs(&self, name: &'static str) -> (Arc<AtomicBool>, Arc<AtomicBool>) {
+        let (stuck, go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (is_stuck, may_go) = (stuck.clone(), go.clone());
+        self.hook(move |c| {
+            if c.is(Op::Sync, name) {
+                is_stuck.store(true, Ordering::SeqCst);
+                while !may_go.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            Action::Go
+        });
+        (stuck, go)
     }
 
     /// The `nth` call (from 0) that `matches` gets `action`, all others go through.

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
@@ -10,8 +10,8 @@ use sessionlog::fs::SimFs;
 use sessionlog::{AppendOptions, ErrorKind, Keep, Options, Outcome, Store};
 
 use crate::common::{
-    Action, Child, Op, Place, SIM, Spy, child_dir, eventually, files, fill, kind, live, numbered,
-    session_dirs, sim_options, sim_store, texts, within,
+    Action, Child, Place, SIM, Spy, child_dir, eventually, files, fill, kind, live, numbered, session_dirs,
+    sim_options, sim_store, texts, within,
 };
 
 #[test]
@@ -195,17 +195,7 @@ fn f22_a_session_in_the_middle_of_a_slow_commit_delays_no_other() {
     fill(&slow, 1);
     fill(&fast, 1);
     spy.quiet();
-    let (stuck, go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let (is_stuck, may_go) = (stuck.clone(), go.clone());
-    spy.hook(move |c| {
-        if c.is(Op::Sync, "/slow~") {
-            is_stuck.store(true, Ordering::SeqCst);
-            while !may_go.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        Action::Go
-    });
+    let (stuck, go) = spy.hold_syncs("/slow~");
     let writer = {
         let slow = slow.clone();
         std::thread::spawn(move || slow.append("m2").unwrap())
