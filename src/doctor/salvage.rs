@@ -110,7 +110,7 @@ fn roll(state: &mut State, survivors: &Survivors<'_>, gaps: &mut bool) {
             }
             What::Op(Some(op)) => match &**op {
                 // Whatever is missing in front of it, this is what it all led to.
-                Op::CloseWith(stated) if fits(&stated.state, state.birth, position + 1) => {
+                Op::CloseWith(stated) if stated.fits(state.birth, position + 1) => {
                     *state = stated.state.clone();
                     *gaps = false;
                 }
@@ -126,11 +126,6 @@ fn roll(state: &mut State, survivors: &Survivors<'_>, gaps: &mut bool) {
             agree(state, frame, survivors);
         }
     }
-}
-
-/// Whether a checkpoint is one of this life, in front of this position.
-fn fits(state: &State, birth: BirthId, position: u64) -> bool {
-    (state.birth, state.position) == (birth, position) && state.check().is_ok()
 }
 
 /// The messages below `seq` were appended, whether they can be read or not.

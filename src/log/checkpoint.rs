@@ -81,6 +81,9 @@ impl Tail {
             }
             if let Some(checkpoint) = checkpoint_in(&frame) {
                 let (crc, len) = (frame.crc(), frame.len() as u32);
+                if !checkpoint.fits(segment.header.birth, frame.end_position()) {
+                    return None;
+                }
                 let mut tail = begun(segment, *checkpoint, &header, at, (crc, len))?;
                 tail.advance().ok()?;
                 let clean = tail.ending == Ending::Clean && !tail.torn && tail.damage.is_empty();
@@ -98,7 +101,7 @@ fn checkpoint_in(frame: &Frame<'_>) -> Option<Box<Checkpoint>> {
         return None;
     }
     match Op::decode(frame.records().last()?.payload).ok()? {
-        Op::CloseWith(checkpoint) => Some(checkpoint).filter(|c| c.state.position == frame.end_position()),
+        Op::CloseWith(checkpoint) => Some(checkpoint),
         _ => None,
     }
 }
@@ -112,8 +115,7 @@ fn begun(
     (crc, len): (u32, u32),
 ) -> Option<Tail> {
     let Checkpoint { low, low_seq, state } = checkpoint;
-    let good = state.check().is_ok() && states(header, &state) && low <= segment.header.first_position;
-    if !good || state.birth != segment.header.birth {
+    if !states(header, &state) || low > segment.header.first_position {
         return None;
     }
     let offset = at + u64::from(len);

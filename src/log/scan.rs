@@ -357,10 +357,7 @@ impl Tail {
                 Err(Contradiction("a checkpoint states another state".into()))
             };
         }
-        let of_this =
-            (&stated.id, stated.birth, stated.position) == (&self.state.id, self.state.birth, position);
-        stated.check().map_err(Contradiction)?;
-        if !of_this {
+        if stated.id != self.state.id || !checkpoint.fits(self.state.birth, position) {
             return Err(Contradiction("a checkpoint of another place".into()));
         }
         self.state = stated.clone();

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::State;
 use crate::format::bin;
-use crate::ids::Incarnation;
+use crate::ids::{BirthId, Incarnation};
 
 /// The body of a journal record. The order of the variants is part of the format: new ones are added at
 /// the end, and none is ever removed or changed (see `FORMAT.md`).
@@ -40,6 +40,13 @@ pub(crate) struct Checkpoint {
     /// The sequence of the first message in the segment, carried ones included.
     pub(crate) low_seq: u64,
     pub(crate) state: State,
+}
+
+impl Checkpoint {
+    /// Whether it is one of this life, and of this place: the state with this position behind it.
+    pub(crate) fn fits(&self, birth: BirthId, position: u64) -> bool {
+        (self.state.birth, self.state.position) == (birth, position) && self.state.check().is_ok()
+    }
 }
 
 const VERSION: u8 = 1;
@@ -79,7 +86,7 @@ pub(crate) fn op_error(fault: &OpFault) -> (bool, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{BirthId, SessionId};
+    use crate::ids::SessionId;
 
     fn state() -> State {
         State::new(SessionId::new("s").unwrap(), BirthId([9; 16]), 77)
