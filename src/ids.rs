@@ -123,7 +123,12 @@ pub(crate) fn shard_of(dir_name: &str) -> &'static str {
 
 /// The shard of the session whose id has this hash.
 pub(crate) fn shard_of_hash(hash: u128) -> &'static str {
-    SHARDS.get((hash >> 124) as usize).copied().unwrap_or_default()
+    SHARDS.get(shard_number(hash)).copied().unwrap_or_default()
+}
+
+/// And its number among all.
+pub(crate) fn shard_number(hash: u128) -> usize {
+    (hash >> 124) as usize
 }
 
 /// The names of all shards.

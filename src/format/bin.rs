@@ -53,26 +53,22 @@ fn within<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T, St
 pub(crate) struct Values<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Values<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+    /// An array of bytes.
+    #[inline]
+    pub(crate) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (value, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*value)
     }
 
-    /// An array of bytes.
-    #[inline]
-    pub(crate) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take()
-    }
-
     /// A number: one byte below 251, or a byte that says how many follow.
     #[inline]
     pub(crate) fn u64(&mut self) -> Option<u64> {
-        match self.take()? {
+        match self.bytes()? {
             [byte @ 0..=250] => Some(byte.into()),
-            [251] => self.take().map(u16::from_le_bytes).map(u64::from),
-            [252] => self.take().map(u32::from_le_bytes).map(u64::from),
-            [253] => self.take().map(u64::from_le_bytes),
+            [251] => self.bytes().map(u16::from_le_bytes).map(u64::from),
+            [252] => self.bytes().map(u32::from_le_bytes).map(u64::from),
+            [253] => self.bytes().map(u64::from_le_bytes),
             [_] => None,
         }
     }
@@ -89,7 +85,7 @@ impl<'a> Values<'a> {
     /// `true` or `false`; also, whether an optional value follows.
     #[inline]
     pub(crate) fn bool(&mut self) -> Option<bool> {
-        match self.take()? {
+        match self.bytes()? {
             [0] => Some(false),
             [1] => Some(true),
             [_] => None,

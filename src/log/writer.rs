@@ -421,11 +421,7 @@ impl SegmentWriter {
                 self.builder.push(&r.meta, r.extras, r.payload);
                 continue;
             }
-            let (body, behind) = rest.split_at_checked(r.extras.len() + r.payload.len()).unwrap_or_default();
-            assert!(
-                body.len() == r.extras.len() + r.payload.len(),
-                "bodies that are not those of the records"
-            );
+            let (body, behind) = rest.split_at(r.extras.len() + r.payload.len());
             self.builder.push_aside(&r.meta, r.extras.len(), body);
             rest = behind;
         }

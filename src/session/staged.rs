@@ -3,16 +3,12 @@
 use std::ops::Range;
 
 use super::cut::Recent;
-use super::pending::PendingMessage;
+use super::pending::{KEPT, PendingMessage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{CRITICAL, EntryMeta, RecordKind, TURN_START, frame_len};
 use crate::log::view::Head;
 use crate::log::writer::{After, NewRecord};
 use crate::state::{Contradiction, MessageFacts, Op, State};
-
-/// So many records (and bytes of bodies) keep their room from commit to commit. To give that of 10,000 back takes nearly
-/// 100 us of the next one.
-const KEPT: usize = 1 << 14;
 
 /// Reused from commit to commit, so that nothing is allocated in steady state; given back when the session rests.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::shards::{DirName, Names};
-use crate::ids::SHARDS;
+use crate::ids::{SHARDS, shard_number};
 use crate::log::catalog::{Merged, Place, SpreadMap};
 use crate::session::SessionInfo;
 
@@ -66,7 +66,6 @@ struct Found<'a> {
 impl Roster {
     fn followed_by(&self, merged: Arc<Merged>, names: [Names; SHARDS.len()]) -> Roster {
         let mut changed: [Option<SpreadMap<u128, Found<'_>>>; SHARDS.len()] = Default::default();
-        let shard = |hash: u128| (hash >> 124) as usize;
         let mut asked = Vec::new();
         for ((now, before), found) in names.iter().zip(&self.names).zip(&mut changed) {
             if Arc::ptr_eq(now, before) {
@@ -92,7 +91,7 @@ impl Roster {
         let mut kept = Vec::with_capacity(self.closed.len());
         for (info, origin) in self.closed.iter().zip(&self.origins) {
             let same = merged.place(origin.hash) == Some(origin.place);
-            match changed.get_mut(shard(origin.hash)) {
+            match changed.get_mut(shard_number(origin.hash)) {
                 Some(Some(found)) => {
                     let here = found.get_mut(&origin.hash).filter(|f| same && !f.twice);
                     if let Some(here) = here.filter(|f| info.id.has_slug_of(&f.dir.name)) {
@@ -104,7 +103,7 @@ impl Roster {
                 _ => asked.push(DirName { hash: origin.hash, name: info.id.dir_name().into() }),
             }
         }
-        let unchanged = |dir: &&DirName| matches!(changed.get(shard(dir.hash)), Some(None));
+        let unchanged = |dir: &&DirName| matches!(changed.get(shard_number(dir.hash)), Some(None));
         asked.extend(self.rest.iter().filter(unchanged).cloned());
         let found = changed.iter().flatten().flat_map(SpreadMap::values);
         asked.extend(found.filter(|f| !f.known).map(|f| f.dir.clone()));
