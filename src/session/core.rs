@@ -161,8 +161,8 @@ pub(crate) struct Core {
     pub(crate) phase: Mutex<Phase>,
     pub(crate) shared: Mutex<Option<Shared>>,
     pub(crate) handles: AtomicUsize,
-    /// Open for writing, as far as can be told without the phase.
-    pub(crate) open: AtomicBool,
+    /// Where it stands among those that are open for writing.
+    pub(crate) filed: AtomicU64,
     /// When it was used last: a count of the store's, not a time.
     pub(crate) used: AtomicU64,
     pub(crate) timers: Timers,
@@ -198,7 +198,7 @@ impl Core {
                 phase: Mutex::new(Phase::Closed(None)),
                 shared: Mutex::new(None),
                 handles: AtomicUsize::new(0),
-                open: AtomicBool::new(false),
+                filed: AtomicU64::new(0),
                 used: AtomicU64::new(0),
                 timers: Timers::default(),
             }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use super::io_thread::{Event, IoThread, Job};
 use super::layout::Layout;
+use super::open_set::OpenSet;
 use super::options::Settings;
 use super::registry::{Gone, PATIENCE};
 use super::roster::Rosters;
@@ -33,7 +34,9 @@ pub(crate) struct Env {
     process: u32,
     closed: AtomicBool,
     clock: AtomicU64,
-    open_count: AtomicUsize,
+    open: OpenSet,
+    /// The step that parks some is under way, or will be at once.
+    parking: AtomicBool,
     maintained: AtomicBool,
     /// That is under way, or will be at once.
     pub(crate) maintaining: AtomicBool,
@@ -55,6 +58,9 @@ fn max_open(fs: &dyn Fs) -> usize {
     fs.most_files().map_or(256, |files| (files / 8).clamp(8, 256) as usize)
 }
 
+/// So many sessions are parked with one sync of the catalog, and may wait for it.
+const PARKED_AT_ONCE: usize = 8;
+
 impl Env {
     pub(crate) fn new(fs: Arc<dyn Fs>, layout: Layout, settings: Settings) -> Arc<Env> {
         let catalog = Catalog::new(fs.clone(), layout.catalog.clone(), layout.id, settings.read_only);
@@ -67,7 +73,8 @@ impl Env {
             io: IoThread::new(settings.events.clone()),
             closed: AtomicBool::new(false),
             clock: AtomicU64::new(0),
-            open_count: AtomicUsize::new(0),
+            open: OpenSet::default(),
+            parking: AtomicBool::new(false),
             maintained: AtomicBool::new(false),
             maintaining: AtomicBool::new(false),
             anchor: Anchor::default(),
@@ -181,35 +188,67 @@ impl Env {
         Ok(())
     }
 
-    /// A session was opened for writing: if there are too many, the one used longest ago is parked.
-    pub(crate) fn opened(&self, core: &Arc<Core>) {
-        core.open.store(true, Ordering::Release);
-        let open = self.open_count.fetch_add(1, Ordering::AcqRel) + 1;
+    /// A session was opened for writing. Shortly before there are too many, the ones used longest ago are parked in the
+    /// background, several with one sync of the catalog; if that is too slow, one is parked here.
+    pub(crate) fn opened(self: &Arc<Env>, core: &Arc<Core>) {
+        self.open.add(core, self.tick());
+        let open = self.open.len();
         if open > self.max_open {
-            self.park_one(core);
+            self.park(1);
+        } else if open > self.few_open() {
+            self.park_soon();
         }
     }
 
     pub(crate) fn closed(&self, core: &Core) {
-        core.open.store(false, Ordering::Release);
-        self.open_count.fetch_sub(1, Ordering::AcqRel);
+        self.open.remove(core);
     }
 
-    fn park_one(&self, keep: &Arc<Core>) {
-        let idle = |c: &&Arc<Core>| !Arc::ptr_eq(c, keep) && c.open.load(Ordering::Acquire);
-        let mut candidates: Vec<Arc<Core>> = self.sessions.lock().values().filter(idle).cloned().collect();
-        candidates.sort_by_key(|c| c.used.load(Ordering::Relaxed));
-        for core in candidates {
-            // One that is at work now is not idle.
-            if let Some(mut phase) = core.phase.try_lock()
-                && core.is_open(&phase)
-            {
-                if let Err(e) = core.park_locked(&mut phase) {
-                    self.io.report(Event::new("park a session", Some(&core.id), e));
-                }
-                return;
-            }
+    /// So many stay open when those used longest ago are parked in the background.
+    fn few_open(&self) -> usize {
+        self.max_open - self.max_open / 16
+    }
+
+    fn park_soon(self: &Arc<Env>) {
+        if !self.parking.swap(true, Ordering::AcqRel) {
+            self.io.now(Job::Park(self.clone()));
         }
+    }
+
+    /// One step of the work in the background.
+    pub(crate) fn park_some(self: &Arc<Env>) {
+        // First: what is opened from now on may need another step.
+        self.parking.store(false, Ordering::Release);
+        let too_many = self.open.len().saturating_sub(self.few_open());
+        if self.park(too_many.min(PARKED_AT_ONCE)) && too_many > PARKED_AT_ONCE {
+            self.park_soon();
+        }
+    }
+
+    /// Parks so many of the sessions used longest ago, as far as they are not at work. True if any was.
+    fn park(&self, count: usize) -> bool {
+        let is_idle = |core: &Arc<Core>| core.phase.try_lock().is_some_and(|phase| core.is_open(&phase));
+        let oldest = (0..self.open.len()).map_while(|_| self.open.oldest(self.tick()));
+        let cores: Vec<Arc<Core>> = oldest.filter(is_idle).take(count).collect();
+        let report = |core, e| self.io.report(Event::new("park a session", core, e));
+        let (mut phases, mut closing) = (Vec::new(), Closing::default());
+        for core in &cores {
+            let Some(mut phase) = core.phase.try_lock().filter(|phase| core.is_open(phase)) else { continue };
+            let (one, done) = core.close_phase(&mut phase);
+            closing.absorb(one);
+            if let Err(e) = done {
+                report(Some(&core.id), e);
+            }
+            // Nobody opens it before its lock is free.
+            phases.push(phase);
+        }
+        if closing.dirty
+            && let Err(e) = self.catalog.sync()
+        {
+            report(None, e);
+        }
+        closing.finish();
+        !phases.is_empty()
     }
 
     /// Forgets a session that nobody has a handle on, if it holds no lock; otherwise it is looked at again
@@ -244,7 +283,7 @@ impl Env {
     }
 
     pub(crate) fn open_sessions(&self) -> u64 {
-        self.open_count.load(Ordering::Acquire) as u64
+        self.open.len() as u64
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Core>> {

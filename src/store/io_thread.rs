@@ -54,6 +54,8 @@ pub(crate) enum Job {
     Truncate(Arc<Core>),
     /// Close the session if nobody has a handle and it was not used since.
     Linger(Arc<Core>, u64),
+    /// Close some of the sessions used longest ago: too many are open.
+    Park(Arc<Env>),
     /// Tidy the catalog, and clear away what crashes left.
     Maintain(Arc<Env>),
     /// Clear away what crashes left in the first of these shards, then in the others.
@@ -245,6 +247,7 @@ fn step(desk: &Desk, job: Job) {
             core.timers.linger.store(false, Ordering::Release);
             failed("close a session", &core, core.background_linger(used));
         }
+        Job::Park(env) => env.park_some(),
         Job::Maintain(env) => {
             // First: what grows from now on may need another one.
             env.maintaining.store(false, Ordering::Release);

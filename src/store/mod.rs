@@ -5,6 +5,7 @@ mod env;
 mod io_thread;
 mod layout;
 mod list;
+mod open_set;
 mod options;
 mod registry;
 mod remove;

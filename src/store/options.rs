@@ -173,8 +173,9 @@ impl Options {
     }
 
     /// How many sessions this process keeps open for writing (a lock, a directory and a segment each: three descriptors);
-    /// beyond that the one used longest ago is closed and opened again when it is used. 1 or more. By default an eighth
-    /// of the files that the process may have open when the store is opened, and 256 at most.
+    /// the ones used longest ago are closed, and opened again when they are used. That is done in the background from fifteen
+    /// sixteenths on, where those are fewer; who opens one above the number closes another first. 1 or more. By default an eighth of the
+    /// files that the process may have open when the store is opened, and 256 at most.
     #[must_use]
     pub fn max_open_sessions(mut self, sessions: usize) -> Self {
         self.settings.max_open = Some(sessions);
