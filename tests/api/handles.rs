@@ -1,6 +1,7 @@
 //! Handles, parking, lingering, removal, readers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sessionlog::fs::SimFs;
@@ -35,6 +36,61 @@ fn fifty_sessions_work_with_four_places() {
     drop(store);
     let store = place.open();
     assert_eq!(store.sessions().unwrap().sessions.iter().map(|s| s.total_messages).sum::<u64>(), 150);
+}
+
+#[test]
+fn the_session_used_longest_ago_is_closed_for_another() {
+    let fs = SimFs::new(3);
+    let store = sim_options(fs.clone()).max_open_sessions(4).open(SIM).unwrap();
+    let other = sim_store(&fs.process_new());
+    let sessions: Vec<_> = ["a", "b", "c", "d", "e"].map(|id| store.session(id).unwrap()).into();
+    sessions[..4].iter().for_each(|session| fill(session, 1));
+    // All were used since they were opened, and these two last.
+    for at in [0, 3, 2, 1, 0, 2] {
+        fill(&sessions[at], 1);
+    }
+    fill(&sessions[4], 1);
+    let is_free = |id: &str| match other.session(id).and_then(|s| s.append("theirs")) {
+        Ok(_) => true,
+        Err(e) => {
+            assert_eq!(e.kind(), ErrorKind::Locked);
+            false
+        }
+    };
+    assert_eq!(["a", "b", "c", "d", "e"].map(is_free), [false, false, false, true, false]);
+    // What is used while it is looked for stays, and so does what is closed and opened again.
+    fill(&sessions[1], 1);
+    sessions[0].clone().close().unwrap();
+    fill(&sessions[0], 1);
+    drop(store.session("f").map(|f| fill(&f, 1)).unwrap());
+    assert_eq!(["a", "b", "c", "e", "f"].map(is_free), [false, false, true, false, false]);
+}
+
+#[test]
+fn the_last_places_are_kept_free_in_the_background() {
+    let fs = SimFs::new(4);
+    let spy = Spy::new(fs.clone());
+    sim_store(&fs).session("s0").map(|s| fill(&s, 1)).unwrap();
+    let store = sim_options(spy.clone()).max_open_sessions(32).open(SIM).unwrap();
+    let open = || store.stats().unwrap().open_sessions;
+    let sessions: Vec<_> = (0..31).map(|i| store.session(format!("s{i}")).unwrap()).collect();
+    sessions[..30].iter().for_each(|session| fill(session, 1));
+    spy.quiet();
+    assert_eq!(open(), 30);
+    // The one used longest ago is at work, so another one goes.
+    let (stuck, go) = spy.hold_syncs("/s0~");
+    let busy = sessions[0].clone();
+    let work = std::thread::spawn(move || fill(&busy, 1));
+    eventually("work", || stuck.load(Ordering::SeqCst));
+    sessions[1..30].iter().for_each(|session| fill(session, 1));
+    fill(&sessions[30], 1);
+    eventually("one is parked", || open() == 30);
+    let other = sim_store(&fs.process_new());
+    assert!(other.session("s1").unwrap().append("theirs").is_ok());
+    assert_eq!(kind(other.session("s2")), Some(ErrorKind::Locked));
+    go.store(true, Ordering::SeqCst);
+    work.join().unwrap();
+    assert_eq!(live(&sessions[0]), numbered(0..3));
 }
 
 #[test]
