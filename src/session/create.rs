@@ -64,9 +64,15 @@ impl Writer {
         };
         let incarnation = Incarnation { number: 1, nonce: env.random_u64()? };
         let mut staged = Staged::default();
-        let done = begin(env, incarnation, first, &mut staged, &mut log, &mut state)
-            .and_then(|()| log.sync_unseen(&*dir))
-            .and_then(|()| env.mark_open(open_mark(&state, incarnation, &log.info(), env.now())));
+        let removed = CatalogEntry::Removed { id: id.clone(), birth: state.birth, incarnation };
+        // The open mark is written first: while the segment is synced, the disk or another thread may sync it as well.
+        let announced = env.announce_open(open_mark(&state, incarnation, &log.info(), env.now()));
+        let done = announced.and_then(|announced| {
+            begin(env, incarnation, first, &mut staged, &mut log, &mut state)
+                .and_then(|()| log.sync_unseen(&*dir))
+                .and_then(|()| env.confirm_open(announced))
+                .inspect_err(|_| drop(env.catalog.record(removed.clone())))
+        });
         if let Err(e) = done {
             discard(&*shard, &temp);
             return Err(e.session(id));
@@ -78,7 +84,6 @@ impl Writer {
             if e.kind() != std::io::ErrorKind::AlreadyExists {
                 return Err(in_doubt(io(e)));
             }
-            let removed = CatalogEntry::Removed { id: id.clone(), birth: state.birth, incarnation };
             let _ = env.catalog.record(removed);
             return Err(io(e));
         }

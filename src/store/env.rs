@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::Open;
 use crate::fs::{Fs, sync_anew};
 use crate::ids::SessionId;
-use crate::log::catalog::Catalog;
+use crate::log::catalog::{Announced, Catalog};
 use crate::session::{Closing, Core, Phase};
 
 /// An open store, behind all its handles. It lives as long as the last session or background job that knows
@@ -180,12 +180,29 @@ impl Env {
     pub(crate) fn mark_open(self: &Arc<Env>, open: Open) -> Result<()> {
         self.settle()?;
         self.catalog.mark_open(open)?;
+        self.maintain_if_due();
+        Ok(())
+    }
+
+    /// Writes such a mark. It counts when it is confirmed.
+    pub(crate) fn announce_open(&self, open: Open) -> Result<Announced> {
+        self.settle()?;
+        self.catalog.announce_open(open)
+    }
+
+    /// Makes it durable.
+    pub(crate) fn confirm_open(self: &Arc<Env>, announced: Announced) -> Result<()> {
+        self.catalog.confirm_open(announced)?;
+        self.maintain_if_due();
+        Ok(())
+    }
+
+    fn maintain_if_due(self: &Arc<Env>) {
         // Whoever writes to the catalog anyhow looks once after what dead processes left in it, and then whenever it has grown.
         let due = !self.maintained.swap(true, Ordering::AcqRel) || self.catalog.is_due();
         if due && !self.maintaining.swap(true, Ordering::AcqRel) {
             self.io.now(Job::Maintain(self.clone()));
         }
-        Ok(())
     }
 
     /// A session was opened for writing. Shortly before there are too many, the ones used longest ago are parked in the

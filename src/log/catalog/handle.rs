@@ -13,7 +13,7 @@ use super::files;
 use super::index;
 use super::merge;
 use super::report::{Finding, Holder, Merged};
-use super::state::{Place, State};
+use super::state::{Place, State, Ticket};
 use super::witness::{Witness, Witnesses};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::{CatalogEntry, MAX_HOST, Open};
@@ -90,6 +90,13 @@ impl Identity {
     }
 }
 
+/// An open mark that is written, and not durable: it does not count yet.
+#[must_use]
+pub(crate) struct Announced {
+    mark: Open,
+    ticket: Ticket,
+}
+
 impl Catalog {
     /// A catalog in this directory. Does nothing with it yet.
     pub(crate) fn new(fs: Arc<dyn Fs>, dir: Arc<dyn Dir>, store: StoreId, read_only: bool) -> Catalog {
@@ -133,10 +140,27 @@ impl Catalog {
     /// all the same, where it only makes a listing read the session. The next call starts a new file if
     /// this one failed.
     pub(crate) fn mark_open(&self, mark: Open) -> Result<()> {
+        self.confirm_open(self.announce_open(mark)?)
+    }
+
+    /// Writes such a mark. It counts when it is confirmed, and until then it may reach the disk, or not.
+    ///
+    /// # Errors
+    /// As [`Catalog::mark_open`].
+    pub(crate) fn announce_open(&self, mark: Open) -> Result<Announced> {
         let mut state = self.writable("mark a session as open")?;
         let entry = CatalogEntry::Open(mark.clone());
         let ticket = state.append(self.place(), vec![entry], true)?;
-        let mut state = self.wait(state, ticket)?;
+        Ok(Announced { mark, ticket })
+    }
+
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// As [`Catalog::mark_open`].
+    pub(crate) fn confirm_open(&self, announced: Announced) -> Result<()> {
+        let Announced { mark, ticket } = announced;
+        let mut state = self.wait(self.writable("mark a session as open")?, ticket)?;
         state.vouched.insert(mark.birth, Box::new(mark));
         Ok(())
     }

@@ -34,6 +34,6 @@ mod tests;
 
 #[cfg(any(test, all(fuzzing, feature = "sim")))]
 pub(crate) use file::salt_in;
-pub(crate) use handle::Catalog;
+pub(crate) use handle::{Announced, Catalog};
 pub(crate) use merge::SpreadMap;
 pub(crate) use report::{Finding, Known, Merged, Place};
