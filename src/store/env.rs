@@ -209,10 +209,9 @@ impl Env {
     /// background, several with one sync of the catalog; if that is too slow, one is parked here.
     pub(crate) fn opened(self: &Arc<Env>, core: &Arc<Core>) {
         self.open.add(core, self.tick());
-        let open = self.open.len();
-        if open > self.max_open {
-            self.park(1);
-        } else if open > self.few_open() {
+        // More than one, if those before this found none that was idle.
+        self.park(self.open.len().saturating_sub(self.max_open));
+        if self.open.len() > self.few_open() {
             self.park_soon();
         }
     }

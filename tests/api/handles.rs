@@ -62,7 +62,7 @@ fn the_session_used_longest_ago_is_closed_for_another() {
     fill(&sessions[1], 1);
     sessions[0].clone().close().unwrap();
     fill(&sessions[0], 1);
-    drop(store.session("f").map(|f| fill(&f, 1)).unwrap());
+    fill(&store.session("f").unwrap(), 1);
     assert_eq!(["a", "b", "c", "e", "f"].map(is_free), [false, false, true, false, false]);
 }
 
@@ -276,7 +276,7 @@ fn a_reader_in_another_process_sees_what_is_acknowledged_and_never_half_a_commit
     let (done, written) = (stop.clone(), session.clone());
     let writer = std::thread::spawn(move || {
         let mut i = 1u64;
-        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+        while !done.load(Ordering::Relaxed) {
             let texts: Vec<String> = (i..i + 5).map(|i| format!("m{i}")).collect();
             written.append_batch(&texts.iter().collect()).unwrap();
             i += 5;
@@ -306,7 +306,7 @@ fn a_reader_in_another_process_sees_what_is_acknowledged_and_never_half_a_commit
         }
         assert!(!reader.report().has_damage(), "{:?}", reader.report());
     }
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    stop.store(true, Ordering::Relaxed);
     let total = writer.join().unwrap();
     assert_eq!(reader.info().unwrap().total_messages, total);
 }
