@@ -1,6 +1,7 @@
 //! Listing sessions.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -125,13 +126,9 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
         |c: &Arc<Core>| c.with_shared(|s| Arc::new(SessionInfo::of_state(&s.state, OpenState::OpenHere)));
     let mut here: HashMap<String, Arc<SessionInfo>> = HashMap::new();
     let mut others = Vec::new();
-    let mut outdated = HashSet::new();
     for (core, info) in cores.iter().filter_map(|c| Some((c, open_here(c)?))) {
         match roster.closed.binary_search_by(|closed| closed.id.cmp(&core.id)) {
-            Ok(at) => {
-                outdated.insert(at);
-                others.push(info);
-            }
+            Ok(_) => others.push(info),
             Err(_) => drop(here.insert(core.id.dir_name(), info)),
         }
     }
@@ -155,23 +152,50 @@ pub(crate) fn list(env: &Arc<Env>, options: &ListOptions) -> Result<Listing> {
             Err(e) => out.unreadable.push((place(), e)),
         }
     }
-    let closed = roster.closed.iter().enumerate();
-    let closed = closed.filter_map(|(at, info)| (!outdated.contains(&at)).then_some(info));
-    let mut chosen: Vec<&Arc<SessionInfo>> =
-        closed.chain(&others).filter(|info| options.wants(info)).collect();
-    match options.sort {
-        // The roster is in this order.
-        SortBy::Id if others.is_empty() => {}
-        SortBy::Id => chosen.sort_by(|a, b| a.id.cmp(&b.id)),
-        SortBy::LastActivity => {
-            let when = |i: &SessionInfo| i.last_message_micros.unwrap_or(i.modified_micros);
-            chosen.sort_by(|a, b| when(b).cmp(&when(a)).then_with(|| a.id.cmp(&b.id)));
-        }
-    }
+    others.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    let mut chosen = by_id(&roster.closed, &others);
+    chosen.retain(|info| options.wants(info));
     out.total = chosen.len();
-    let page = chosen.into_iter().skip(options.offset).take(options.limit.unwrap_or(usize::MAX));
-    out.sessions = page.cloned().collect();
+    let end = options.limit.map_or(out.total, |limit| out.total.min(options.offset.saturating_add(limit)));
+    match options.sort {
+        SortBy::Id => chosen.truncate(end),
+        SortBy::LastActivity => chosen = by_activity(chosen, end),
+    }
+    out.sessions = chosen.into_iter().skip(options.offset).cloned().collect();
     Ok(out)
+}
+
+/// All of these, each of both in the order of their ids. What is in both is taken from the second.
+fn by_id<'a>(closed: &'a [Arc<SessionInfo>], others: &'a [Arc<SessionInfo>]) -> Vec<&'a Arc<SessionInfo>> {
+    let mut all = Vec::with_capacity(closed.len() + others.len());
+    let mut rest = closed;
+    for other in others {
+        let (before, behind) = rest.split_at(rest.partition_point(|info| info.id < other.id));
+        all.extend(before);
+        all.push(other);
+        rest = match behind {
+            [same, behind @ ..] if same.id == other.id => behind,
+            behind => behind,
+        };
+    }
+    all.extend(rest);
+    all
+}
+
+/// The first so many of these, by their last activity.
+fn by_activity(infos: Vec<&Arc<SessionInfo>>, count: usize) -> Vec<&Arc<SessionInfo>> {
+    let when = |info: &SessionInfo| Reverse(info.last_message_micros.unwrap_or(info.modified_micros));
+    let mut timed: Vec<_> = infos.into_iter().map(|info| (when(info), info)).collect();
+    let order = |a: &(Reverse<u64>, &Arc<SessionInfo>), b: &(Reverse<u64>, &Arc<SessionInfo>)| {
+        a.0.cmp(&b.0).then_with(|| a.1.id.cmp(&b.1.id))
+    };
+    // Of a long list mostly a page is asked for.
+    if count < timed.len() {
+        timed.select_nth_unstable_by(count, order);
+        timed.truncate(count);
+    }
+    timed.sort_unstable_by(order);
+    timed.into_iter().map(|(_, info)| info).collect()
 }
 
 /// The names of all session directories: what exists.

@@ -82,6 +82,28 @@ fn pages_filters_and_orders_fit_together() {
         paged.extend(ids(&new().sort_by(SortBy::LastActivity).offset(page * 4).limit(4)).1);
     }
     assert_eq!(paged, ids(&new().sort_by(SortBy::LastActivity)).1);
+
+    // What is open here stands among what is closed, once, wherever that is, and with what it is now.
+    for id in ["z", "s29", "s11", "s115", "s00", "a"] {
+        store.session(id).unwrap().append("again").unwrap();
+    }
+    let held = ["s01", "s12", "s28"].map(|id| store.session(id).unwrap());
+    let open = store.sessions().unwrap().into_iter().filter(|s| s.open == OpenState::OpenHere).count();
+    assert_eq!(open, 6 + 1 + held.len());
+    let mut expected = all;
+    expected.extend(["z", "s115", "a"].map(String::from));
+    expected.sort();
+    assert_eq!(ids(&new()), (33, expected.clone()));
+    assert_eq!(ids(&new().offset(1).limit(3)).1, expected[1..4]);
+    let (total, by_activity) = ids(&new().sort_by(SortBy::LastActivity));
+    assert_eq!(
+        (total, &by_activity[..8]),
+        (33, ["a", "s00", "s115", "s11", "s29", "z", "s21", "s09"].map(String::from).as_slice())
+    );
+    for (offset, limit) in [(0, 1), (0, 33), (5, 3), (30, 9), (33, 1), (2, usize::MAX)] {
+        let page = ids(&new().sort_by(SortBy::LastActivity).offset(offset).limit(limit)).1;
+        assert_eq!(page, by_activity[offset..offset.saturating_add(limit).min(33)], "{offset} {limit}");
+    }
 }
 
 #[test]
