@@ -1,5 +1,6 @@
 //! What the sessions of one open store share.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -205,13 +206,13 @@ impl Env {
         }
     }
 
-    /// A session was opened for writing. Shortly before there are too many, the ones used longest ago are parked in the
-    /// background, several with one sync of the catalog; if that is too slow, one is parked here.
+    /// A session was opened for writing. If there are too many, the ones used longest ago are parked in the background, several with
+    /// one sync of the catalog; if there are far too many, because it does not keep up, some are parked here.
     pub(crate) fn opened(self: &Arc<Env>, core: &Arc<Core>) {
         self.open.add(core, self.tick());
-        // More than one, if those before this found none that was idle.
-        self.park(self.open.len().saturating_sub(self.max_open));
-        if self.open.len() > self.few_open() {
+        let most = self.max_open + self.max_open / 16;
+        self.park(self.open.len().saturating_sub(most), || false);
+        if self.open.len() > self.max_open {
             self.park_soon();
         }
     }
@@ -220,35 +221,37 @@ impl Env {
         self.open.remove(core);
     }
 
-    /// So many stay open when those used longest ago are parked in the background.
-    fn few_open(&self) -> usize {
-        self.max_open - self.max_open / 16
-    }
-
     fn park_soon(self: &Arc<Env>) {
         if !self.parking.swap(true, Ordering::AcqRel) {
             self.io.now(Job::Park(self.clone()));
         }
     }
 
-    /// One step of the work in the background.
+    /// One step of the work in the background: a few sessions, or one if something else waits for the thread.
     pub(crate) fn park_some(self: &Arc<Env>) {
         // First: what is opened from now on may need another step.
         self.parking.store(false, Ordering::Release);
-        let too_many = self.open.len().saturating_sub(self.few_open());
-        if self.park(too_many.min(PARKED_AT_ONCE)) && too_many > PARKED_AT_ONCE {
+        let parked = self.park(self.open.len().saturating_sub(self.max_open), || self.io.is_waited_for());
+        if parked && self.open.len() > self.max_open {
             self.park_soon();
         }
     }
 
-    /// Parks so many of the sessions used longest ago, as far as they are not at work. True if any was.
-    fn park(&self, count: usize) -> bool {
-        let is_idle = |core: &Arc<Core>| core.phase.try_lock().is_some_and(|phase| core.is_open(&phase));
-        let oldest = (0..self.open.len()).map_while(|_| self.open.oldest(self.tick()));
-        let cores: Vec<Arc<Core>> = oldest.filter(is_idle).take(count).collect();
+    /// Parks so many of the sessions used longest ago, or a few of them, as far as they are not at work; no more after the first
+    /// when that is `enough`. True if any was.
+    fn park(&self, count: usize, enough: impl Fn() -> bool) -> bool {
+        let cores: [OnceCell<Arc<Core>>; PARKED_AT_ONCE] = Default::default();
         let report = |core, e| self.io.report(Event::new("park a session", core, e));
         let (mut phases, mut closing) = (Vec::new(), Closing::default());
-        for core in &cores {
+        let mut since = 0;
+        for core in cores.iter().take(count) {
+            if !phases.is_empty() && enough() {
+                break;
+            }
+            let is_idle = |core: &Arc<Core>| core.phase.try_lock().is_some_and(|phase| core.is_open(&phase));
+            let oldest = (0..self.open.len()).map_while(|_| self.open.next(&mut since)).find(is_idle);
+            let Some(oldest) = oldest else { break };
+            let core = core.get_or_init(|| oldest);
             let Some(mut phase) = core.phase.try_lock().filter(|phase| core.is_open(phase)) else { continue };
             let (one, done) = core.close_phase(&mut phase);
             closing.absorb(one);

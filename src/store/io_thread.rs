@@ -150,6 +150,12 @@ impl IoThread {
         }
     }
 
+    /// Whether something is to be done now.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        let todo = self.desk.todo.lock();
+        !todo.ready.is_empty() || todo.timed.peek().is_some_and(|t| t.due <= Instant::now())
+    }
+
     pub(crate) fn report(&self, event: Event) {
         self.desk.report(event);
     }

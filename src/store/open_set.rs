@@ -1,6 +1,7 @@
 //! The sessions that are open for writing, in the order in which they were used last.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -29,19 +30,24 @@ impl OpenSet {
         self.0.lock().remove(&core.filed.load(Ordering::Relaxed));
     }
 
-    /// The session used longest ago. It counts as used at `now` from here on: whoever asks next gets another.
-    pub(super) fn oldest(&self, now: u64) -> Option<Arc<Core>> {
+    /// The session used longest ago of those that were used after `since`, which becomes its use: so the next call gives another.
+    pub(super) fn next(&self, since: &mut u64) -> Option<Arc<Core>> {
         let mut order = self.0.lock();
         loop {
-            let (filed, weak) = order.pop_first()?;
-            let Some(core) = weak.upgrade() else { continue };
+            let (&filed, weak) = order.range((Bound::Excluded(*since), Bound::Unbounded)).next()?;
+            let weak = weak.clone();
+            let Some(core) = weak.upgrade() else {
+                order.remove(&filed);
+                continue;
+            };
             let used = core.used.load(Ordering::Relaxed);
-            let later = if used > filed { used } else { now };
-            core.filed.store(later, Ordering::Relaxed);
-            order.insert(later, weak);
-            if later == now {
+            if used <= filed {
+                *since = filed;
                 return Some(core);
             }
+            order.remove(&filed);
+            core.filed.store(used, Ordering::Relaxed);
+            order.insert(used, weak);
         }
     }
 }

@@ -172,10 +172,10 @@ impl Options {
         self
     }
 
-    /// How many sessions this process keeps open for writing (a lock, a directory and a segment each: three descriptors);
-    /// the ones used longest ago are closed, and opened again when they are used. That is done in the background from fifteen
-    /// sixteenths on, where those are fewer; who opens one above the number closes another first. 1 or more. By default an eighth of the
-    /// files that the process may have open when the store is opened, and 256 at most.
+    /// How many sessions this process keeps open for writing (a lock, a directory and a segment each: three descriptors); beyond
+    /// that the ones used longest ago are closed in the background, and opened again when they are used. If others are opened
+    /// faster than that, up to a sixteenth more are open, and who opens another one closes one first. 1 or more. By default an
+    /// eighth of the files that the process may have open when the store is opened, and 256 at most.
     #[must_use]
     pub fn max_open_sessions(mut self, sessions: usize) -> Self {
         self.settings.max_open = Some(sessions);

@@ -1,7 +1,7 @@
 //! Handles, parking, lingering, removal, readers.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sessionlog::fs::SimFs;
@@ -66,31 +66,118 @@ fn the_session_used_longest_ago_is_closed_for_another() {
     assert_eq!(["a", "b", "c", "e", "f"].map(is_free), [false, false, true, false, false]);
 }
 
+/// A store with these sessions, which may keep so many open.
+fn with_sessions(fs: &SimFs, spy: &Spy, count: usize, open: usize) -> Store {
+    let store = sim_store(fs);
+    (0..count).for_each(|i| fill(&store.session(format!("s{i}")).unwrap(), 1));
+    store.close().unwrap();
+    sim_options(spy.clone()).max_open_sessions(open).open(SIM).unwrap()
+}
+
 #[test]
-fn the_last_places_are_kept_free_in_the_background() {
+fn sessions_above_the_number_are_parked_in_the_background() {
     let fs = SimFs::new(4);
     let spy = Spy::new(fs.clone());
-    sim_store(&fs).session("s0").map(|s| fill(&s, 1)).unwrap();
-    let store = sim_options(spy.clone()).max_open_sessions(32).open(SIM).unwrap();
+    let store = with_sessions(&fs, &spy, 34, 32);
     let open = || store.stats().unwrap().open_sessions;
-    let sessions: Vec<_> = (0..31).map(|i| store.session(format!("s{i}")).unwrap()).collect();
-    sessions[..30].iter().for_each(|session| fill(session, 1));
+    let use_it = |i: usize| store.session(format!("s{i}")).map(|s| fill(&s, 1)).unwrap();
+    let sessions: Vec<_> = (0..32).map(|i| store.session(format!("s{i}")).unwrap()).collect();
+    (0..32).for_each(use_it);
     spy.quiet();
-    assert_eq!(open(), 30);
+    assert_eq!(open(), 32);
     // The one used longest ago is at work, so another one goes.
     let (stuck, go) = spy.hold_syncs("/s0~");
     let busy = sessions[0].clone();
     let work = std::thread::spawn(move || fill(&busy, 1));
     eventually("work", || stuck.load(Ordering::SeqCst));
-    sessions[1..30].iter().for_each(|session| fill(session, 1));
-    fill(&sessions[30], 1);
-    eventually("one is parked", || open() == 30);
+    (1..32).for_each(use_it);
+    use_it(32);
+    eventually("one is parked", || open() == 32);
     let other = sim_store(&fs.process_new());
-    assert!(other.session("s1").unwrap().append("theirs").is_ok());
+    eventually("its lock is free", || other.session("s1").and_then(|s| s.append("theirs")).is_ok());
     assert_eq!(kind(other.session("s2")), Some(ErrorKind::Locked));
     go.store(true, Ordering::SeqCst);
     work.join().unwrap();
     assert_eq!(live(&sessions[0]), numbered(0..3));
+    // Whoever opens another one does not wait for that.
+    let by = Arc::new(std::sync::Mutex::new(None));
+    let seen = by.clone();
+    spy.hook(move |c| {
+        if c.is(Op::Sync, "/s0~") {
+            *seen.lock().unwrap() = std::thread::current().name().map(str::to_owned);
+        }
+        Action::Go
+    });
+    use_it(33);
+    eventually("the next is parked", || by.lock().unwrap().is_some());
+    assert_eq!(by.lock().unwrap().as_deref(), Some("sessionlog-io"));
+}
+
+#[test]
+fn sessions_that_were_all_at_work_are_parked_when_the_next_is_opened() {
+    let fs = SimFs::new(5);
+    let spy = Spy::new(fs.clone());
+    let store = with_sessions(&fs, &spy, 18, 16);
+    let (stuck, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (now_stuck, may_go) = (stuck.clone(), go.clone());
+    spy.hook(move |c| {
+        if c.is(Op::Sync, ".log") {
+            now_stuck.fetch_add(1, Ordering::SeqCst);
+            while !may_go.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Action::Go
+    });
+    let open = || store.stats().unwrap().open_sessions;
+    let work: Vec<_> = (0..17)
+        .map(|i| {
+            let store = store.clone();
+            let work = std::thread::spawn(move || fill(&store.session(format!("s{i}")).unwrap(), 1));
+            eventually("work", || stuck.load(Ordering::SeqCst) == i + 1);
+            work
+        })
+        .collect();
+    go.store(true, Ordering::SeqCst);
+    work.into_iter().for_each(|work| work.join().unwrap());
+    spy.quiet();
+    assert_eq!(open(), 17);
+    fill(&store.session("s17").unwrap(), 1);
+    eventually("both are parked", || open() == 16);
+}
+
+#[test]
+fn a_ticket_does_not_wait_until_all_are_parked() {
+    let fs = SimFs::new(6);
+    let spy = Spy::new(fs.clone());
+    let store = with_sessions(&fs, &spy, 34, 32);
+    let sessions: Vec<_> = (0..32).map(|i| store.session(format!("s{i}")).unwrap()).collect();
+    sessions.iter().for_each(|session| fill(session, 1));
+    spy.quiet();
+    let (synced, go) = (Arc::new(std::sync::Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+    let (now_synced, may_go) = (synced.clone(), go.clone());
+    spy.hook(move |c| {
+        if c.is(Op::Sync, ".log") && std::thread::current().name() == Some("sessionlog-io") {
+            let path = c.path.to_string_lossy();
+            let name = path.split('/').find_map(|part| part.split_once('~')).map(|(name, _)| name.to_owned());
+            now_synced.lock().unwrap().extend(name);
+            while !may_go.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Action::Go
+    });
+    // While the thread is at work, two are too many, and then there is a ticket.
+    let first = sessions[30].submit("theirs").unwrap();
+    eventually("work", || !synced.lock().unwrap().is_empty());
+    let more = [32, 33].map(|i| store.session(format!("s{i}")).unwrap());
+    let second = sessions[31].submit("theirs").unwrap();
+    go.store(true, Ordering::SeqCst);
+    first.wait().unwrap();
+    second.wait().unwrap();
+    eventually("both are parked", || store.stats().unwrap().open_sessions == 32);
+    assert_eq!(synced.lock().unwrap()[..4], ["s30", "s0", "s31", "s1"]);
+    drop(more);
 }
 
 #[test]
@@ -272,7 +359,7 @@ fn a_reader_in_another_process_sees_what_is_acknowledged_and_never_half_a_commit
     fill(&session, 1);
     let other = sim_store(&fs.process_new());
     let reader = other.reader("s").unwrap();
-    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
     let (done, written) = (stop.clone(), session.clone());
     let writer = std::thread::spawn(move || {
         let mut i = 1u64;
