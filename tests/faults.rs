@@ -6,8 +6,10 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use common::{Action, Op, Place, Rng, SIM, Spy, live, segments, session_dirs, sim_options, texts};
-use sessionlog::fs::SimFs;
+use common::{
+    Action, Op, Place, Rng, SIM, Spy, live, segments, session_dirs, sim_files, sim_options, sim_store, texts,
+};
+use sessionlog::fs::{Choice, SimFs};
 use sessionlog::{Batch, ErrorKind, Keep, Options, Outcome, Session, Store};
 
 /// Every message ever appended, and how many of them are archived.
@@ -230,6 +232,90 @@ fn a_session_whose_name_may_not_be_durable_is_not_created_again_with_its_first_a
     creation_in_doubt(Action::EIO);
     // Of which nobody may think that another process was faster.
     creation_in_doubt(Action::Fail(17));
+}
+
+#[test]
+fn a_creation_that_fails_at_any_step_leaves_nothing_or_all_of_it() {
+    let changes = |op: Op| {
+        matches!(
+            op,
+            Op::Create
+                | Op::CreateDir
+                | Op::Rename
+                | Op::Remove
+                | Op::SyncDir
+                | Op::Write
+                | Op::SetLen
+                | Op::Sync
+        )
+    };
+    for (action, warm) in
+        [(Action::EIO, false), (Action::EIO, true), (Action::ENOSPC, false), (Action::ENOSPC, true)]
+    {
+        let (mut step, mut refused) = (0, 0);
+        loop {
+            let fs = SimFs::new(step + 7);
+            let spy = Spy::new(fs.clone());
+            let store = sim_options(spy.clone()).open(SIM).unwrap();
+            if warm {
+                store.session("warm").unwrap().append("m").unwrap();
+            }
+            let session = store.session("created").unwrap();
+            let here = std::thread::current().id();
+            spy.once(step, action, move |c| std::thread::current().id() == here && changes(c.op));
+            let created = session.append("m");
+            let hit = spy.hits() > 0;
+            spy.calm();
+            let files = sim_files(&fs);
+            let logs =
+                files.keys().filter(|path| path.contains("/created~") && path.ends_with(".log")).count();
+            if let Err(e) = &created {
+                // Nothing is left, under no name, and the next attempt makes it.
+                if e.outcome() == Outcome::NotApplied {
+                    refused += 1;
+                    assert_eq!(
+                        (logs, files.keys().filter(|path| path.contains("new-")).count()),
+                        (0, 0),
+                        "{step}: {e}"
+                    );
+                }
+                store.session("created").unwrap().append("again").unwrap();
+            }
+            for fs in [&fs, &fs.crash_copy(), &fs.crash_copy_with(Choice::Seed(step))] {
+                let listing = sim_store(&fs.process_new()).sessions().unwrap();
+                assert_eq!(
+                    (listing.sessions.len(), listing.unreadable.len()),
+                    (1 + usize::from(warm), 0),
+                    "{step}"
+                );
+            }
+            if !hit {
+                assert_eq!(logs, 1);
+                break;
+            }
+            step += 1;
+        }
+        assert!(refused > 6 && step > refused, "{refused} of {step}");
+    }
+}
+
+#[test]
+fn the_mark_of_a_session_that_was_not_made_is_taken_back() {
+    let fs = SimFs::new(1);
+    let spy = Spy::new(fs.clone());
+    let store = sim_options(spy.clone()).open(SIM).unwrap();
+    store.session("warm").unwrap().append("m").unwrap();
+    let said = |id: &str| -> usize {
+        let files = sim_files(&fs);
+        let catalogs = files.iter().filter(|(path, _)| path.ends_with(".cat"));
+        catalogs.map(|(_, bytes)| bytes.windows(id.len()).filter(|w| *w == id.as_bytes()).count()).sum()
+    };
+    spy.once(0, Action::EIO, |c| c.is(Op::Sync, ".log"));
+    assert_eq!(store.session("created").unwrap().append("m").unwrap_err().outcome(), Outcome::NotApplied);
+    spy.calm();
+    assert_eq!(said("created"), 2);
+    store.session("created").unwrap().append("m").unwrap();
+    assert_eq!(said("created"), 3);
 }
 
 /// The body of a long commit has a write of its own. What of it was written when that fails is taken back too.
