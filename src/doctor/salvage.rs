@@ -110,7 +110,7 @@ fn roll(state: &mut State, survivors: &Survivors<'_>, gaps: &mut bool) {
             }
             What::Op(Some(op)) => match &**op {
                 // Whatever is missing in front of it, this is what it all led to.
-                Op::CloseWith(stated) if stated.fits(state.birth, position + 1) => {
+                Op::CloseWith(stated) if stated.check(state.birth, position + 1).is_ok() => {
                     *state = stated.state.clone();
                     *gaps = false;
                 }

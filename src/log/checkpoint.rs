@@ -81,9 +81,7 @@ impl Tail {
             }
             if let Some(checkpoint) = checkpoint_in(&frame) {
                 let (crc, len) = (frame.crc(), frame.len() as u32);
-                if !checkpoint.fits(segment.header.birth, frame.end_position()) {
-                    return None;
-                }
+                checkpoint.check(segment.header.birth, frame.end_position()).ok()?;
                 let mut tail = begun(segment, *checkpoint, &header, at, (crc, len))?;
                 tail.advance().ok()?;
                 let clean = tail.ending == Ending::Clean && !tail.torn && tail.damage.is_empty();

@@ -357,8 +357,9 @@ impl Tail {
                 Err(Contradiction("a checkpoint states another state".into()))
             };
         }
-        if stated.id != self.state.id || !checkpoint.fits(self.state.birth, position) {
-            return Err(Contradiction("a checkpoint of another place".into()));
+        checkpoint.check(self.state.birth, position).map_err(Contradiction)?;
+        if stated.id != self.state.id {
+            return Err(Contradiction("a checkpoint of another session".into()));
         }
         self.state = stated.clone();
         self.damage.iter_mut().for_each(|damage| damage.hides_state = false);

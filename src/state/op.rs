@@ -43,9 +43,12 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Whether it is one of this life, and of this place: the state with this position behind it.
-    pub(crate) fn fits(&self, birth: BirthId, position: u64) -> bool {
-        (self.state.birth, self.state.position) == (birth, position) && self.state.check().is_ok()
+    /// Whether it is a good one of this life, and of this place: the state with this position behind it.
+    pub(crate) fn check(&self, birth: BirthId, position: u64) -> Result<(), String> {
+        if (self.state.birth, self.state.position) != (birth, position) {
+            return Err("a checkpoint of another place".to_owned());
+        }
+        self.state.check()
     }
 }
 
