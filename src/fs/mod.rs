@@ -232,6 +232,7 @@ pub(crate) fn sync_anew(dir: &dyn Dir) -> io::Result<()> {
 
 /// The same for the directory above a store, which is not ours: where nothing can be made in it, neither was what is found there,
 /// and a sync must do.
+#[cfg(any(unix, test, feature = "sim"))]
 pub(crate) fn sync_foreign(dir: &dyn Dir) -> io::Result<()> {
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem};
     match sync_anew(dir) {
