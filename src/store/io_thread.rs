@@ -150,10 +150,11 @@ impl IoThread {
         }
     }
 
-    /// Whether something is to be done now.
+    /// Whether something is to be done now, besides parking.
     pub(crate) fn is_waited_for(&self) -> bool {
         let todo = self.desk.todo.lock();
-        !todo.ready.is_empty() || todo.timed.peek().is_some_and(|t| t.due <= Instant::now())
+        todo.ready.iter().any(|job| !matches!(job, Job::Park(_)))
+            || todo.timed.peek().is_some_and(|t| t.due <= Instant::now())
     }
 
     pub(crate) fn report(&self, event: Event) {

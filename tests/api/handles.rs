@@ -146,8 +146,8 @@ fn sessions_that_were_all_at_work_are_parked_when_the_next_is_opened() {
     eventually("both are parked", || open() == 16);
 }
 
-#[test]
-fn a_ticket_does_not_wait_until_all_are_parked() {
+/// Two sessions are too many while the background is at work, and then there may be a ticket: what it syncs.
+fn synced_to_park_two(and_a_ticket: bool) -> Vec<String> {
     let fs = SimFs::new(6);
     let spy = Spy::new(fs.clone());
     let store = with_sessions(&fs, &spy, 34, 32);
@@ -157,27 +157,35 @@ fn a_ticket_does_not_wait_until_all_are_parked() {
     let (synced, go) = (Arc::new(std::sync::Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
     let (now_synced, may_go) = (synced.clone(), go.clone());
     spy.hook(move |c| {
-        if c.is(Op::Sync, ".log") && std::thread::current().name() == Some("sessionlog-io") {
+        if c.op == Op::Sync && std::thread::current().name() == Some("sessionlog-io") {
             let path = c.path.to_string_lossy();
-            let name = path.split('/').find_map(|part| part.split_once('~')).map(|(name, _)| name.to_owned());
-            now_synced.lock().unwrap().extend(name);
+            let session = path.split('/').find_map(|part| part.split_once('~')).map(|(name, _)| name);
+            now_synced.lock().unwrap().push(session.unwrap_or("catalog").to_owned());
             while !may_go.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
         Action::Go
     });
-    // While the thread is at work, two are too many, and then there is a ticket.
     let first = sessions[30].submit("theirs").unwrap();
     eventually("work", || !synced.lock().unwrap().is_empty());
     let more = [32, 33].map(|i| store.session(format!("s{i}")).unwrap());
-    let second = sessions[31].submit("theirs").unwrap();
+    let second = and_a_ticket.then(|| sessions[31].submit("theirs").unwrap());
     go.store(true, Ordering::SeqCst);
     first.wait().unwrap();
-    second.wait().unwrap();
+    assert!(second.is_none_or(|ticket| ticket.wait().is_ok()));
     eventually("both are parked", || store.stats().unwrap().open_sessions == 32);
-    assert_eq!(synced.lock().unwrap()[..4], ["s30", "s0", "s31", "s1"]);
+    spy.quiet();
     drop(more);
+    let synced = synced.lock().unwrap();
+    synced.clone()
+}
+
+#[test]
+fn sessions_are_parked_with_one_sync_of_the_catalog_if_no_ticket_waits() {
+    // On a machine that stands still for long a timer is due meanwhile, and waits as a ticket does.
+    assert!((0..5).any(|_| synced_to_park_two(false) == ["s30", "s0", "s1", "catalog"]));
+    assert_eq!(synced_to_park_two(true), ["s30", "s0", "catalog", "s31", "s1", "catalog"]);
 }
 
 #[test]
