@@ -138,6 +138,8 @@ fn sessions_that_were_all_at_work_are_parked_when_the_next_is_opened() {
             work
         })
         .collect();
+    // The background has looked, and found none.
+    spy.quiet();
     go.store(true, Ordering::SeqCst);
     work.into_iter().for_each(|work| work.join().unwrap());
     spy.quiet();
