@@ -268,7 +268,9 @@ fn iterators_show_what_they_began_with_while_archives_come_and_go_and_the_log_is
         let mut rng = Rng(seed());
         let _stop = StopOnDrop(&stop);
         let mut op = 0;
-        while start.elapsed() < Duration::from_secs(4) && !stop.load(Ordering::Relaxed) {
+        // A busy machine takes longer for as much.
+        let enough = || reads.load(Ordering::Relaxed) > 20 || start.elapsed() > Duration::from_secs(40);
+        while (start.elapsed() < Duration::from_secs(4) || !enough()) && !stop.load(Ordering::Relaxed) {
             for _ in 0..40 {
                 op += 1;
                 s.append(payload(0, op, 0, LONGEST)).unwrap();

@@ -56,7 +56,8 @@ fn a_reader_of_another_process_is_not_disturbed_by_segments_that_go() {
     let reader = store.reader("shrinks").unwrap();
     let (mut reads, mut gone) = (0u64, 0u64);
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(4) {
+    // A busy machine takes longer for as much.
+    while start.elapsed() < Duration::from_secs(if reads > 50 { 4 } else { 40 }) {
         assert!(kid.0.try_wait().unwrap().is_none(), "the writer failed");
         let acknowledged = board.get(0);
         let (what, messages) = match reads % 5 {

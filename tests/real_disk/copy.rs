@@ -290,11 +290,13 @@ fn a_store_copied_while_it_is_written_opens_and_each_session_is_as_it_once_was()
     let mut rng = Rng(seed.0);
     let mut tally = Tally::default();
     let start = Instant::now();
-    while start.elapsed() < TIME {
+    let enough = |tally: &Tally| tally.quiet > 50 && tally.damaged > 0;
+    // A busy machine takes longer for as much.
+    while start.elapsed() < TIME || !enough(&tally) && start.elapsed() < 5 * TIME {
         era(&mut rng, &mut tally);
     }
     println!("{tally:?}");
-    assert!(tally.quiet > 50 && tally.damaged > 0, "{tally:?}");
+    assert!(enough(&tally), "{tally:?}");
 }
 
 /// Some copies of one store, which would become long otherwise.
