@@ -175,7 +175,8 @@ fn synced_to_park_two(and_a_ticket: bool) -> Vec<String> {
     let second = and_a_ticket.then(|| sessions[31].submit("theirs").unwrap());
     go.store(true, Ordering::SeqCst);
     first.wait().unwrap();
-    assert!(second.is_none_or(|ticket| ticket.wait().is_ok()));
+    // Who waits for a ticket may do the work himself; who asks for it does not.
+    eventually("the ticket", || second.as_ref().is_none_or(|ticket| ticket.try_get().is_some()));
     eventually("both are parked", || store.stats().unwrap().open_sessions == 32);
     spy.quiet();
     drop(more);
