@@ -118,16 +118,12 @@ fn sessions_that_were_all_at_work_are_parked_when_the_next_is_opened() {
     let fs = SimFs::new(5);
     let spy = Spy::new(fs.clone());
     let store = with_sessions(&fs, &spy, 18, 16);
-    let (stuck, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let (now_stuck, may_go) = (stuck.clone(), go.clone());
-    spy.hook(move |c| {
-        if c.is(Op::Sync, ".log") {
-            now_stuck.fetch_add(1, Ordering::SeqCst);
-            while !may_go.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        Action::Go
+    let stuck = Arc::new(AtomicUsize::new(0));
+    let now_stuck = stuck.clone();
+    let go = spy.hold(move |c| {
+        let held = c.is(Op::Sync, ".log");
+        now_stuck.fetch_add(usize::from(held), Ordering::SeqCst);
+        held
     });
     let open = || store.stats().unwrap().open_sessions;
     let work: Vec<_> = (0..17)
@@ -156,18 +152,16 @@ fn synced_to_park_two(and_a_ticket: bool) -> Vec<String> {
     let sessions: Vec<_> = (0..32).map(|i| store.session(format!("s{i}")).unwrap()).collect();
     sessions.iter().for_each(|session| fill(session, 1));
     spy.quiet();
-    let (synced, go) = (Arc::new(std::sync::Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-    let (now_synced, may_go) = (synced.clone(), go.clone());
-    spy.hook(move |c| {
-        if c.op == Op::Sync && std::thread::current().name() == Some("sessionlog-io") {
+    let synced = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let now_synced = synced.clone();
+    let go = spy.hold(move |c| {
+        let held = c.op == Op::Sync && std::thread::current().name() == Some("sessionlog-io");
+        if held {
             let path = c.path.to_string_lossy();
             let session = path.split('/').find_map(|part| part.split_once('~')).map(|(name, _)| name);
             now_synced.lock().unwrap().push(session.unwrap_or("catalog").to_owned());
-            while !may_go.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
         }
-        Action::Go
+        held
     });
     let first = sessions[30].submit("theirs").unwrap();
     eventually("work", || !synced.lock().unwrap().is_empty());

@@ -225,18 +225,29 @@ impl Spy {
 
     /// Holds every sync of what has this in its path up: whether one is stuck, and what lets them go.
     pub fn hold_syncs(&self, name: &'static str) -> (Arc<AtomicBool>, Arc<AtomicBool>) {
-        let (stuck, go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (is_stuck, may_go) = (stuck.clone(), go.clone());
+        let stuck = Arc::new(AtomicBool::new(false));
+        let is_stuck = stuck.clone();
+        let go = self.hold(move |c| {
+            let held = c.is(Op::Sync, name);
+            is_stuck.fetch_or(held, Ordering::SeqCst);
+            held
+        });
+        (stuck, go)
+    }
+
+    /// Holds every call up of which this is true, until what it gives lets them go.
+    pub fn hold(&self, held: impl Fn(&Call<'_>) -> bool + Send + Sync + 'static) -> Arc<AtomicBool> {
+        let go = Arc::new(AtomicBool::new(false));
+        let may_go = go.clone();
         self.hook(move |c| {
-            if c.is(Op::Sync, name) {
-                is_stuck.store(true, Ordering::SeqCst);
+            if held(c) {
                 while !may_go.load(Ordering::SeqCst) {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
             Action::Go
         });
-        (stuck, go)
+        go
     }
 
     /// The `nth` call (from 0) that `matches` gets `action`, all others go through.
