@@ -36,4 +36,5 @@ pub use session::{
     AppendOptions, Appended, Archive, ArchiveOutcome, Batch, Durability, Keep, Messages, NewMessage,
     OpenState, Reader, Session, SessionInfo, Ticket,
 };
+pub use state::Attributes;
 pub use store::{Event, ListOptions, Listing, Options, SortBy, Store, StoreStats};

@@ -192,7 +192,7 @@ fn write_state(s: &State, out: &mut impl Write) -> io::Result<()> {
         s.message_count,
         s.archives.len(),
         s.archives_made,
-        s.attributes.to_json(),
+        s.attributes.text(),
         s.segments.iter().map(|i| i.number).collect::<Vec<_>>(),
         s.released
     )?;

@@ -6,7 +6,7 @@ use super::survivors::{Survivors, messages_of};
 use crate::format::FrameKind;
 use crate::format::catalog::{CatalogEntry, Summary};
 use crate::ids::{BirthId, SessionId};
-use crate::state::{ArchiveState, Attributes, Extent, Hole, KeyEntry, MessageFacts, Op, Packed, State, Sums};
+use crate::state::{ArchiveState, Attributes, Extent, Hole, KeyEntry, MessageFacts, Op, State, Sums};
 
 /// The state that survives, and what it cost.
 pub(crate) struct Salvage {
@@ -178,7 +178,7 @@ fn archive_unseen(state: &mut State, upto: u64, number: u64, survivors: &Survivo
         sums: Sums::default(),
         created: state.modified,
         modified: state.modified,
-        attributes: Packed::default(),
+        attributes: Attributes::default(),
     });
     state.live = live;
     state.base = upto;
@@ -198,7 +198,7 @@ fn adopt_summary(state: &mut State, s: &Summary, survivors: &Survivors<'_>, gaps
     }
     if !s.attributes_omitted
         && s.attributes_version > state.attributes_version
-        && let Ok(attributes) = Attributes::parse(&s.attributes)
+        && let Ok(attributes) = Attributes::parse(s.attributes.as_str())
     {
         state.attributes = attributes;
         state.attributes_version = s.attributes_version;

@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use serde_json::{Map, Value};
-
-use crate::state::ArchiveState;
+use crate::state::{ArchiveState, Attributes};
 
 /// How much stays live when a session is archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,7 +51,7 @@ pub struct Archive {
     /// When its attributes were changed last, in microseconds since 1970 (UTC).
     pub modified_micros: u64,
     /// Status, summary text, references: whatever the runtime keeps with it.
-    pub attributes: Map<String, Value>,
+    pub attributes: Attributes,
 }
 
 impl From<&ArchiveState> for Archive {
@@ -65,7 +63,7 @@ impl From<&ArchiveState> for Archive {
             tokens: a.sums.tokens,
             created_micros: a.created,
             modified_micros: a.modified,
-            attributes: a.attributes.unpack().0,
+            attributes: a.attributes.clone(),
         }
     }
 }

@@ -278,7 +278,7 @@ impl Session {
     /// # Errors
     /// As [`Session::load`].
     pub fn attributes(&self) -> Result<Map<String, Value>> {
-        Ok(self.with_state(|s| s.attributes.0.clone())?.unwrap_or_default())
+        Ok(self.with_state(|s| s.attributes.clone())?.unwrap_or_default().into_map())
     }
 
     /// Changes attributes by a merge patch (RFC 7396): a `null` removes a key, other keys stay as they are.

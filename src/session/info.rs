@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use serde_json::{Map, Value};
-
 use super::core::Shared;
 use crate::format::catalog::{Lineage, Summary};
 use crate::ids::{BirthId, SessionId};
@@ -54,7 +52,7 @@ pub struct SessionInfo {
     /// When anything in it changed last.
     pub modified_micros: u64,
     /// Its attributes.
-    pub attributes: Map<String, Value>,
+    pub attributes: Attributes,
     /// The version of the attributes, for `patch_attributes_if`.
     pub attributes_version: Option<u64>,
     /// The session it was forked from.
@@ -80,7 +78,7 @@ impl SessionInfo {
             created_micros: s.created,
             last_message_micros: s.last_message,
             modified_micros: s.modified,
-            attributes: s.attributes.0.clone(),
+            attributes: s.attributes.clone(),
             attributes_version: Some(s.attributes_version),
             lineage: s.lineage.as_deref().cloned(),
             open,
@@ -88,10 +86,9 @@ impl SessionInfo {
     }
 
     /// From the catalog's summary of the last clean close.
-    pub(crate) fn of_summary(s: &Summary) -> Option<SessionInfo> {
-        let attributes = Attributes::parse(&s.attributes).ok()?;
+    pub(crate) fn of_summary(s: Summary) -> Option<SessionInfo> {
         Some(SessionInfo {
-            id: s.id.clone(),
+            id: s.id,
             birth: s.birth,
             message_count: s.message_count,
             live: s.base..s.next,
@@ -105,9 +102,9 @@ impl SessionInfo {
             created_micros: s.created,
             last_message_micros: s.last_message,
             modified_micros: s.modified,
-            attributes: attributes.0,
+            attributes: Attributes::parse(s.attributes).ok()?,
             attributes_version: Some(s.attributes_version),
-            lineage: s.lineage.clone(),
+            lineage: s.lineage,
             open: OpenState::Closed,
         })
     }
@@ -142,7 +139,7 @@ pub(crate) fn summary_of_state(s: &State, active: &SegmentInfo, position: u64) -
         created: s.created,
         last_message: s.last_message,
         modified: s.modified,
-        attributes: s.attributes.to_json(),
+        attributes: s.attributes.text().to_owned(),
         attributes_version: s.attributes_version,
         attributes_omitted: false,
         lineage: s.lineage.as_deref().cloned(),

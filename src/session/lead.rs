@@ -21,7 +21,7 @@ use super::writer::{Fault, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::BirthId;
 use crate::limits;
-use crate::state::{Attributes, KeyEntry, Op, Packed, State};
+use crate::state::{Attributes, KeyEntry, Op, State};
 use crate::store::Job;
 
 /// After so long without a commit a mark is written, so that little lies above the last one.
@@ -279,16 +279,15 @@ fn judge<'a>(
 /// The attributes after a patch must stay within their limit.
 fn check_merged(attributes: &Attributes, patch: &str) -> Result<()> {
     // Most patches are far too small to matter; only a large sum is worked out.
-    let mut merged = attributes.clone();
     let patch = Attributes::parse(patch)
         .map_err(|e| Error::new(ErrorKind::InvalidInput, "change attributes").hint(e))?;
-    merged.merge(&patch.0);
-    let len = merged.to_json().len();
+    let merged = attributes.merged(&patch);
+    let len = merged.text().len();
     if len > limits::MAX_ATTRIBUTES {
         return Err(Error::new(ErrorKind::TooLarge, "change attributes")
             .hint(format!("they would have {len} bytes of JSON; the limit is {}", limits::MAX_ATTRIBUTES)));
     }
-    if Attributes::parse(&merged.to_json()).is_err() {
+    if Attributes::parse(merged.text()).is_err() {
         return Err(Error::new(ErrorKind::InvalidInput, "change attributes")
             .hint("together they would be nested deeper than JSON readers accept"));
     }
@@ -359,7 +358,7 @@ fn run_control(core: &Arc<Core>, phase: &mut Phase, control: &Control) -> Reply 
         Control::Create { .. } => Ok(Done::Nothing),
         Control::Archive { keep, attributes } => archive(core, phase, *keep, attributes),
         Control::ArchiveAttributes { number, patch } => {
-            let known = with_archive(core, *number, |a| check_merged(&a.attributes.unpack(), patch))?;
+            let known = with_archive(core, *number, |a| check_merged(&a.attributes, patch))?;
             known.map_err(|e| e.session(&core.id))?;
             check_archives(core, Some(*number), patch)?;
             let op = Op::ArchiveAttributes { number: *number, patch: patch.clone() };
@@ -409,13 +408,11 @@ fn with_archive<T>(core: &Core, number: u64, f: impl FnOnce(&crate::state::Archi
 /// brings, or a patch of archive `number`.
 fn check_archives(core: &Core, number: Option<u64>, added: &str) -> Result<()> {
     let sizes = core.with_shared(|s| {
-        let before: usize = s.state.archives.iter().map(|a| a.attributes.len()).sum();
+        let before: usize = s.state.archives.iter().map(|a| a.attributes.text().len()).sum();
         let patched = number.and_then(|n| s.state.archive(n)).map(|a| {
-            let mut merged = a.attributes.unpack();
-            if let Ok(patch) = Attributes::parse(added) {
-                merged.merge(&patch.0);
-            }
-            before - a.attributes.len() + Packed::from(&merged).len()
+            let own = a.attributes.text().len();
+            let merged = Attributes::parse(added).map(|patch| a.attributes.merged(&patch).text().len());
+            before - own + merged.unwrap_or(own)
         });
         (before, patched.unwrap_or(before + added.len()))
     });

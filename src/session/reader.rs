@@ -195,7 +195,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::load`].
     pub fn attributes(&self) -> Result<Map<String, Value>> {
-        Ok(self.refresh()?.tail.state.attributes.0.clone())
+        Ok(self.refresh()?.tail.state.attributes.clone().into_map())
     }
 
     /// The archives, oldest first.

@@ -1,34 +1,61 @@
 //! Attributes: a JSON object that changes by merge patches (RFC 7396), so that keys nobody here knows survive.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::OnceLock;
+
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::limits;
 
-/// A JSON object. On disk it is its text: bincode could write a `Value` but not read it back.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub(crate) struct Attributes(pub(crate) Map<String, Value>);
+/// The attributes of a session, or of an archive: a JSON object.
+///
+/// It is read like the [`Map`] that it dereferences to. That is made at the first look, and kept as long as this value: whoever
+/// lists many sessions, and looks at the attributes of few, pays for few. [`Attributes::into_map`] gives a map of one's own.
+///
+/// ```
+/// # fn main() -> sessionlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = sessionlog::Store::open(dir.path().join("s"))?;
+/// store.session("chat")?.patch_attributes(&serde_json::json!({"title": "Rain", "tags": ["a", "b"]}))?;
+/// let info = &store.sessions()?.sessions[0];
+/// assert_eq!(info.attributes["title"], "Rain");
+/// assert!(info.attributes.get("user").is_none());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Default)]
+pub struct Attributes {
+    /// What is read as an object; empty if that is.
+    text: Box<str>,
+    map: OnceLock<Box<Map<String, Value>>>,
+}
 
 impl Attributes {
-    pub(crate) fn to_json(&self) -> String {
-        if self.0.is_empty() {
-            return String::new();
+    /// From their text, which is checked, or from none.
+    pub(crate) fn parse(text: impl Into<Box<str>>) -> Result<Attributes, String> {
+        let text = Some(text.into()).filter(|text: &Box<str>| &**text != "{}").unwrap_or_default();
+        if !text.is_empty() {
+            let mut json = serde_json::Deserializer::from_str(&text);
+            json.deserialize_map(Skim).and_then(|_| json.end()).map_err(|e| e.to_string())?;
         }
-        serde_json::to_string(&self.0).unwrap_or_default()
+        Ok(Attributes { text, map: OnceLock::new() })
     }
 
-    pub(crate) fn parse(text: &str) -> Result<Attributes, String> {
-        if text.is_empty() {
-            return Ok(Attributes::default());
-        }
-        serde_json::from_str(text).map(Attributes).map_err(|e| e.to_string())
+    /// The text; empty if there are none.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
-    /// Merges a patch into this object: a `null` removes its key, an object merges into the one that is
-    /// there, anything else replaces.
-    pub(crate) fn merge(&mut self, patch: &Map<String, Value>) {
-        merge(&mut self.0, patch);
+    /// What a patch makes of them: a `null` removes its key, an object merges into the one that is there, anything else
+    /// replaces.
+    pub(crate) fn merged(&self, patch: &Attributes) -> Attributes {
+        let mut map = Map::clone(self);
+        merge(&mut map, patch);
+        // Text can be made of every such map.
+        let text = if map.is_empty() { String::new() } else { Value::Object(map).to_string() };
+        Attributes { text: text.into(), map: OnceLock::new() }
     }
 
     /// The text of a patch, if it is one: an object, readable again, within the limit.
@@ -44,9 +71,127 @@ impl Attributes {
                 limits::MAX_ATTRIBUTES
             ));
         }
-        serde_json::from_str::<Value>(&text)
+        Attributes::parse(text.as_str())
             .map_err(|e| format!("the patch cannot be read back as JSON: {e}"))?;
         Ok(text)
+    }
+
+    /// The map, of one's own.
+    pub fn into_map(mut self) -> Map<String, Value> {
+        match self.map.take() {
+            Some(map) => *map,
+            None => read(&self.text),
+        }
+    }
+}
+
+/// The map of a text that was checked.
+fn read(text: &str) -> Map<String, Value> {
+    if text.is_empty() { Map::new() } else { serde_json::from_str(text).unwrap_or_default() }
+}
+
+impl Deref for Attributes {
+    type Target = Map<String, Value>;
+
+    fn deref(&self) -> &Map<String, Value> {
+        self.map.get_or_init(|| Box::new(read(&self.text)))
+    }
+}
+
+impl fmt::Debug for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl PartialEq for Attributes {
+    fn eq(&self, other: &Attributes) -> bool {
+        self.text == other.text || **self == **other
+    }
+}
+
+impl PartialEq<Map<String, Value>> for Attributes {
+    fn eq(&self, other: &Map<String, Value>) -> bool {
+        **self == *other
+    }
+}
+
+impl<'a> IntoIterator for &'a Attributes {
+    type Item = (&'a String, &'a Value);
+    type IntoIter = serde_json::map::Iter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl Serialize for Attributes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Map::serialize(self, serializer)
+    }
+}
+
+/// On disk they are their text: bincode could write a `Value`, but not read it back.
+pub(crate) mod text {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(a: &Attributes, serializer: S) -> Result<S::Ok, S::Error> {
+        a.text.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Attributes, D::Error> {
+        Attributes::parse(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Reads past JSON as one would who keeps it, with the same errors, and keeps nothing.
+struct Skim;
+
+impl<'de> Deserialize<'de> for Skim {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Skim, D::Error> {
+        deserializer.deserialize_any(Skim)
+    }
+}
+
+impl<'de> Visitor<'de> for Skim {
+    type Value = Skim;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Skim, E> {
+        Ok(Skim)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Skim, E> {
+        Ok(Skim)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Skim, E> {
+        Ok(Skim)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Skim, E> {
+        Ok(Skim)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Skim, E> {
+        Ok(Skim)
+    }
+
+    fn visit_unit<E>(self) -> Result<Skim, E> {
+        Ok(Skim)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Skim, A::Error> {
+        while seq.next_element::<Skim>()?.is_some() {}
+        Ok(Skim)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Skim, A::Error> {
+        while map.next_entry::<Skim, Skim>()?.is_some() {}
+        Ok(Skim)
     }
 }
 
@@ -72,65 +217,14 @@ fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
     }
 }
 
-impl From<Attributes> for String {
-    fn from(a: Attributes) -> String {
-        a.to_json()
-    }
-}
-
-impl TryFrom<String> for Attributes {
-    type Error = String;
-    fn try_from(text: String) -> Result<Attributes, String> {
-        Attributes::parse(&text)
-    }
-}
-
-/// Attributes as their text, for what is many and seldom looked at. On disk it is the same.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub(crate) struct Packed(Box<str>);
-
-impl Packed {
-    /// The length of the text, in bytes.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(crate) fn unpack(&self) -> Attributes {
-        // It was made from attributes, or read as such.
-        Attributes::parse(&self.0).unwrap_or_default()
-    }
-}
-
-impl From<&Attributes> for Packed {
-    fn from(a: &Attributes) -> Packed {
-        Packed(a.to_json().into())
-    }
-}
-
-impl From<Packed> for String {
-    fn from(p: Packed) -> String {
-        p.0.into()
-    }
-}
-
-impl TryFrom<String> for Packed {
-    type Error = String;
-    fn try_from(text: String) -> Result<Packed, String> {
-        Attributes::parse(&text).map(|a| Packed::from(&a))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
     fn patched(start: Value, patch: Value) -> Value {
-        let Value::Object(map) = start else { panic!("not an object") };
-        let mut a = Attributes(map);
-        a.merge(patch.as_object().unwrap());
-        Value::Object(a.0)
+        let [start, patch] = [start, patch].map(|a| Attributes::parse(a.to_string()).unwrap());
+        Value::Object(start.merged(&patch).into_map())
     }
 
     #[test]
@@ -150,5 +244,62 @@ mod tests {
             patched(json!({"worktree":"/x","title":"a"}), json!({"title":"b"})),
             json!({"worktree":"/x","title":"b"})
         );
+    }
+
+    /// What is looked at later is checked when it is read: whoever looks gets what was written, or there is an error before.
+    #[test]
+    fn a_text_is_accepted_if_and_only_if_it_can_be_read_later() {
+        let deep = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+        let texts = [
+            "{}",
+            "{ }",
+            r#"{"a":[1,-2,3.5,true,false,null,"x",{"b":{}}]}"#,
+            r#"{"a":1,"a":2}"#,
+            r#"{"\u0041\n":"\ud83d\ude00"}"#,
+            r#" {"a" : 1} "#,
+            "null",
+            "1",
+            "[]",
+            "\"a\"",
+            "{",
+            "{}x",
+            r#"{"a":1e999}"#,
+            r#"{"a":"\ud800"}"#,
+            r#"{"a":01}"#,
+            r#"{1:2}"#,
+            r#"{"a":1,}"#,
+            "{\"a\":\"\n\"}",
+            &deep(120),
+            &deep(127),
+            &deep(128),
+            &deep(10_000),
+        ];
+        let mut read = 0;
+        for text in texts {
+            let wanted = serde_json::from_str::<Map<String, Value>>(text);
+            match (Attributes::parse(text), wanted) {
+                (Ok(attributes), Ok(wanted)) => {
+                    assert_eq!(attributes, wanted, "{text}");
+                    assert_eq!(attributes.into_map(), wanted, "{text}");
+                    read += 1;
+                }
+                (Err(ours), Err(theirs)) => assert_eq!(ours, theirs.to_string(), "{text}"),
+                (ours, theirs) => panic!("{text}: {ours:?}, {theirs:?}"),
+            }
+        }
+        assert_eq!(read, 8);
+    }
+
+    #[test]
+    fn none_are_no_text_however_they_came_about() {
+        for empty in [Attributes::default(), Attributes::parse("").unwrap(), Attributes::parse("{}").unwrap()]
+        {
+            assert_eq!((empty.text(), empty.len()), ("", 0));
+        }
+        let one = Attributes::parse(r#"{"a":1}"#).unwrap();
+        assert_eq!(one.merged(&Attributes::parse(r#"{"a":null}"#).unwrap()).text(), "");
+        assert_eq!(one, Attributes::parse(r#" {"a" : 1}"#).unwrap());
+        assert_ne!(one, Attributes::default());
+        assert_eq!(serde_json::to_string(&one).unwrap(), r#"{"a":1}"#);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attributes, Extent, Hole, KeyEntry, Keys, Op, Packed};
+use super::{Attributes, Extent, Hole, KeyEntry, Keys, Op, attributes};
 use crate::format::{Lineage, bin};
 use crate::ids::{BirthId, Incarnation, SessionId};
 
@@ -23,7 +23,8 @@ pub(crate) struct ArchiveState {
     pub(crate) sums: Sums,
     pub(crate) created: u64,
     pub(crate) modified: u64,
-    pub(crate) attributes: Packed,
+    #[serde(with = "attributes::text")]
+    pub(crate) attributes: Attributes,
 }
 
 /// A sealed segment, as its successors know it.
@@ -71,6 +72,7 @@ pub(crate) struct State {
     pub(crate) archives: Vec<ArchiveState>,
     /// How many archives were ever made.
     pub(crate) archives_made: u32,
+    #[serde(with = "attributes::text")]
     pub(crate) attributes: Attributes,
     /// The position of the last record that changed the attributes; 0 if none did.
     pub(crate) attributes_version: u64,
@@ -236,8 +238,8 @@ impl State {
                 self.incarnation = *incarnation;
             }
             Op::Attributes { patch } => {
-                let patch = Attributes::parse(patch).map_err(Contradiction)?;
-                self.attributes.merge(&patch.0);
+                let patch = Attributes::parse(patch.as_str()).map_err(Contradiction)?;
+                self.attributes = self.attributes.merged(&patch);
                 self.attributes_version = position;
             }
             Op::Key { key, digest, count } => self.pending_key = Some(Box::new((*key, *digest, *count))),
@@ -251,7 +253,7 @@ impl State {
                 if *number != u64::from(self.archives_made) + 1 {
                     return Err(Contradiction(format!("archive {number} came after {}", self.archives_made)));
                 }
-                let attributes = Attributes::parse(attributes).map_err(Contradiction)?;
+                let attributes = Attributes::parse(attributes.as_str()).map_err(Contradiction)?;
                 let (archived, live) = Extent::split(std::mem::take(&mut self.live), *upto, *at);
                 self.live = live;
                 self.base = *upto;
@@ -268,15 +270,13 @@ impl State {
                     sums: Sums { bytes: *bytes, tokens: *tokens },
                     created: time,
                     modified: time,
-                    attributes: Packed::from(&attributes),
+                    attributes,
                 });
             }
             Op::ArchiveAttributes { number, patch } => {
-                let patch = Attributes::parse(patch).map_err(Contradiction)?;
+                let patch = Attributes::parse(patch.as_str()).map_err(Contradiction)?;
                 let archive = self.archive_mut(*number)?;
-                let mut attributes = archive.attributes.unpack();
-                attributes.merge(&patch.0);
-                archive.attributes = Packed::from(&attributes);
+                archive.attributes = archive.attributes.merged(&patch);
                 archive.modified = time;
             }
             Op::ArchiveRemoved { number } => {

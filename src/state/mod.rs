@@ -10,7 +10,7 @@ mod fold;
 mod keys;
 mod op;
 
-pub(crate) use attributes::{Attributes, Packed};
+pub use attributes::Attributes;
 pub(crate) use extent::{Extent, Hole};
 pub(crate) use fold::{ArchiveState, Contradiction, MessageFacts, SegmentInfo, State, Sums};
 pub(crate) use keys::{KeyEntry, Keys};

@@ -120,7 +120,7 @@ impl Roster {
         let mut new = Vec::with_capacity(closed.len());
         for (known, dir) in closed {
             // Not of a directory with another name that ends like its own: whoever reads that says what it is.
-            let info = known.summary().and_then(|summary| SessionInfo::of_summary(&summary));
+            let info = known.summary().and_then(|summary| SessionInfo::of_summary(summary));
             match info.filter(|info| info.id.has_slug_of(&dir.name)) {
                 Some(info) => new.push((info, Origin { hash: dir.hash, place: known.place })),
                 None => rest.push(dir),

@@ -131,7 +131,7 @@ fn archives_are_listed_and_read_like_the_live_range_and_keep_their_attributes() 
         assert_eq!(facts, [(1, 0..20, 200), (2, 20..50, 300)]);
         assert_eq!(archives[0].bytes, numbered(0..20).iter().map(|t| t.len() as u64).sum::<u64>());
         let want = json!({"status": "ready", "summary": "s", "refs": {}, "theirs": [1, 2]});
-        assert_eq!(Value::Object(archives[0].attributes.clone()), want);
+        assert_eq!(Value::Object(archives[0].attributes.clone().into_map()), want);
         assert!(archives[1].attributes.is_empty());
         assert!(archives[0].modified_micros >= archives[0].created_micros);
         assert_eq!(texts(session.archived(1).unwrap()), numbered(0..20));

@@ -61,7 +61,7 @@ impl Expected {
         let info: SessionInfo = reader.info().unwrap();
         out.range = (info.live.start, info.live.end);
         out.count = info.message_count;
-        out.attributes = info.attributes;
+        out.attributes = info.attributes.into_map();
         out.live = take(reader.load().unwrap(), &mut trouble);
         for a in reader.archives().unwrap() {
             let messages = match reader.archived(a.number) {
@@ -70,7 +70,7 @@ impl Expected {
                 Err(e) if e.kind() == ErrorKind::NotFound => BTreeMap::new(),
                 Err(e) => panic!("{e}"),
             };
-            out.archives.insert(a.number, (messages, a.attributes));
+            out.archives.insert(a.number, (messages, a.attributes.into_map()));
         }
         (out, trouble)
     }

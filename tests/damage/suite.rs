@@ -302,7 +302,7 @@ impl<'a> Case<'a> {
                     assert!(told || !hidden, "{what}: {id} is shown as it was once: {report:?}");
                 }
                 Some(info) => {
-                    let now = (info.message_count, (info.live.start, info.live.end), &info.attributes);
+                    let now = (info.message_count, (info.live.start, info.live.end), &*info.attributes);
                     assert_eq!(now, (written.count, written.range, &written.attributes), "{what}: {id}");
                 }
             }

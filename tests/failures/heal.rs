@@ -225,8 +225,9 @@ fn f06_a_summary_is_a_plain_value_that_cannot_be_saved() {
     let mut info = Arc::unwrap_or_clone(store.sessions().unwrap().sessions.remove(0));
     info.message_count = 0;
     info.live = 0..0;
-    info.attributes.insert("wiped".into(), json!(true));
-    drop(info);
+    let mut attributes = info.attributes.into_map();
+    attributes.insert("wiped".into(), json!(true));
+    drop(attributes);
     store.close().unwrap();
     let store = place.open();
     let again = store.sessions().unwrap().sessions.remove(0);

@@ -297,7 +297,7 @@ fn f38_status_and_references_of_an_archive_change_together_or_not_at_all() {
     for copy in &copies {
         let session = sim_store(copy).open_session("s").unwrap();
         let archive = session.archives().unwrap().remove(0);
-        let got = serde_json::Value::Object(archive.attributes);
+        let got = serde_json::Value::Object(archive.attributes.into_map());
         assert!(got == old || got == new, "{got}");
         assert_eq!(archive.seqs, 0..8);
         seen.push(got == new);
