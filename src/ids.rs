@@ -100,14 +100,18 @@ pub(crate) fn hash_in(dir_name: &str) -> Option<u128> {
     let (_, [b'~', digits @ ..]) = dir_name.as_bytes().split_last_chunk::<{ 1 + HASH }>()? else {
         return None;
     };
-    digits.iter().try_fold(0, |hash: u128, digit| {
+    let digit = |half: u64, digit: &u8| {
         let nibble = match digit {
             b'0'..=b'9' => digit - b'0',
             b'a'..=b'f' => digit - b'a' + 10,
             _ => return None,
         };
-        Some(hash << 4 | u128::from(nibble))
-    })
+        Some(half << 4 | u64::from(nibble))
+    };
+    // In words of the processor: a listing asks for many.
+    let (high, low) = digits.split_at(HASH / 2);
+    let [high, low] = [high, low].map(|half| half.iter().try_fold(0, digit));
+    Some(u128::from(high?) << 64 | u128::from(low?))
 }
 
 /// Whether a session's directory is named like this.

@@ -330,7 +330,9 @@ fn frame_header(kind: FrameKind, last: (u32, u32), first: u64, mark: u64, after:
 
 fn write_zeros(file: &dyn File, mut from: u64, to: u64) -> io::Result<()> {
     while from < to {
-        let n = ((to - from) as usize).min(ZEROS.len());
+        // Up to a multiple of their length: pieces across one would be several in the page cache.
+        let piece = ZEROS.len() - from as usize % ZEROS.len();
+        let n = piece.min((to - from) as usize);
         write_all_at(file, ZEROS.get(..n).unwrap_or_default(), from)?;
         from += n as u64;
     }

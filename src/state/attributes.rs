@@ -35,7 +35,10 @@ pub struct Attributes {
 impl Attributes {
     /// From their text, which is checked, or from none.
     pub(crate) fn parse(text: impl Into<Box<str>>) -> Result<Attributes, String> {
-        let text = Some(text.into()).filter(|text: &Box<str>| &**text != "{}").unwrap_or_default();
+        let mut text = text.into();
+        if &*text == "{}" {
+            text = Box::default();
+        }
         if !text.is_empty() {
             let mut json = serde_json::Deserializer::from_str(&text);
             json.deserialize_map(Skim).and_then(|_| json.end()).map_err(|e| e.to_string())?;

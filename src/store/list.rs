@@ -199,7 +199,7 @@ fn by_activity(infos: Vec<&Arc<SessionInfo>>, count: usize) -> Vec<&Arc<SessionI
 }
 
 /// The names of all session directories: what exists.
-pub(crate) fn dir_names(env: &Env) -> Result<[Names; SHARDS.len()]> {
+pub(crate) fn dir_names(env: &Env) -> Result<[Arc<Names>; SHARDS.len()]> {
     let sessions = &env.layout.sessions;
     // Who allows a network file system gets what it says now, not what its clock and ours make of it.
     let names = env.shards.names(&**sessions, !env.layout.network);

@@ -1,5 +1,6 @@
 //! What a listing found of the sessions that are closed, kept for the next one.
 
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
@@ -18,13 +19,13 @@ pub(crate) struct Rosters(Mutex<Arc<Roster>>);
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     merged: Arc<Merged>,
-    names: [Names; SHARDS.len()],
+    names: [Arc<Names>; SHARDS.len()],
     /// Those that are closed, in order of their ids.
     pub(crate) closed: Vec<Arc<SessionInfo>>,
     /// Whence that is known, of each.
     origins: Vec<Origin>,
     /// The directories of the others, which must be looked at each time.
-    pub(crate) rest: Vec<DirName>,
+    pub(crate) rest: Vec<DirName<Box<str>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +44,7 @@ impl Rosters {
 
     /// The roster of this catalog and these names: the last one if both are the same, otherwise a new one with what
     /// still holds of the last.
-    pub(crate) fn of(&self, merged: Arc<Merged>, names: [Names; SHARDS.len()]) -> Arc<Roster> {
+    pub(crate) fn of(&self, merged: Arc<Merged>, names: [Arc<Names>; SHARDS.len()]) -> Arc<Roster> {
         let last = self.0.lock().clone();
         let same = |(a, b)| Arc::ptr_eq(a, b);
         if Arc::ptr_eq(&last.merged, &merged) && last.names.iter().zip(&names).all(same) {
@@ -57,32 +58,34 @@ impl Rosters {
 
 /// A name in a shard that has changed.
 struct Found<'a> {
-    dir: &'a DirName,
+    name: &'a str,
     /// Another name ends in the same hash: both are asked for.
     twice: bool,
     known: bool,
 }
 
 impl Roster {
-    fn followed_by(&self, merged: Arc<Merged>, names: [Names; SHARDS.len()]) -> Roster {
+    fn followed_by(&self, merged: Arc<Merged>, names: [Arc<Names>; SHARDS.len()]) -> Roster {
         let mut changed: [Option<SpreadMap<u128, Found<'_>>>; SHARDS.len()] = Default::default();
-        let mut asked = Vec::new();
+        let mut asked: Vec<DirName<Cow<'_, str>>> = Vec::new();
         for ((now, before), found) in names.iter().zip(&self.names).zip(&mut changed) {
             if Arc::ptr_eq(now, before) {
                 continue;
             }
             let found = found.insert(SpreadMap::default());
             if self.closed.is_empty() {
-                asked.extend(now.iter().cloned());
+                asked.extend(now.iter().map(borrowed));
                 continue;
             }
             found.reserve(now.len());
-            for dir in &**now {
+            for dir in now.iter() {
                 match found.entry(dir.hash) {
-                    Entry::Vacant(free) => drop(free.insert(Found { dir, twice: false, known: false })),
+                    Entry::Vacant(free) => {
+                        free.insert(Found { name: dir.name, twice: false, known: false });
+                    }
                     Entry::Occupied(mut taken) => {
                         taken.get_mut().twice = true;
-                        asked.push(dir.clone());
+                        asked.push(borrowed(dir));
                     }
                 }
             }
@@ -94,7 +97,7 @@ impl Roster {
             match changed.get_mut(shard_number(origin.hash)) {
                 Some(Some(found)) => {
                     let here = found.get_mut(&origin.hash).filter(|f| same && !f.twice);
-                    if let Some(here) = here.filter(|f| info.id.has_slug_of(&f.dir.name)) {
+                    if let Some(here) = here.filter(|f| info.id.has_slug_of(f.name)) {
                         here.known = true;
                         kept.push((info.clone(), *origin));
                     }
@@ -103,33 +106,15 @@ impl Roster {
                 _ => asked.push(DirName { hash: origin.hash, name: info.id.dir_name().into() }),
             }
         }
-        let unchanged = |dir: &&DirName| matches!(changed.get(shard_number(dir.hash)), Some(None));
-        asked.extend(self.rest.iter().filter(unchanged).cloned());
-        let found = changed.iter().flatten().flat_map(SpreadMap::values);
-        asked.extend(found.filter(|f| !f.known).map(|f| f.dir.clone()));
+        let unchanged = |dir: &&DirName<Box<str>>| matches!(changed.get(shard_number(dir.hash)), Some(None));
+        let rest = self.rest.iter().filter(unchanged);
+        asked.extend(rest.map(|dir| borrowed(DirName { hash: dir.hash, name: &*dir.name })));
+        for found in changed.iter().flatten() {
+            let asked_now = found.iter().filter(|(_, found)| !found.known);
+            asked.extend(asked_now.map(|(hash, found)| borrowed(DirName { hash: *hash, name: found.name })));
+        }
 
-        let (mut closed, mut rest) = (Vec::with_capacity(asked.len()), Vec::new());
-        for dir in asked {
-            match merged.closed(dir.hash) {
-                Some(known) => closed.push((known, dir)),
-                None => rest.push(dir),
-            }
-        }
-        // In the order in which they are listed they lie in memory too.
-        closed.sort_unstable_by(|(a, _), (b, _)| a.id.cmp(b.id));
-        let mut new = Vec::with_capacity(closed.len());
-        for (known, dir) in closed {
-            // Not of a directory with another name that ends like its own: whoever reads that says what it is.
-            let info = known.summary().and_then(|summary| SessionInfo::of_summary(summary));
-            match info.filter(|info| info.id.has_slug_of(&dir.name)) {
-                Some(info) => new.push((info, Origin { hash: dir.hash, place: known.place })),
-                None => rest.push(dir),
-            }
-        }
-        // What is read, and what cannot be, comes in the order of the names.
-        rest.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        // One behind the other, and not with their attributes in between: who lists again walks over them.
-        let new: Vec<_> = new.into_iter().map(|(info, origin)| (Arc::new(info), origin)).collect();
+        let (new, rest) = decoded(&merged, asked);
         let mut all = Vec::with_capacity(kept.len() + new.len());
         let mut kept = kept.into_iter();
         for new in new {
@@ -140,5 +125,91 @@ impl Roster {
         all.extend(kept);
         let (closed, origins) = all.into_iter().unzip();
         Roster { merged, names, closed, origins, rest }
+    }
+}
+
+fn borrowed(dir: DirName<&str>) -> DirName<Cow<'_, str>> {
+    DirName { hash: dir.hash, name: Cow::Borrowed(dir.name) }
+}
+
+type Known = (Arc<SessionInfo>, Origin);
+
+/// Those of these that are closed, in order of their ids, and the others, in order of their names.
+fn decoded(merged: &Merged, asked: Vec<DirName<Cow<'_, str>>>) -> (Vec<Known>, Vec<DirName<Box<str>>>) {
+    let (mut known, mut rest) = (Vec::with_capacity(asked.len()), Vec::new());
+    for dir in asked {
+        match merged.closed(dir.hash) {
+            Some(closed) => known.push((closed, dir)),
+            None => rest.push(dir),
+        }
+    }
+    // As they stand in the catalog's files, one behind the other.
+    known.sort_unstable_by_key(|(closed, _)| closed.place);
+    let mut infos = Vec::with_capacity(known.len());
+    for (closed, dir) in known {
+        // Not of a directory with another name that ends like its own: whoever reads that says what it is.
+        let info = closed.summary().and_then(SessionInfo::of_summary);
+        match info.filter(|info| info.id.has_slug_of(&dir.name)) {
+            Some(info) => infos.push(Some((info, Origin { hash: dir.hash, place: closed.place }))),
+            None => rest.push(dir),
+        }
+    }
+    let ids: Vec<&str> = infos.iter().flatten().map(|(info, _)| info.id.as_str()).collect();
+    // In the order in which they are listed they lie in memory too, one behind the other, and not with their attributes in
+    // between: who lists again walks over them.
+    let sorted = in_order(&ids).filter_map(|number| infos.get_mut(number)?.take());
+    let known = sorted.map(|(info, origin)| (Arc::new(info), origin)).collect();
+    // What is read, and what cannot be, comes in the order of the names.
+    let owned = |dir: DirName<Cow<'_, str>>| DirName { hash: dir.hash, name: dir.name.into() };
+    let mut rest: Vec<DirName<Box<str>>> = rest.into_iter().map(owned).collect();
+    rest.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    (known, rest)
+}
+
+/// The numbers of these texts in their order. What they all begin with is passed over, and mostly eight bytes behind that tell
+/// the order of two: they lie beside the numbers, and the texts anywhere.
+fn in_order(texts: &[&str]) -> impl Iterator<Item = usize> + use<> {
+    let first = texts.first().map_or(&[][..], |text| text.as_bytes());
+    let common = texts.iter().fold(first.len(), |common, text| {
+        first.iter().zip(text.as_bytes()).take(common).take_while(|(a, b)| a == b).count()
+    });
+    let key = |text: &&str| {
+        let mut key = [0; 8];
+        let rest = text.as_bytes().iter().skip(common);
+        key.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        u64::from_le_bytes(key).swap_bytes()
+    };
+    let mut keys: Vec<(u64, usize)> = texts.iter().map(key).zip(0..).collect();
+    let text = |number: usize| texts.get(number);
+    keys.sort_unstable_by(|(a, i), (b, j)| a.cmp(b).then_with(|| text(*i).cmp(&text(*j))));
+    keys.into_iter().map(|(_, number)| number)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn texts_come_in_their_order(
+            prefix in ".{0,12}",
+            texts in proptest::collection::hash_set("[\\x00ab\u{e9}]{0,14}", 0..60),
+        ) {
+            let texts: Vec<String> = texts.into_iter().map(|text| format!("{prefix}{text}")).collect();
+            let mut wanted: Vec<&str> = texts.iter().map(|text| &**text).collect();
+            let ordered: Vec<&str> = in_order(&wanted).map(|number| wanted[number]).collect();
+            wanted.sort_unstable();
+            prop_assert_eq!(ordered, wanted);
+        }
+    }
+
+    #[test]
+    fn names_come_back_as_they_were_put_in() {
+        let all = [(7, "a~1"), (8, ""), (9, "b~2")].map(|(hash, name)| DirName { hash, name });
+        let names: Names = all.into_iter().collect();
+        assert_eq!((names.iter().collect::<Vec<_>>(), names.len()), (all.to_vec(), 3));
+        assert_ne!(names, all.into_iter().take(2).collect());
     }
 }

@@ -20,20 +20,56 @@ pub(crate) struct Shards {
 }
 
 /// The name of a session's directory, and the hash that ends it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DirName {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DirName<S> {
     pub(crate) hash: u128,
-    pub(crate) name: Arc<str>,
+    pub(crate) name: S,
 }
 
-/// The names of the sessions' directories in one shard.
-pub(crate) type Names = Arc<[DirName]>;
+/// The names of the sessions' directories in one shard: one text, for there may be many.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    text: String,
+    /// Where each name ends in the text.
+    ends: Vec<usize>,
+    hashes: Vec<u128>,
+}
+
+impl Names {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = DirName<&str>> {
+        let mut start = 0;
+        self.ends.iter().zip(&self.hashes).map(move |(end, hash)| {
+            let name = self.text.get(std::mem::replace(&mut start, *end)..*end).unwrap_or_default();
+            DirName { hash: *hash, name }
+        })
+    }
+}
+
+impl<S: AsRef<str>> FromIterator<DirName<S>> for Names {
+    fn from_iter<I: IntoIterator<Item = DirName<S>>>(names: I) -> Names {
+        let mut all = Names::default();
+        for DirName { hash, name } in names {
+            all.text.push_str(name.as_ref());
+            all.ends.push(all.text.len());
+            all.hashes.push(hash);
+        }
+        all.text.shrink_to_fit();
+        all.ends.shrink_to_fit();
+        all.hashes.shrink_to_fit();
+        all
+    }
+}
 
 /// What was in a shard when it had this stamp.
 #[derive(Debug, Default, Clone)]
 struct Listed {
     stamp: Option<Stamp>,
-    names: Names,
+    names: Arc<Names>,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +116,7 @@ impl Shards {
         &self,
         sessions: &dyn Dir,
         trust: bool,
-    ) -> Result<[Names; SHARDS.len()], (&'static str, io::Error)> {
+    ) -> Result<[Arc<Names>; SHARDS.len()], (&'static str, io::Error)> {
         let mut listed = self.listed.lock().clone();
         for (shard, listed) in SHARDS.into_iter().zip(&mut listed) {
             match look(sessions, shard, trust, listed) {
@@ -107,11 +143,11 @@ fn look(sessions: &dyn Dir, shard: &str, trust: bool, listed: &mut Listed) -> io
     // What is being made, and what is no session of ours (or is not where it is looked for), is passed over.
     let name = |e: Entry| {
         let hash = hash_in(&e.name).filter(|hash| shard_of_hash(*hash) == shard)?;
-        (e.kind == Kind::Dir).then(|| DirName { hash, name: e.name.into() })
+        (e.kind == Kind::Dir).then_some(DirName { hash, name: e.name })
     };
-    let names: Vec<DirName> = entries.into_iter().filter_map(name).collect();
+    let names: Names = entries.into_iter().filter_map(name).collect();
     listed.stamp = stamp;
-    if *listed.names != *names {
+    if *listed.names != names {
         listed.names = names.into();
     }
     Ok(())

@@ -32,7 +32,7 @@ pub(crate) fn stats(env: &Arc<Env>) -> Result<StoreStats> {
     let mut out = StoreStats { open_sessions: env.open_sessions(), ..StoreStats::default() };
     let sessions = &env.layout.sessions;
     let names = dir_names(env)?;
-    for name in names.iter().flat_map(|names| names.iter()).map(|dir| &*dir.name) {
+    for name in names.iter().flat_map(|names| names.iter()).map(|dir| dir.name) {
         // A session that goes meanwhile is not counted.
         let Ok(parent) = sessions.open_dir(shard_of(name)) else { continue };
         let Ok(dir) = parent.open_dir(name) else { continue };

@@ -37,7 +37,7 @@ pub(crate) enum Known {
 }
 
 /// Where a summary was read: in which reading of a file, and as which of its entries. Equal places hold the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place {
     reading: u64,
     item: u32,
@@ -47,8 +47,6 @@ pub(crate) struct Place {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Closed<'a> {
     pub(crate) place: Place,
-    /// The text of the session's id.
-    pub(crate) id: &'a str,
     source: &'a Source,
     item: &'a Item,
 }
@@ -173,7 +171,7 @@ impl Merged {
         let source = self.sources.get(source as usize)?;
         let item = source.items.get(number as usize)?;
         let place = Place { reading: source.reading, item: number };
-        Some(Closed { place, id: source.glance(item)?.id, source, item })
+        Some(Closed { place, source, item })
     }
 
     /// Where the last word about the session whose id has this hash stands, if that is a summary.
