@@ -145,30 +145,30 @@ fn decoded(merged: &Merged, asked: Vec<DirName<Cow<'_, str>>>) -> (Vec<Known>, V
     }
     // As they stand in the catalog's files, one behind the other.
     known.sort_unstable_by_key(|(closed, _)| closed.place);
+    let ids: Vec<&str> = known.iter().map(|(closed, _)| closed.id()).collect();
+    // In the order in which they are listed they lie in memory too, and the texts of their ids, but not with those in between:
+    // who lists again walks over both.
     let mut infos = Vec::with_capacity(known.len());
-    for (closed, dir) in known {
+    for number in in_order(&ids) {
+        let Some((closed, dir)) = known.get(number) else { continue };
         // Not of a directory with another name that ends like its own: whoever reads that says what it is.
         let info = closed.summary().and_then(SessionInfo::of_summary);
         match info.filter(|info| info.id.has_slug_of(&dir.name)) {
-            Some(info) => infos.push(Some((info, Origin { hash: dir.hash, place: closed.place }))),
-            None => rest.push(dir),
+            Some(info) => infos.push((info, Origin { hash: dir.hash, place: closed.place })),
+            None => rest.push(dir.clone()),
         }
     }
-    let ids: Vec<&str> = infos.iter().flatten().map(|(info, _)| info.id.as_str()).collect();
-    // In the order in which they are listed they lie in memory too, one behind the other, and not with their attributes in
-    // between: who lists again walks over them.
-    let sorted = in_order(&ids).filter_map(|number| infos.get_mut(number)?.take());
-    let known = sorted.map(|(info, origin)| (Arc::new(info), origin)).collect();
+    let infos = infos.into_iter().map(|(info, origin)| (Arc::new(info), origin)).collect();
     // What is read, and what cannot be, comes in the order of the names.
     let owned = |dir: DirName<Cow<'_, str>>| DirName { hash: dir.hash, name: dir.name.into() };
     let mut rest: Vec<DirName<Box<str>>> = rest.into_iter().map(owned).collect();
     rest.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    (known, rest)
+    (infos, rest)
 }
 
 /// The numbers of these texts in their order. What they all begin with is passed over, and mostly eight bytes behind that tell
 /// the order of two: they lie beside the numbers, and the texts anywhere.
-fn in_order(texts: &[&str]) -> impl Iterator<Item = usize> + use<> {
+fn in_order(texts: &[&str]) -> impl Iterator<Item = usize> {
     let first = texts.first().map_or(&[][..], |text| text.as_bytes());
     let common = texts.iter().fold(first.len(), |common, text| {
         first.iter().zip(text.as_bytes()).take(common).take_while(|(a, b)| a == b).count()

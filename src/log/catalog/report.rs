@@ -197,7 +197,12 @@ impl Merged {
     }
 }
 
-impl Closed<'_> {
+impl<'a> Closed<'a> {
+    /// The text of the session's id.
+    pub(crate) fn id(&self) -> &'a str {
+        self.source.glance(self.item).map_or("", |glance| glance.id)
+    }
+
     /// The summary, decoded; `None` if not all that is known of the session is in it, or only a newer program understands it.
     pub(crate) fn summary(&self) -> Option<Summary> {
         match self.item.entry(&self.source.bytes)? {
