@@ -1,4 +1,4 @@
-//! What a session that is open and idle takes in memory, and what a load keeps.
+//! What a session that is open and idle takes in memory, and what a load and a listing keep.
 
 #[path = "common/counting.rs"]
 mod counting;
@@ -38,7 +38,7 @@ fn settle() {
 /// One test, for the count is the process's.
 #[test]
 #[allow(clippy::print_stderr, reason = "the numbers")]
-fn an_idle_session_takes_little_and_a_load_keeps_nothing() {
+fn an_idle_session_takes_little_a_listed_one_too_and_a_load_keeps_nothing() {
     let place = tempfile::tempdir().unwrap();
     let store = Store::options()
         .create(true)
@@ -64,6 +64,16 @@ fn an_idle_session_takes_little_and_a_load_keeps_nothing() {
     let parked = each + bytes / SESSIONS as i64;
     eprintln!("{parked} bytes for each parked one");
     assert!(parked <= 1088, "{parked}");
+
+    // With what the catalog still holds of earlier openings: two or three entries of each.
+    let about = serde_json::json!({"title": "a session like any other", "user": "somebody"});
+    sessions.iter().for_each(|s| drop(s.patch_attributes(&about).unwrap()));
+    sessions.iter().for_each(|s| s.clone().close().unwrap());
+    settle();
+    let (listed, bytes) = kept(|| store.sessions().unwrap().total);
+    let each = bytes / listed as i64;
+    eprintln!("{each} bytes for each of {listed} that were listed");
+    assert!(listed == 2 * SESSIONS && each <= 1280, "{each} of {listed}");
 
     let batch = (0..4000).map(|_| vec![b'x'; 1024]).collect();
     sessions[0].append_batch(&batch).unwrap();
