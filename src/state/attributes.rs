@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -77,6 +77,18 @@ impl Attributes {
         Attributes::parse(text.as_str())
             .map_err(|e| format!("the patch cannot be read back as JSON: {e}"))?;
         Ok(text)
+    }
+
+    /// Whether a key of the first level has this value. Makes no map: who looks through many for one looks once at each.
+    pub(crate) fn has(&self, key: &str, value: &Value) -> bool {
+        match self.map.get() {
+            Some(map) => map.get(key) == Some(value),
+            None if self.text.is_empty() => false,
+            None => {
+                let mut json = serde_json::Deserializer::from_str(&self.text);
+                json.deserialize_map(Search { key, value }).unwrap_or_default()
+            }
+        }
     }
 
     /// The map, of one's own.
@@ -198,6 +210,55 @@ impl<'de> Visitor<'de> for Skim {
     }
 }
 
+/// Looks for a key that has a value. Of keys that are there twice the last one counts, as it does in a map.
+struct Search<'a> {
+    key: &'a str,
+    value: &'a Value,
+}
+
+impl<'de> Visitor<'de> for Search<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let mut found = false;
+        while let Some(same) = map.next_key_seed(Same(self.key))? {
+            if same {
+                found = map.next_value::<Value>()? == *self.value;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a key is this one.
+struct Same<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for Same<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Same<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
+        Ok(key == self.0)
+    }
+}
+
 fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
     for (key, value) in patch {
         match value {
@@ -291,6 +352,35 @@ mod tests {
             }
         }
         assert_eq!(read, 8);
+    }
+
+    #[test]
+    fn what_is_looked_for_is_found_with_and_without_a_map() {
+        let texts = [
+            r#"{"a":1,"b":{"a":2},"c":[1],"d":null,"e":"x","\u0066":1.5,"a":3}"#,
+            r#"{"a":3}"#,
+            r#"{"":""}"#,
+            "{}",
+            "",
+        ];
+        let keys = ["a", "b", "c", "d", "e", "f", "g", ""];
+        let values = json!([1, 2, 3, {"a": 2}, [1], null, "x", 1.5, "", {}, 3.0]);
+        let mut found = 0;
+        for (text, key) in texts.into_iter().flat_map(|text| keys.map(|key| (text, key))) {
+            let (fresh, made) = (Attributes::parse(text).unwrap(), Attributes::parse(text).unwrap());
+            let held = made.get(key);
+            for value in values.as_array().unwrap() {
+                let wanted = held == Some(value);
+                assert_eq!(
+                    (fresh.has(key, value), made.has(key, value)),
+                    (wanted, wanted),
+                    "{text} {key} {value}"
+                );
+                assert!(fresh.map.get().is_none());
+                found += usize::from(wanted);
+            }
+        }
+        assert_eq!(found, 8);
     }
 
     #[test]

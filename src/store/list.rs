@@ -82,7 +82,7 @@ impl ListOptions {
     }
 
     fn wants(&self, info: &SessionInfo) -> bool {
-        self.attributes.iter().all(|(k, v)| info.attributes.get(k) == Some(v))
+        self.attributes.iter().all(|(key, value)| info.attributes.has(key, value))
     }
 }
 
