@@ -42,3 +42,20 @@ fn a_load_asks_for_memory_by_the_window_and_not_by_the_message() {
     let (last, count) = counted(|| session.tail(20).unwrap().count());
     assert!(last == 20 && count < 30, "{count} for the last 20");
 }
+
+/// Each was merged into a text that was read and written anew: a log of 500 patches of 250 KB took seconds to open.
+#[test]
+fn a_patch_of_attributes_is_read_at_the_cost_of_the_patch() {
+    let place = tempfile::tempdir().unwrap();
+    let store = Store::open(place.path().join("store")).unwrap();
+    let session = store.session("s").unwrap();
+    let many = (0..2_000).map(|i| (format!("key {i}"), serde_json::json!("value")));
+    session.patch_attributes(&serde_json::Value::Object(many.collect())).unwrap();
+    for i in 0..200 {
+        session.patch_attributes(&serde_json::json!({"key 7": i})).unwrap();
+    }
+    // The session is open, so its log is read from the beginning.
+    let (attributes, count) = counted(|| store.reader("s").unwrap().attributes().unwrap());
+    assert_eq!((attributes.len(), &attributes["key 7"]), (2_000, &serde_json::json!(199)));
+    assert!(count < 20_000, "{count}");
+}

@@ -67,7 +67,7 @@ fn an_idle_session_takes_little_a_listed_one_too_and_a_load_keeps_nothing() {
 
     // With what the catalog still holds of earlier openings: two or three entries of each.
     let about = serde_json::json!({"title": "a session like any other", "user": "somebody"});
-    sessions.iter().for_each(|s| drop(s.patch_attributes(&about).unwrap()));
+    sessions.iter().for_each(|s| s.patch_attributes(&about).unwrap());
     sessions.iter().for_each(|s| s.clone().close().unwrap());
     settle();
     let (listed, bytes) = kept(|| store.sessions().unwrap().total);

@@ -192,7 +192,7 @@ fn write_state(s: &State, out: &mut impl Write) -> io::Result<()> {
         s.message_count,
         s.archives.len(),
         s.archives_made,
-        s.attributes.text(),
+        s.attributes.to_text(),
         s.segments.iter().map(|i| i.number).collect::<Vec<_>>(),
         s.released
     )?;

@@ -139,7 +139,7 @@ pub(crate) fn summary_of_state(s: &State, active: &SegmentInfo, position: u64) -
         created: s.created,
         last_message: s.last_message,
         modified: s.modified,
-        attributes: s.attributes.text().to_owned(),
+        attributes: s.attributes.to_text().into_owned(),
         attributes_version: s.attributes_version,
         attributes_omitted: false,
         lineage: s.lineage.as_deref().cloned(),

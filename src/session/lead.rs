@@ -279,15 +279,17 @@ fn judge<'a>(
 /// The attributes after a patch must stay within their limit.
 fn check_merged(attributes: &Attributes, patch: &str) -> Result<()> {
     // Most patches are far too small to matter; only a large sum is worked out.
-    let patch = Attributes::parse(patch)
+    let patch = Attributes::read(patch)
         .map_err(|e| Error::new(ErrorKind::InvalidInput, "change attributes").hint(e))?;
-    let merged = attributes.merged(&patch);
-    let len = merged.text().len();
+    let mut merged = attributes.clone();
+    merged.merge(&patch);
+    let text = merged.to_text();
+    let len = text.len();
     if len > limits::MAX_ATTRIBUTES {
         return Err(Error::new(ErrorKind::TooLarge, "change attributes")
             .hint(format!("they would have {len} bytes of JSON; the limit is {}", limits::MAX_ATTRIBUTES)));
     }
-    if Attributes::parse(merged.text()).is_err() {
+    if Attributes::read(&text).is_err() {
         return Err(Error::new(ErrorKind::InvalidInput, "change attributes")
             .hint("together they would be nested deeper than JSON readers accept"));
     }
@@ -408,11 +410,14 @@ fn with_archive<T>(core: &Core, number: u64, f: impl FnOnce(&crate::state::Archi
 /// brings, or a patch of archive `number`.
 fn check_archives(core: &Core, number: Option<u64>, added: &str) -> Result<()> {
     let sizes = core.with_shared(|s| {
-        let before: usize = s.state.archives.iter().map(|a| a.attributes.text().len()).sum();
+        let before: usize = s.state.archives.iter().map(|a| a.attributes.to_text().len()).sum();
         let patched = number.and_then(|n| s.state.archive(n)).map(|a| {
-            let own = a.attributes.text().len();
-            let merged = Attributes::parse(added).map(|patch| a.attributes.merged(&patch).text().len());
-            before - own + merged.unwrap_or(own)
+            let own = a.attributes.to_text().len();
+            let mut merged = a.attributes.clone();
+            if let Ok(patch) = Attributes::read(added) {
+                merged.merge(&patch);
+            }
+            before - own + merged.to_text().len()
         });
         (before, patched.unwrap_or(before + added.len()))
     });

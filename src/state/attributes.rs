@@ -1,5 +1,6 @@
 //! Attributes: a JSON object that changes by merge patches (RFC 7396), so that keys nobody here knows survive.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::OnceLock;
@@ -27,8 +28,9 @@ use crate::limits;
 /// ```
 #[derive(Clone, Default)]
 pub struct Attributes {
-    /// What is read as an object; empty if that is.
-    text: Box<str>,
+    /// What was read as an object and not changed since; empty if that is.
+    text: Option<Box<str>>,
+    /// The same. If there is neither, there are none.
     map: OnceLock<Box<Map<String, Value>>>,
 }
 
@@ -39,26 +41,39 @@ impl Attributes {
         if &*text == "{}" {
             text = Box::default();
         }
-        if !text.is_empty() {
-            let mut json = serde_json::Deserializer::from_str(&text);
-            json.deserialize_map(Skim).and_then(|_| json.end()).map_err(|e| e.to_string())?;
+        if !text.is_empty() && skim(&text).is_err() {
+            // Whatever the reason: what counts is whether it can be read.
+            Attributes::read(&text)?;
         }
-        Ok(Attributes { text, map: OnceLock::new() })
+        Ok(Attributes { text: Some(text), map: OnceLock::new() })
+    }
+
+    /// The map of a text.
+    pub(crate) fn read(text: &str) -> Result<Map<String, Value>, String> {
+        if text.is_empty() { Ok(Map::new()) } else { serde_json::from_str(text).map_err(|e| e.to_string()) }
     }
 
     /// The text; empty if there are none.
-    pub(crate) fn text(&self) -> &str {
-        &self.text
+    pub(crate) fn to_text(&self) -> Cow<'_, str> {
+        match (&self.text, self.map.get()) {
+            (Some(text), _) => Cow::Borrowed(text),
+            (None, Some(map)) if !map.is_empty() => {
+                Cow::Owned(serde_json::to_string(map).unwrap_or_default())
+            }
+            (None, _) => Cow::Borrowed(""),
+        }
     }
 
-    /// What a patch makes of them: a `null` removes its key, an object merges into the one that is there, anything else
-    /// replaces.
-    pub(crate) fn merged(&self, patch: &Attributes) -> Attributes {
-        let mut map = Map::clone(self);
+    /// Merges a patch into them: a `null` removes its key, an object merges into the one that is there, anything else replaces.
+    pub(crate) fn merge(&mut self, patch: &Map<String, Value>) {
+        let mut map = std::mem::take(self).into_map();
         merge(&mut map, patch);
-        // Text can be made of every such map.
-        let text = if map.is_empty() { String::new() } else { Value::Object(map).to_string() };
-        Attributes { text: text.into(), map: OnceLock::new() }
+        *self = Attributes::from(map);
+    }
+
+    /// Keeps the text alone, which takes less memory, and time whenever they are looked at.
+    pub(crate) fn pack(&mut self) {
+        *self = Attributes { text: Some(self.to_text().into()), map: OnceLock::new() };
     }
 
     /// The text of a patch, if it is one: an object, readable again, within the limit.
@@ -74,60 +89,91 @@ impl Attributes {
                 limits::MAX_ATTRIBUTES
             ));
         }
-        Attributes::parse(text.as_str())
-            .map_err(|e| format!("the patch cannot be read back as JSON: {e}"))?;
+        Attributes::read(&text).map_err(|e| format!("the patch cannot be read back as JSON: {e}"))?;
         Ok(text)
     }
 
     /// Whether a key of the first level has this value. Makes no map: who looks through many for one looks once at each.
     pub(crate) fn has(&self, key: &str, value: &Value) -> bool {
-        match self.map.get() {
-            Some(map) => map.get(key) == Some(value),
-            None if self.text.is_empty() => false,
-            None => {
-                let mut json = serde_json::Deserializer::from_str(&self.text);
+        match (self.map.get(), &self.text) {
+            (Some(map), _) => map.get(key) == Some(value),
+            (None, Some(text)) if !text.is_empty() => {
+                let mut json = serde_json::Deserializer::from_str(text);
                 json.deserialize_map(Search { key, value }).unwrap_or_default()
             }
+            (None, _) => false,
         }
+    }
+
+    /// They as a text of JSON: `{}` if there are none.
+    pub fn to_json(&self) -> Cow<'_, str> {
+        let text = self.to_text();
+        if text.is_empty() { Cow::Borrowed("{}") } else { text }
     }
 
     /// The map, of one's own.
     pub fn into_map(mut self) -> Map<String, Value> {
-        match self.map.take() {
-            Some(map) => *map,
-            None => read(&self.text),
+        self.map.take().map_or_else(|| self.made(), |map| *map)
+    }
+
+    /// The map that was not made yet.
+    fn made(&self) -> Map<String, Value> {
+        // It was checked.
+        self.text.as_deref().and_then(|text| Attributes::read(text).ok()).unwrap_or_default()
+    }
+
+    /// Shows the map, and does not keep it.
+    fn shown<T>(&self, to: impl FnOnce(&Map<String, Value>) -> T) -> T {
+        match self.map.get() {
+            Some(map) => to(map),
+            None => to(&self.made()),
         }
     }
-}
-
-/// The map of a text that was checked.
-fn read(text: &str) -> Map<String, Value> {
-    if text.is_empty() { Map::new() } else { serde_json::from_str(text).unwrap_or_default() }
 }
 
 impl Deref for Attributes {
     type Target = Map<String, Value>;
 
     fn deref(&self) -> &Map<String, Value> {
-        self.map.get_or_init(|| Box::new(read(&self.text)))
+        self.map.get_or_init(|| Box::new(self.made()))
+    }
+}
+
+impl From<Map<String, Value>> for Attributes {
+    fn from(map: Map<String, Value>) -> Attributes {
+        Attributes { text: None, map: OnceLock::from(Box::new(map)) }
+    }
+}
+
+impl From<Attributes> for Map<String, Value> {
+    fn from(attributes: Attributes) -> Map<String, Value> {
+        attributes.into_map()
+    }
+}
+
+impl From<Attributes> for Value {
+    fn from(attributes: Attributes) -> Value {
+        Value::Object(attributes.into_map())
     }
 }
 
 impl fmt::Debug for Attributes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&**self, f)
+        self.shown(|map| fmt::Debug::fmt(map, f))
     }
 }
 
+impl Eq for Attributes {}
+
 impl PartialEq for Attributes {
     fn eq(&self, other: &Attributes) -> bool {
-        self.text == other.text || **self == **other
+        (self.text.is_some() && self.text == other.text) || self.shown(|map| *other == *map)
     }
 }
 
 impl PartialEq<Map<String, Value>> for Attributes {
     fn eq(&self, other: &Map<String, Value>) -> bool {
-        **self == *other
+        self.shown(|map| map == other)
     }
 }
 
@@ -140,9 +186,18 @@ impl<'a> IntoIterator for &'a Attributes {
     }
 }
 
+impl IntoIterator for Attributes {
+    type Item = (String, Value);
+    type IntoIter = serde_json::map::IntoIter;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.into_map().into_iter()
+    }
+}
+
 impl Serialize for Attributes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Map::serialize(self, serializer)
+        self.shown(|map| map.serialize(serializer))
     }
 }
 
@@ -151,7 +206,7 @@ pub(crate) mod text {
     use super::*;
 
     pub(crate) fn serialize<S: Serializer>(a: &Attributes, serializer: S) -> Result<S::Ok, S::Error> {
-        a.text.serialize(serializer)
+        a.to_text().serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Attributes, D::Error> {
@@ -159,8 +214,17 @@ pub(crate) mod text {
     }
 }
 
+/// Whether a text can be read as a map. An error where that is left open.
+fn skim(text: &str) -> Result<(), serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    json.deserialize_map(Skim).and_then(|_| json.end())
+}
+
 /// Reads past JSON as one would who keeps it, with the same errors, and keeps nothing.
 struct Skim;
+
+/// How keys begin that mean something else to `serde_json` with some of its features, which any crate of a program can turn on.
+const PRIVATE: &str = "$serde_json::private::";
 
 impl<'de> Deserialize<'de> for Skim {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Skim, D::Error> {
@@ -205,7 +269,12 @@ impl<'de> Visitor<'de> for Skim {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Skim, A::Error> {
-        while map.next_entry::<Skim, Skim>()?.is_some() {}
+        while let Some(private) = map.next_key_seed(Key(|key: &str| key.starts_with(PRIVATE)))? {
+            if private {
+                return Err(serde::de::Error::custom("it depends on who reads it"));
+            }
+            map.next_value::<Skim>()?;
+        }
         Ok(Skim)
     }
 }
@@ -225,7 +294,7 @@ impl<'de> Visitor<'de> for Search<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
         let mut found = false;
-        while let Some(same) = map.next_key_seed(Same(self.key))? {
+        while let Some(same) = map.next_key_seed(Key(|key: &str| key == self.key))? {
             if same {
                 found = map.next_value::<Value>()? == *self.value;
             } else {
@@ -236,10 +305,10 @@ impl<'de> Visitor<'de> for Search<'_> {
     }
 }
 
-/// Whether a key is this one.
-struct Same<'a>(&'a str);
+/// What is asked about a key.
+struct Key<F>(F);
 
-impl<'de> DeserializeSeed<'de> for Same<'_> {
+impl<'de, F: FnOnce(&str) -> bool> DeserializeSeed<'de> for Key<F> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
@@ -247,7 +316,7 @@ impl<'de> DeserializeSeed<'de> for Same<'_> {
     }
 }
 
-impl Visitor<'_> for Same<'_> {
+impl<F: FnOnce(&str) -> bool> Visitor<'_> for Key<F> {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -255,7 +324,7 @@ impl Visitor<'_> for Same<'_> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(key == self.0)
+        Ok(self.0(key))
     }
 }
 
@@ -287,8 +356,9 @@ mod tests {
     use serde_json::json;
 
     fn patched(start: Value, patch: Value) -> Value {
-        let [start, patch] = [start, patch].map(|a| Attributes::parse(a.to_string()).unwrap());
-        Value::Object(start.merged(&patch).into_map())
+        let mut attributes = Attributes::parse(start.to_string()).unwrap();
+        attributes.merge(patch.as_object().unwrap());
+        attributes.into()
     }
 
     #[test]
@@ -331,6 +401,8 @@ mod tests {
             r#"{"a":"\ud800"}"#,
             r#"{"a":01}"#,
             r#"{1:2}"#,
+            r#"{"a":{"$serde_json::private::RawValue":"not json"}}"#,
+            r#"{"\u0024serde_json::private::Number":5}"#,
             r#"{"a":1,}"#,
             "{\"a\":\"\n\"}",
             &deep(120),
@@ -351,7 +423,7 @@ mod tests {
                 (ours, theirs) => panic!("{text}: {ours:?}, {theirs:?}"),
             }
         }
-        assert_eq!(read, 8);
+        assert_eq!(read, 10);
     }
 
     #[test]
@@ -385,14 +457,29 @@ mod tests {
 
     #[test]
     fn none_are_no_text_however_they_came_about() {
-        for empty in [Attributes::default(), Attributes::parse("").unwrap(), Attributes::parse("{}").unwrap()]
-        {
-            assert_eq!((empty.text(), empty.len()), ("", 0));
+        let empty = [
+            Attributes::default(),
+            Attributes::parse("").unwrap(),
+            Attributes::parse("{}").unwrap(),
+            Attributes::from(Map::new()),
+        ];
+        for empty in empty {
+            assert_eq!((&*empty.to_text(), &*empty.to_json(), empty.len()), ("", "{}", 0));
         }
         let one = Attributes::parse(r#"{"a":1}"#).unwrap();
-        assert_eq!(one.merged(&Attributes::parse(r#"{"a":null}"#).unwrap()).text(), "");
+        let mut none = one.clone();
+        none.merge(json!({"a": null}).as_object().unwrap());
+        assert_eq!(none.to_text(), "");
+        none.pack();
+        assert_eq!((none.text.as_deref(), &none), (Some(""), &Attributes::default()));
         assert_eq!(one, Attributes::parse(r#" {"a" : 1}"#).unwrap());
+        assert_eq!(one, Attributes::from(json!({"a": 1}).as_object().unwrap().clone()));
         assert_ne!(one, Attributes::default());
-        assert_eq!(serde_json::to_string(&one).unwrap(), r#"{"a":1}"#);
+        assert_eq!(
+            (serde_json::to_string(&one).unwrap(), format!("{one:?}")),
+            (r#"{"a":1}"#.into(), format!("{:?}", json!({"a": 1}).as_object().unwrap()))
+        );
+        assert!(one.map.get().is_none(), "to show a map is not to keep it");
+        assert_eq!(one.into_iter().collect::<Vec<_>>(), [("a".to_owned(), json!(1))]);
     }
 }

@@ -238,8 +238,7 @@ impl State {
                 self.incarnation = *incarnation;
             }
             Op::Attributes { patch } => {
-                let patch = Attributes::parse(patch.as_str()).map_err(Contradiction)?;
-                self.attributes = self.attributes.merged(&patch);
+                self.attributes.merge(&Attributes::read(patch).map_err(Contradiction)?);
                 self.attributes_version = position;
             }
             Op::Key { key, digest, count } => self.pending_key = Some(Box::new((*key, *digest, *count))),
@@ -274,9 +273,11 @@ impl State {
                 });
             }
             Op::ArchiveAttributes { number, patch } => {
-                let patch = Attributes::parse(patch.as_str()).map_err(Contradiction)?;
+                let patch = Attributes::read(patch).map_err(Contradiction)?;
                 let archive = self.archive_mut(*number)?;
-                archive.attributes = archive.attributes.merged(&patch);
+                archive.attributes.merge(&patch);
+                // There may be many.
+                archive.attributes.pack();
                 archive.modified = time;
             }
             Op::ArchiveRemoved { number } => {

@@ -59,8 +59,6 @@ impl Rosters {
 /// A name in a shard that has changed.
 struct Found<'a> {
     name: &'a str,
-    /// Another name ends in the same hash: both are asked for.
-    twice: bool,
     known: bool,
 }
 
@@ -81,12 +79,10 @@ impl Roster {
             for dir in now.iter() {
                 match found.entry(dir.hash) {
                     Entry::Vacant(free) => {
-                        free.insert(Found { name: dir.name, twice: false, known: false });
+                        free.insert(Found { name: dir.name, known: false });
                     }
-                    Entry::Occupied(mut taken) => {
-                        taken.get_mut().twice = true;
-                        asked.push(borrowed(dir));
-                    }
+                    // Another name ends in the same hash: at most one of them has the slug of the id.
+                    Entry::Occupied(_) => asked.push(borrowed(dir)),
                 }
             }
         }
@@ -96,7 +92,7 @@ impl Roster {
             let same = merged.place(origin.hash) == Some(origin.place);
             match changed.get_mut(shard_number(origin.hash)) {
                 Some(Some(found)) => {
-                    let here = found.get_mut(&origin.hash).filter(|f| same && !f.twice);
+                    let here = found.get_mut(&origin.hash).filter(|_| same);
                     if let Some(here) = here.filter(|f| info.id.has_slug_of(f.name)) {
                         here.known = true;
                         kept.push((info.clone(), *origin));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sessionlog::fs::SimFs;
-use sessionlog::{Batch, ErrorKind, Keep, NewMessage, Options, Session, Store};
+use sessionlog::{Batch, ErrorKind, Keep, NewMessage, Options, Outcome, Session, Store, limits};
 
 use crate::common::{
     Place, Rng, SIM, fill, kind, live, numbered, segments, session_dirs, sim_options, sim_segments,
@@ -307,12 +307,42 @@ fn archive_attributes_have_their_limits() {
     let place = Place::new();
     let session = place.open().session("s").unwrap();
     fill(&session, 3);
-    let large = "x".repeat(sessionlog::limits::MAX_ATTRIBUTES);
+    let large = "x".repeat(limits::MAX_ATTRIBUTES);
     assert_eq!(kind(session.archive_with(Keep::Nothing, &json!({"a": large}))), Some(ErrorKind::TooLarge));
     assert_eq!(kind(session.archive_with(Keep::Nothing, &json!(3))), Some(ErrorKind::InvalidInput));
     assert_eq!(live(&session).len(), 3);
     session.archive(Keep::Nothing).unwrap();
-    let half = "x".repeat(sessionlog::limits::MAX_ATTRIBUTES / 2);
+    let half = "x".repeat(limits::MAX_ATTRIBUTES / 2);
     session.patch_archive(1, &json!({"a": half})).unwrap();
     assert_eq!(kind(session.patch_archive(1, &json!({"b": half}))), Some(ErrorKind::TooLarge));
+}
+
+#[test]
+fn the_attributes_of_all_archives_stay_within_their_limit_and_what_makes_them_fewer_is_allowed() {
+    let place = Place::new();
+    let store = place.open();
+    let session = store.session("s").unwrap();
+    // 64 texts of the longest kind and their braces are more than all may have together.
+    let long = |text: &str| json!({ "text": text.repeat(limits::MAX_ATTRIBUTES / text.len() - 16) });
+    let archive = |attributes: &Value| {
+        session.append(b"x").unwrap();
+        session.archive_with(Keep::Nothing, attributes)
+    };
+    (0..63).for_each(|_| drop(archive(&long("x")).unwrap()));
+    archive(&json!({"text": ""})).unwrap();
+    session.patch_archive(64, &long("y")).unwrap();
+    let all = || session.archives().unwrap().iter().map(|a| a.attributes.to_json().len()).sum::<usize>();
+    let room = limits::MAX_ARCHIVE_ATTRIBUTES - all();
+    assert!(room < 4096, "{room}");
+    let refused = |done: Result<(), sessionlog::Error>| {
+        let e = done.unwrap_err();
+        assert_eq!((e.kind(), e.outcome()), (ErrorKind::TooLarge, Outcome::NotApplied), "{e}");
+    };
+    archive(&json!({"a": "z".repeat(room - 100)})).unwrap();
+    refused(archive(&json!({"a": "z".repeat(100)})).map(drop));
+    refused(session.patch_archive(65, &json!({"b": "z".repeat(100)})));
+    session.patch_archive(65, &json!({"a": "w".repeat(room - 100)})).unwrap();
+    session.patch_archive(1, &json!({"text": null})).unwrap();
+    session.patch_archive(65, &json!({"b": "z".repeat(100)})).unwrap();
+    assert!(all() < limits::MAX_ARCHIVE_ATTRIBUTES - limits::MAX_ATTRIBUTES + 4096);
 }
