@@ -328,7 +328,9 @@ fn the_attributes_of_all_archives_stay_within_their_limit_and_what_makes_them_fe
         session.append(b"x").unwrap();
         session.archive_with(Keep::Nothing, attributes)
     };
-    (0..63).for_each(|_| drop(archive(&long("x")).unwrap()));
+    for _ in 0..63 {
+        archive(&long("x")).unwrap();
+    }
     archive(&json!({"text": ""})).unwrap();
     session.patch_archive(64, &long("y")).unwrap();
     let all = || session.archives().unwrap().iter().map(|a| a.attributes.to_json().len()).sum::<usize>();
