@@ -10,6 +10,7 @@ mod fjall;
 mod jsonl;
 #[cfg(feature = "lmdb")]
 mod lmdb;
+#[cfg_attr(not(feature = "lmdb"), allow(dead_code, reason = "some of it is for peers that are left out"))]
 mod meta;
 mod ours;
 #[cfg(feature = "raft-engine")]
