@@ -56,15 +56,10 @@ impl Rosters {
     }
 }
 
-/// A name in a shard that has changed.
-struct Found<'a> {
-    name: &'a str,
-    known: bool,
-}
-
 impl Roster {
     fn followed_by(&self, merged: Arc<Merged>, names: [Arc<Names>; SHARDS.len()]) -> Roster {
-        let mut changed: [Option<SpreadMap<u128, Found<'_>>>; SHARDS.len()] = Default::default();
+        // The names in the shards that have changed, without those that turn out to be known.
+        let mut changed: [Option<SpreadMap<u128, &str>>; SHARDS.len()] = Default::default();
         let mut asked: Vec<DirName<Cow<'_, str>>> = Vec::new();
         for ((now, before), found) in names.iter().zip(&self.names).zip(&mut changed) {
             if Arc::ptr_eq(now, before) {
@@ -78,9 +73,7 @@ impl Roster {
             found.reserve(now.len());
             for dir in now.iter() {
                 match found.entry(dir.hash) {
-                    Entry::Vacant(free) => {
-                        free.insert(Found { name: dir.name, known: false });
-                    }
+                    Entry::Vacant(free) => _ = free.insert(dir.name),
                     // Another name ends in the same hash: at most one of them has the slug of the id.
                     Entry::Occupied(_) => asked.push(borrowed(dir)),
                 }
@@ -92,9 +85,11 @@ impl Roster {
             let same = merged.place(origin.hash) == Some(origin.place);
             match changed.get_mut(shard_number(origin.hash)) {
                 Some(Some(found)) => {
-                    let here = found.get_mut(&origin.hash).filter(|_| same);
-                    if let Some(here) = here.filter(|f| info.id.has_slug_of(f.name)) {
-                        here.known = true;
+                    if same
+                        && let Entry::Occupied(here) = found.entry(origin.hash)
+                        && info.id.has_slug_of(here.get())
+                    {
+                        here.remove();
                         kept.push((info.clone(), *origin));
                     }
                 }
@@ -105,10 +100,8 @@ impl Roster {
         let unchanged = |dir: &&DirName<Box<str>>| matches!(changed.get(shard_number(dir.hash)), Some(None));
         let rest = self.rest.iter().filter(unchanged);
         asked.extend(rest.map(|dir| borrowed(DirName { hash: dir.hash, name: &*dir.name })));
-        for found in changed.iter().flatten() {
-            let asked_now = found.iter().filter(|(_, found)| !found.known);
-            asked.extend(asked_now.map(|(hash, found)| borrowed(DirName { hash: *hash, name: found.name })));
-        }
+        let found = changed.iter().flatten().flatten();
+        asked.extend(found.map(|(hash, name)| borrowed(DirName { hash: *hash, name })));
 
         let (new, rest) = decoded(&merged, asked);
         let mut all = Vec::with_capacity(kept.len() + new.len());
