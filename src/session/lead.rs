@@ -276,9 +276,8 @@ fn judge<'a>(
     }));
 }
 
-/// The attributes after a patch must stay within their limit.
-fn check_merged(attributes: &Attributes, patch: &str) -> Result<()> {
-    // Most patches are far too small to matter; only a large sum is worked out.
+/// The attributes after a patch must stay within their limit: how long their text is then.
+fn check_merged(attributes: &Attributes, patch: &str) -> Result<usize> {
     let patch = Attributes::read(patch)
         .map_err(|e| Error::new(ErrorKind::InvalidInput, "change attributes").hint(e))?;
     let mut merged = attributes.clone();
@@ -293,7 +292,7 @@ fn check_merged(attributes: &Attributes, patch: &str) -> Result<()> {
         return Err(Error::new(ErrorKind::InvalidInput, "change attributes")
             .hint("together they would be nested deeper than JSON readers accept"));
     }
-    Ok(())
+    Ok(len)
 }
 
 /// Writes the accepted appends of a group as one commit. The state follows when they are durable (or, if no
@@ -360,9 +359,10 @@ fn run_control(core: &Arc<Core>, phase: &mut Phase, control: &Control) -> Reply 
         Control::Create { .. } => Ok(Done::Nothing),
         Control::Archive { keep, attributes } => archive(core, phase, *keep, attributes),
         Control::ArchiveAttributes { number, patch } => {
-            let known = with_archive(core, *number, |a| check_merged(&a.attributes, patch))?;
-            known.map_err(|e| e.session(&core.id))?;
-            check_archives(core, Some(*number), patch)?;
+            let (gone, merged) = with_archive(core, *number, |a| {
+                (a.attributes.to_text().len(), check_merged(&a.attributes, patch))
+            })?;
+            check_archives(core, gone, merged.map_err(|e| e.session(&core.id))?)?;
             let op = Op::ArchiveAttributes { number: *number, patch: patch.clone() };
             write_op(core, phase, op)?;
             Ok(Done::Nothing)
@@ -406,20 +406,12 @@ fn with_archive<T>(core: &Core, number: u64, f: impl FnOnce(&crate::state::Archi
     })
 }
 
-/// The attributes of all archives must stay within what a snapshot can hold. `added` is what one more archive
-/// brings, or a patch of archive `number`.
-fn check_archives(core: &Core, number: Option<u64>, added: &str) -> Result<()> {
+/// The attributes of all archives must stay within what a snapshot can hold: those of one come, so many bytes `added`,
+/// perhaps in the place of others of it that are `gone`.
+fn check_archives(core: &Core, gone: usize, added: usize) -> Result<()> {
     let sizes = core.with_shared(|s| {
         let before: usize = s.state.archives.iter().map(|a| a.attributes.to_text().len()).sum();
-        let patched = number.and_then(|n| s.state.archive(n)).map(|a| {
-            let own = a.attributes.to_text().len();
-            let mut merged = a.attributes.clone();
-            if let Ok(patch) = Attributes::read(added) {
-                merged.merge(&patch);
-            }
-            before - own + merged.to_text().len()
-        });
-        (before, patched.unwrap_or(before + added.len()))
+        (before, before - gone + added)
     });
     match sizes {
         // What makes them fewer is always allowed.
@@ -451,7 +443,7 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
         _ => None,
     };
     let cut = live.cut(keep, recent)?;
-    check_archives(core, None, attributes)?;
+    check_archives(core, 0, attributes.len())?;
     if cut.upto == base {
         // An earlier archive may be the reason, and that must be as sure as one of our own.
         with_writer(core, phase, |w| w.settle(&core.env, &core.shared, true))?;
