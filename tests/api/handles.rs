@@ -170,7 +170,9 @@ fn synced_to_park_two(and_a_ticket: bool) -> Vec<String> {
     go.store(true, Ordering::SeqCst);
     first.wait().unwrap();
     // Who waits for a ticket may do the work himself; who asks for it does not.
-    eventually("the ticket", || second.as_ref().is_none_or(|ticket| ticket.try_get().is_some()));
+    eventually("the ticket", || {
+        second.as_ref().is_none_or(|ticket| ticket.try_get().is_some_and(|done| done.is_ok()))
+    });
     eventually("both are parked", || store.stats().unwrap().open_sessions == 32);
     spy.quiet();
     drop(more);
