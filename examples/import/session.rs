@@ -26,7 +26,7 @@ pub(crate) fn import(store: &Store, source: &Source, plan: &Plan<'_>) -> Result<
         Err(e) if e.kind() == ErrorKind::NotFound => (store.create_session(&plan.id).map_err(of)?, false),
         Err(e) => return Err(of(e).into()),
     };
-    let known = session.attributes().map_err(of)?.remove("import").unwrap_or_default();
+    let known = session.attributes().map_err(of)?.get("import").cloned().unwrap_or_default();
     let same = known.get("digest").and_then(Value::as_str) == Some(digest.as_str());
     if same && known.get("done") == Some(&Value::Bool(true)) {
         return Ok(Done::Skipped);

@@ -118,7 +118,7 @@ fn verify_session(store: &Store, source: &Source, plan: &Plan<'_>, v: &mut Verdi
     let about = json!({
         "source": source.path.display().to_string(), "lines": lines, "digest": plan.digest(), "done": true,
     });
-    let kept = reader.attributes()?.remove("import").unwrap_or_default();
+    let kept = reader.attributes()?.get("import").cloned().unwrap_or_default();
     // Where the source lies may have changed since; what is in it may not.
     for key in ["lines", "digest", "done"] {
         if kept.get(key) != about.get(key) {

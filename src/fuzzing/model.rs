@@ -6,7 +6,9 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use crate::session::Messages;
-use crate::{Archive, ErrorKind, Keep, Message, NewMessage, Reader, Result, Session, SessionInfo};
+use crate::{
+    Archive, Attributes, ErrorKind, Keep, Message, NewMessage, Reader, Result, Session, SessionInfo,
+};
 
 /// A message; its bytes follow from its number, which no other one of the run has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +117,7 @@ pub(super) trait Look {
     fn tail_tokens(&self, n: u64) -> Result<Messages>;
     fn range(&self, range: Range<u64>) -> Result<Messages>;
     fn get(&self, seq: u64) -> Result<Option<Message>>;
-    fn attributes(&self) -> Result<Map<String, Value>>;
+    fn attributes(&self) -> Result<Attributes>;
     fn archives(&self) -> Result<Vec<Archive>>;
     fn archived(&self, number: u64) -> Result<Messages>;
     /// What was durable and is damaged or missing.
@@ -146,7 +148,7 @@ macro_rules! look {
             fn get(&self, seq: u64) -> Result<Option<Message>> {
                 $ty::get(self, seq)
             }
-            fn attributes(&self) -> Result<Map<String, Value>> {
+            fn attributes(&self) -> Result<Attributes> {
                 $ty::attributes(self)
             }
             fn archives(&self) -> Result<Vec<Archive>> {

@@ -23,7 +23,7 @@ use crate::limits;
 use crate::log::Message;
 use crate::log::view::View;
 use crate::recovery::Report;
-use crate::state::{Extent, State};
+use crate::state::{Attributes, Extent, State};
 use crate::store::Lease;
 
 /// So many bytes may wait in a session's queue before `submit` makes room itself.
@@ -273,12 +273,12 @@ impl Session {
         Ok(self.with_state(|s| s.message_count)?.unwrap_or(0))
     }
 
-    /// The attributes.
+    /// The attributes: none of a session that nothing was ever written to.
     ///
     /// # Errors
     /// As [`Session::load`].
-    pub fn attributes(&self) -> Result<Map<String, Value>> {
-        Ok(self.with_state(|s| s.attributes.clone())?.unwrap_or_default().into_map())
+    pub fn attributes(&self) -> Result<Attributes> {
+        Ok(self.with_state(|s| s.attributes.clone())?.unwrap_or_default())
     }
 
     /// Changes attributes by a merge patch (RFC 7396): a `null` removes a key, other keys stay as they are.

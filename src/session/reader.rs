@@ -6,7 +6,6 @@ use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use serde_json::{Map, Value};
 
 use super::archive::Archive;
 use super::files::{Look, Whose, load_tail, locate, still_there};
@@ -22,7 +21,7 @@ use crate::log::parse_segment_name;
 use crate::log::scan::{Ending, Tail};
 use crate::log::view::View;
 use crate::recovery::Report;
-use crate::state::{Extent, State};
+use crate::state::{Attributes, Extent, State};
 use crate::store::{Env, Lease};
 
 /// Reads a session that some other process, or nobody, writes to. Takes no lock, writes nothing, and never
@@ -194,8 +193,8 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::load`].
-    pub fn attributes(&self) -> Result<Map<String, Value>> {
-        Ok(self.refresh()?.tail.state.attributes.clone().into_map())
+    pub fn attributes(&self) -> Result<Attributes> {
+        Ok(self.refresh()?.tail.state.attributes.clone())
     }
 
     /// The archives, oldest first.

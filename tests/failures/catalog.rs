@@ -29,7 +29,7 @@ fn f10_attributes_survive_segments_archives_the_loss_of_the_catalog_and_patches_
     let want = json!({
         "workspace": "/w", "worktree": {"path": "/w/t", "branch": "c"}, "unknown": [1, {"x": null}], "title": "t"
     });
-    assert_eq!(serde_json::Value::Object(session.attributes().unwrap()), want);
+    assert_eq!(serde_json::Value::from(session.attributes().unwrap()), want);
     drop(session);
     store.close().unwrap();
     drop(store);
@@ -44,7 +44,7 @@ fn f10_attributes_survive_segments_archives_the_loss_of_the_catalog_and_patches_
         assert_eq!(json!(mine.sessions[0].attributes), want);
         let session = store.open_session("s").unwrap();
         session.patch_attributes(&json!({"title": "t"})).unwrap();
-        assert_eq!(serde_json::Value::Object(session.attributes().unwrap()), want);
+        assert_eq!(serde_json::Value::from(session.attributes().unwrap()), want);
         drop(session);
         store.close().unwrap();
     }

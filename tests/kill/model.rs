@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use serde_json::{Map, Value};
-use sessionlog::{Archive, Finding, Messages, Reader, Report, Session, SessionInfo};
+use sessionlog::{Archive, Attributes, Finding, Messages, Reader, Report, Session, SessionInfo};
 
 use crate::journal::{Answer, Kind, Submitted};
 use crate::load::{LONGEST, thread_of};
@@ -39,7 +39,7 @@ impl Look {
     fn archived(&self, number: u64) -> Messages {
         either!(self.archived(number))
     }
-    fn attributes(&self) -> Map<String, Value> {
+    fn attributes(&self) -> Attributes {
         either!(self.attributes())
     }
     fn report(&self) -> Report {
