@@ -123,6 +123,9 @@ fn borrowed(dir: DirName<&str>) -> DirName<Cow<'_, str>> {
 
 type Known = (Arc<SessionInfo>, Origin);
 
+/// So many of them lie in memory one behind the other.
+const RUN: usize = 512;
+
 /// Those of these that are closed, in order of their ids, and the others, in order of their names.
 fn decoded(merged: &Merged, asked: Vec<DirName<Cow<'_, str>>>) -> (Vec<Known>, Vec<DirName<Box<str>>>) {
     let (mut known, mut rest) = (Vec::with_capacity(asked.len()), Vec::new());
@@ -135,19 +138,21 @@ fn decoded(merged: &Merged, asked: Vec<DirName<Cow<'_, str>>>) -> (Vec<Known>, V
     // As they stand in the catalog's files, one behind the other.
     known.sort_unstable_by_key(|(closed, _)| closed.place);
     let ids: Vec<&str> = known.iter().map(|(closed, _)| closed.id()).collect();
-    // In the order in which they are listed they lie in memory too, and the texts of their ids, but not with those in between:
-    // who lists again walks over both.
+    // In the order in which they are listed they lie in memory too, and run by run the texts of their ids, not in between: who
+    // lists again walks over both.
     let mut infos = Vec::with_capacity(known.len());
-    for number in in_order(&ids) {
-        let Some((closed, dir)) = known.get(number) else { continue };
-        // Not of a directory with another name that ends like its own: whoever reads that says what it is.
-        let info = closed.summary().and_then(SessionInfo::of_summary);
-        match info.filter(|info| info.id.has_slug_of(&dir.name)) {
-            Some(info) => infos.push((info, Origin { hash: dir.hash, place: closed.place })),
-            None => rest.push(dir.clone()),
+    let mut run = Vec::with_capacity(RUN);
+    for numbers in in_order(&ids).chunks(RUN) {
+        for (closed, dir) in numbers.iter().filter_map(|number| known.get(*number)) {
+            // Not of a directory with another name that ends like its own: whoever reads that says what it is.
+            let info = closed.summary().and_then(SessionInfo::of_summary);
+            match info.filter(|info| info.id.has_slug_of(&dir.name)) {
+                Some(info) => run.push((info, Origin { hash: dir.hash, place: closed.place })),
+                None => rest.push(dir.clone()),
+            }
         }
+        infos.extend(run.drain(..).map(|(info, origin)| (Arc::new(info), origin)));
     }
-    let infos = infos.into_iter().map(|(info, origin)| (Arc::new(info), origin)).collect();
     // What is read, and what cannot be, comes in the order of the names.
     let owned = |dir: DirName<Cow<'_, str>>| DirName { hash: dir.hash, name: dir.name.into() };
     let mut rest: Vec<DirName<Box<str>>> = rest.into_iter().map(owned).collect();
@@ -157,7 +162,7 @@ fn decoded(merged: &Merged, asked: Vec<DirName<Cow<'_, str>>>) -> (Vec<Known>, V
 
 /// The numbers of these texts in their order. What they all begin with is passed over, and mostly eight bytes behind that tell
 /// the order of two: they lie beside the numbers, and the texts anywhere.
-fn in_order(texts: &[&str]) -> impl Iterator<Item = usize> {
+fn in_order(texts: &[&str]) -> Vec<usize> {
     let first = texts.first().map_or(&[][..], |text| text.as_bytes());
     let common = texts.iter().fold(first.len(), |common, text| {
         first.iter().zip(text.as_bytes()).take(common).take_while(|(a, b)| a == b).count()
@@ -171,7 +176,7 @@ fn in_order(texts: &[&str]) -> impl Iterator<Item = usize> {
     let mut keys: Vec<(u64, usize)> = texts.iter().map(key).zip(0..).collect();
     let text = |number: usize| texts.get(number);
     keys.sort_unstable_by(|(a, i), (b, j)| a.cmp(b).then_with(|| text(*i).cmp(&text(*j))));
-    keys.into_iter().map(|(_, number)| number)
+    keys.into_iter().map(|(_, number)| number).collect()
 }
 
 #[cfg(test)]
@@ -188,7 +193,7 @@ mod tests {
         ) {
             let texts: Vec<String> = texts.into_iter().map(|text| format!("{prefix}{text}")).collect();
             let mut wanted: Vec<&str> = texts.iter().map(|text| &**text).collect();
-            let ordered: Vec<&str> = in_order(&wanted).map(|number| wanted[number]).collect();
+            let ordered: Vec<&str> = in_order(&wanted).into_iter().map(|number| wanted[number]).collect();
             wanted.sort_unstable();
             prop_assert_eq!(ordered, wanted);
         }
