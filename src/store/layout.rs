@@ -282,10 +282,10 @@ fn write_store(
     let lock_dir = match wish.lock_dir {
         None => None,
         Some(dir) => {
-            let text = dir.to_str().filter(|t| t.len() <= StoreFile::MAX_LOCK_DIR && !t.is_empty());
+            let text = dir.to_str().filter(|t| t.len() <= StoreFile::MAX_LOCK_DIR && dir.is_absolute());
             Some(text.map(str::to_owned).ok_or_else(|| {
                 Error::new(ErrorKind::InvalidInput, "create a store").path(dir).hint(format!(
-                    "the path of the lock directory is UTF-8 of 1 to {} bytes",
+                    "the path of the lock directory is absolute, and UTF-8 of at most {} bytes",
                     StoreFile::MAX_LOCK_DIR
                 ))
             })?)
@@ -350,8 +350,15 @@ fn open_locks(
             None => "the locks of this store lie beside its logs".to_owned(),
         }));
     }
-    let Some(dir) = stored else { return Ok(None) };
-    let dir = Path::new(dir).join(file.id.to_string());
+    let Some(dir) = stored.map(Path::new) else { return Ok(None) };
+    if !dir.is_absolute() {
+        return Err(Error::new(ErrorKind::Unsupported, "open a store").path(path.join(STORE)).hint(format!(
+            "the locks of this store lie in {}, which is another directory to each process; close it everywhere, remove \
+             this file, and let doctor::repair write it anew with an absolute Options::lock_dir",
+            dir.display()
+        )));
+    }
+    let dir = dir.join(file.id.to_string());
     let opened = if wish.read_only { fs.open_root(&dir) } else { fs.create_root(&dir) };
     match opened {
         Ok(dir) => Ok(Some(dir)),

@@ -216,11 +216,13 @@ impl Options {
         self
     }
 
-    /// Puts the writers' locks into this directory instead of beside the logs. Fixed when the store is created:
-    /// every process must name the same.
+    /// Puts the writers' locks into this directory instead of beside the logs. Fixed when the store is created, and
+    /// written in it: whoever opens it later finds them without this, and gets `Conflict` with another. A relative path is
+    /// made absolute here, for it would be another directory to each process.
     #[must_use]
     pub fn lock_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.settings.lock_dir = Some(dir.into());
+        let dir = dir.into();
+        self.settings.lock_dir = Some(std::path::absolute(&dir).unwrap_or(dir));
         self
     }
 

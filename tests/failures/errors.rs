@@ -1,11 +1,13 @@
 //! Rows 18, 31 to 33 and 37: what the operating system refuses reaches the caller as what it is.
 
-use std::path::Path;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use sessionlog::doctor::RepairOptions;
+use sessionlog::doctor::{RepairOptions, repair};
 use sessionlog::fs::{Fault, Fs, Medium, SimFs};
 use sessionlog::{Durability, ErrorKind, Keep, NewMessage, Options, Outcome, Store};
 
@@ -523,6 +525,42 @@ fn f37_a_network_file_system_is_refused_unless_allowed_and_then_nothing_is_mappe
         .open(place.beside("local"));
     read_all(&store.unwrap());
     assert!(spy.counts().maps > 0);
+}
+
+/// Two processes with other working directories would each have locks of their own, and both would write.
+#[test]
+fn f37_the_place_of_the_locks_is_the_same_from_every_working_directory() {
+    let (here, place) = (env::current_dir().unwrap(), Place::new());
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let relative = up.join(place.beside("locks").strip_prefix("/").unwrap());
+    let open = |dir: &Path| Options::new().create(true).lock_dir(dir).open(place.path());
+    let store = open(&relative).unwrap();
+    fill(&store.session("s").unwrap(), 1);
+    assert_eq!(
+        fs::read_dir(place.beside("locks")).unwrap().count(),
+        1,
+        "in the directory that was named from here"
+    );
+    store.close().unwrap();
+    // What is written in the store is no path from somewhere.
+    let mut bytes = fs::read(place.path().join("STORE")).unwrap();
+    let stored = here.join(&relative).into_os_string().into_encoded_bytes();
+    assert!(bytes.ends_with(&stored), "{bytes:?}");
+    assert!(open(&relative).is_ok() && open(&here.join(&relative)).is_ok());
+    assert_eq!(kind(open(Path::new("elsewhere"))), Some(ErrorKind::Conflict));
+    // One that was written by somebody all the same is refused.
+    bytes[128] = b'x';
+    let crc = crc32fast::hash(&[&bytes[..124], &bytes[128..]].concat());
+    bytes[124..128].copy_from_slice(&crc.to_le_bytes());
+    fs::write(place.path().join("STORE"), &bytes).unwrap();
+    assert_eq!(kind(Store::open(place.path())), Some(ErrorKind::Unsupported));
+    let nowhere = Options::new().create(true).lock_dir("").open(place.beside("other"));
+    assert_eq!(kind(nowhere), Some(ErrorKind::InvalidInput));
+    // What the error says helps.
+    fs::remove_file(place.path().join("STORE")).unwrap();
+    let options = Options::new().lock_dir(place.beside("locks"));
+    repair(place.path(), &RepairOptions::new().store(&options)).unwrap();
+    assert_eq!(live(&Store::open(place.path()).unwrap().session("s").unwrap()), numbered(0..1));
 }
 
 #[test]
