@@ -408,7 +408,7 @@ fn f33_a_store_that_lost_its_own_file_gets_no_new_id_because_its_sessions_cannot
             drop(store);
             fs.heal();
             let options = RepairOptions::new().store(&sim_options(fs.clone()));
-            sessionlog::doctor::repair(SIM, &options).unwrap();
+            repair(SIM, &options).unwrap();
             let store = sim_store(&fs);
             assert_eq!(store.id(), id, "{how}, operation {number}");
             assert_eq!(live(&store.open_session("s").unwrap()), numbered(0..3));
