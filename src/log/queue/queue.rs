@@ -22,11 +22,12 @@ const MAX_SPARE_GROUPS: usize = 4;
 /// 2. If leadership is free, no thread that could lead is blocked on a pending op: whoever blocks while it is
 ///    free takes it instead, and whoever gives it up passes it to such a thread. So nobody is forgotten.
 /// 3. If leadership is free and ops are pending, the hook is called after the last of them was pushed, or
-///    after the last leader ended. So nothing is.
+///    after the last leader ended; or the background thread, whose turn that was, comes again. So nothing is.
+/// 4. Who is told holds no leadership: a waker may push, and even wait.
 pub(crate) struct Queue<B, R> {
     pub(super) inner: Mutex<Inner<B, R>>,
-    /// Fewer bytes are pending, or leadership is free.
-    room: Condvar,
+    /// Pending ops were taken, or a turn has ended.
+    moved: Condvar,
     /// Slots whose op is through. They have a lock of their own, so that the members of a finished group do
     /// not stand in the way of the next leader when they all wake at once.
     free: Mutex<Vec<Arc<Slot<R>>>>,
@@ -40,10 +41,13 @@ pub(super) struct Inner<B, R> {
     pub(super) collecting: Group<B, R>,
     /// The number of the collecting group: an op is pending as long as its group has this number.
     number: u64,
+    /// How many groups are through. There were `number` of them so far: one less is, while somebody leads.
+    ended: u64,
     /// The first thread that blocked on a pending op: the next leader. One is enough, because a leader takes
     /// all pending ops with it.
     next: Option<Arc<Slot<R>>>,
-    waiting_for_room: usize,
+    /// How many threads wait until something has `moved`.
+    waiting: usize,
     spare: Vec<Group<B, R>>,
 }
 
@@ -62,8 +66,8 @@ pub(super) enum After<R> {
     Wake(Arc<Slot<R>>),
     /// Calls the hook: ops are pending and nobody is there to lead.
     Orphans,
-    /// Leads again.
-    GoOn,
+    /// Comes again, once its members are told.
+    ComeAgain,
     /// Nothing: nothing is pending.
     Rest,
 }
@@ -80,11 +84,12 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
                 led: false,
                 collecting: Group::default(),
                 number: 0,
+                ended: 0,
                 next: None,
-                waiting_for_room: 0,
+                waiting: 0,
                 spare: Vec::new(),
             }),
-            room: Condvar::default(),
+            moved: Condvar::default(),
             free: Mutex::new(Vec::new()),
             on_orphans: Box::new(on_orphans),
         }
@@ -158,17 +163,27 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
     /// For the background thread: leads until nothing is pending or a blocked thread takes over. False if
     /// somebody else leads (whose end will see to what is pending) or nothing was there.
     pub(crate) fn lead_pending(&self, lead: &mut LeadFn<'_, B, R>) -> bool {
-        let mut inner = self.inner.lock();
-        if inner.led || inner.collecting.is_empty() {
-            return false;
-        }
+        let mut led = false;
         loop {
+            let mut inner = self.inner.lock();
+            if inner.led || inner.collecting.is_empty() {
+                return led;
+            }
             let group = self.begin(&mut inner);
             drop(inner);
             if !self.lead(group, Turn::Background, lead) {
                 return true;
             }
-            inner = self.inner.lock();
+            led = true;
+        }
+    }
+
+    /// Returns when every op that was pushed before this call is through; leads what nobody else does.
+    pub(crate) fn complete(&self, lead: &mut LeadFn<'_, B, R>) {
+        let mut inner = self.inner.lock();
+        let last = inner.number + u64::from(!inner.collecting.is_empty());
+        while inner.ended < last {
+            inner = self.lead_or_wait(inner, lead);
         }
     }
 
@@ -177,17 +192,26 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
     pub(crate) fn make_room(&self, bytes: usize, lead: &mut LeadFn<'_, B, R>) {
         let mut inner = self.inner.lock();
         while inner.collecting.batch.bytes() >= bytes && !inner.collecting.is_empty() {
-            if !inner.led {
-                let group = self.begin(&mut inner);
-                drop(inner);
-                self.lead(group, Turn::Once, lead);
-                inner = self.inner.lock();
-            } else {
-                inner.waiting_for_room += 1;
-                inner = self.room.wait(inner);
-                inner.waiting_for_room -= 1;
-            }
+            inner = self.lead_or_wait(inner, lead);
         }
+    }
+
+    /// Leads what is pending, or waits until whoever leads has got on.
+    fn lead_or_wait<'q>(
+        &'q self,
+        mut inner: MutexGuard<'q, Inner<B, R>>,
+        lead: &mut LeadFn<'_, B, R>,
+    ) -> MutexGuard<'q, Inner<B, R>> {
+        if !inner.led {
+            let group = self.begin(&mut inner);
+            drop(inner);
+            self.lead(group, Turn::Once, lead);
+            return self.inner.lock();
+        }
+        inner.waiting += 1;
+        inner = self.moved.wait(inner);
+        inner.waiting -= 1;
+        inner
     }
 
     /// True if ops are pending and nobody leads; then nobody who could is blocked either, and
@@ -214,14 +238,14 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
         inner.led = true;
         inner.number += 1;
         inner.next = None; // Its op is among those that are taken.
-        if inner.waiting_for_room > 0 {
-            self.room.notify_all();
+        if inner.waiting > 0 {
+            self.moved.notify_all();
         }
         let empty = inner.spare.pop().unwrap_or_default();
         mem::replace(&mut inner.collecting, empty)
     }
 
-    /// Leads one group. True if leadership was kept, which only a background turn does.
+    /// Leads one group. True if there is more, which only a background turn does itself.
     fn lead(&self, group: Group<B, R>, turn: Turn, lead: &mut LeadFn<'_, B, R>) -> bool {
         let mut leading = Leading::new(self, group, turn);
         leading.run(lead);
@@ -248,20 +272,21 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
         }
     }
 
-    /// Decides who is next. Consumes the guard, so that what follows is done without the lock.
+    /// Ends a turn, and decides who is next. Consumes the guard, so that what follows is done without the lock.
     pub(super) fn pass_on(&self, mut inner: MutexGuard<'_, Inner<B, R>>, turn: Turn) -> After<R> {
+        inner.ended += 1;
+        if inner.waiting > 0 {
+            self.moved.notify_all();
+        }
         if let Some(next) = inner.next.take() {
             return After::Wake(next);
         }
-        let pending = !inner.collecting.is_empty();
-        if pending && turn == Turn::Background {
-            return After::GoOn;
-        }
         inner.led = false;
-        if inner.waiting_for_room > 0 {
-            self.room.notify_all();
+        match (inner.collecting.is_empty(), turn) {
+            (true, _) => After::Rest,
+            (false, Turn::Once) => After::Orphans,
+            (false, Turn::Background) => After::ComeAgain,
         }
-        if pending { After::Orphans } else { After::Rest }
     }
 
     pub(super) fn follow_up(&self, after: After<R>) -> bool {
@@ -270,7 +295,7 @@ impl<B: Batch, R: Outcome> Queue<B, R> {
             After::Orphans => {
                 let _ = contained(|| (self.on_orphans)());
             }
-            After::GoOn => return true,
+            After::ComeAgain => return true,
             After::Rest => {}
         }
         false

@@ -16,7 +16,7 @@ pub(super) type LeadFn<'a, B, R> = dyn FnMut(&mut B, &mut Vec<R>) + 'a;
 pub(super) enum Turn {
     /// Somebody who has an op of its own, or needs room: one group, then it hands over.
     Once,
-    /// The background thread: goes on as long as there is nobody else.
+    /// The background thread: comes again as long as there is nobody else.
     Background,
 }
 
@@ -47,7 +47,7 @@ impl<'q, B: Batch, R: Outcome> Leading<'q, B, R> {
         self.group.take_last()
     }
 
-    /// Ends the turn. True if leadership was kept.
+    /// Ends the turn. True if the leader is to come again.
     pub(super) fn end(&mut self) -> bool {
         self.ended = true;
         if !self.returned {
@@ -65,10 +65,10 @@ impl<'q, B: Batch, R: Outcome> Leading<'q, B, R> {
             return self.queue.follow_up(after);
         }
         let after = self.queue.pass_on(inner, self.turn);
-        let kept = self.queue.follow_up(after);
+        let again = self.queue.follow_up(after);
         group.tell();
         self.queue.inner.lock().put_back(group);
-        kept
+        again
     }
 }
 

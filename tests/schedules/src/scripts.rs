@@ -163,6 +163,18 @@ impl World {
         }
     }
 
+    /// What was pushed before is through then, whoever led it.
+    fn complete(&self, op: u64) {
+        let lead = &mut |ops: &mut Ops, said: &mut Vec<Said>| self.lead(ops, said);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.queue.complete(lead))) {
+            return self.panicked(panic);
+        }
+        let log = self.log.lock();
+        let group = log.groups.iter().position(|(ops, _)| ops.contains(&op));
+        let group = group.unwrap_or_else(|| panic!("op {op} is not through"));
+        assert!(!log.leading || group + 1 < log.groups.len(), "op {op} is under way");
+    }
+
     /// Only panics that the script made itself are expected.
     fn panicked(&self, panic: Box<dyn std::any::Any + Send>) {
         let ours = matches!(self.how, Groups::Panic) && panic.downcast_ref() == Some(&"the leader panics");
@@ -237,8 +249,8 @@ fn blocking(how: Groups, threads: u64, each: u64) {
     world.nothing_left(&mut (0..threads * each).collect());
 }
 
-/// Everything at once: threads that block, that push and wait later, that poll, that forget their tickets, and that
-/// need room; a background thread that leads what nobody waits for.
+/// Everything at once: threads that block, that push and wait later, that poll, that forget their tickets, that wait for all
+/// there is, and that need room; a background thread that leads what nobody waits for.
 fn mixed(how: Groups, threads: u64, each: u64) {
     let world = World::new(how);
     let background = world.background();
@@ -248,7 +260,7 @@ fn mixed(how: Groups, threads: u64, each: u64) {
             thread::spawn(move || {
                 for i in 0..each {
                     let op = t * each + i;
-                    match thread_rng().gen_range(0..6u8) {
+                    match thread_rng().gen_range(0..7u8) {
                         0 => world.submit(op),
                         1 => {
                             let ticket = world.push(op);
@@ -260,6 +272,10 @@ fn mixed(how: Groups, threads: u64, each: u64) {
                         }
                         3 => drop(world.push(op)),
                         4 => {
+                            drop(world.push(op));
+                            world.complete(op);
+                        }
+                        5 => {
                             // Polled once and forgotten; or told already.
                             let mut ticket = Box::pin(world.push(op));
                             let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -318,6 +334,40 @@ fn room_for_all() {
     world.nothing_left(&mut vec![0, 1]);
 }
 
+/// Somebody appends in the thread that wakes it, and waits.
+struct Inline(Arc<World>, u64);
+
+impl std::task::Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        self.0.submit(self.1);
+    }
+}
+
+/// The background thread leads, and wakes such ones; more comes meanwhile, some of it from who waits until all is through.
+fn wakers() {
+    let world = World::new(Groups::Well);
+    let background = world.background();
+    let all = (0..3u64)
+        .map(|t| {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                let mut ticket = Box::pin(world.push(t * 10));
+                let waker = std::task::Waker::from(Arc::new(Inline(Arc::clone(&world), t * 10 + 1)));
+                let mut context = std::task::Context::from_waker(&waker);
+                match ticket.as_mut().poll(&mut context) {
+                    std::task::Poll::Ready(said) => {
+                        world.check(t * 10, said);
+                        world.submit(t * 10 + 1);
+                    }
+                    std::task::Poll::Pending => world.complete(t * 10),
+                }
+            })
+        })
+        .collect();
+    join(all);
+    world.finish(background, vec![0, 1, 10, 11, 20, 21]);
+}
+
 /// The background thread leads; a thread that blocks meanwhile takes over what comes after, and the ops of who does
 /// not block are led with it or behind it. The leader itself pushes one more.
 fn takeover() {
@@ -363,7 +413,8 @@ pub const SCRIPTS: &[Script] = &[
     Script { name: "3 threads block, leaders panic", run: || blocking(Groups::Panic, 3, 2), share: 15 },
     Script { name: "room is made by who needs it", run: room, share: 5 },
     Script { name: "room for all who wait", run: room_for_all, share: 5 },
-    Script { name: "the lead is taken over", run: takeover, share: 10 },
+    Script { name: "the lead is taken over", run: takeover, share: 5 },
+    Script { name: "who is woken waits again", run: wakers, share: 5 },
     Script { name: "tickets of all kinds", run: || mixed(Groups::Well, 3, 2), share: 10 },
     Script { name: "tickets of all kinds, poisoned", run: || mixed(Groups::Poison, 3, 2), share: 5 },
     Script { name: "tickets of all kinds, leaders panic", run: || mixed(Groups::Panic, 3, 2), share: 10 },

@@ -1,11 +1,15 @@
 //! Who leads, and for how long.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use super::super::Ticket;
-use super::{Said, echo, op, pending, queue, wait_until, while_leading};
+use super::{Said, TestQueue, echo, op, pending, queue, wait_until, while_leading};
 
 #[test]
 fn a_leader_leads_one_group_and_then_hands_over() {
@@ -93,6 +97,61 @@ fn who_waits_for_a_ticket_leads_if_nobody_else_does() {
         });
         assert_eq!(waiting.join().unwrap(), Said::Done(3), "it led when the leader went");
     });
+}
+
+#[test]
+fn complete_returns_when_what_was_pushed_before_is_through_and_no_later() {
+    let (queue, _) = queue();
+    queue.complete(&mut |_, _| panic!("nothing is pending"));
+    let ticket = queue.push_detached(op(1));
+    queue.complete(&mut echo);
+    assert!(ticket.is_done(), "nobody else led");
+
+    thread::scope(|scope| {
+        let (behind, waiting) = while_leading(&queue, || {
+            let behind = queue.push_detached(op(2));
+            let waiting = scope.spawn(|| queue.complete(&mut echo));
+            thread::sleep(Duration::from_millis(20));
+            assert!(!waiting.is_finished(), "two groups are not through");
+            (behind, waiting)
+        });
+        waiting.join().unwrap();
+        assert!(behind.is_done());
+    });
+
+    // What comes later is not waited for.
+    let mut later = Vec::new();
+    let _first = queue.push_detached(op(3));
+    queue.complete(&mut |ops, said| {
+        later.push(queue.push_detached(op(4)));
+        assert_eq!(later.len(), 1);
+        echo(ops, said);
+    });
+    assert_eq!(pending(&queue), 1);
+}
+
+#[test]
+fn whoever_is_woken_finds_no_leader_in_the_background_and_may_wait() {
+    struct Inline(Arc<TestQueue>, AtomicBool);
+    impl Wake for Inline {
+        fn wake(self: Arc<Self>) {
+            assert_eq!(self.0.submit_and_wait(op(3), &mut echo), Said::Done(3));
+            self.1.store(true, SeqCst);
+        }
+    }
+    let (queue, _) = queue();
+    let inline = Arc::new(Inline(Arc::clone(&queue), AtomicBool::new(false)));
+    let mut first = queue.push_detached(op(1));
+    let waker = Waker::from(Arc::clone(&inline));
+    assert!(Pin::new(&mut first).poll(&mut Context::from_waker(&waker)).is_pending());
+    let mut second = None;
+    // With more to come, which is led before or behind the waker's own.
+    assert!(queue.lead_pending(&mut |ops, said| {
+        second.get_or_insert_with(|| queue.push_detached(op(2)));
+        echo(ops, said);
+    }));
+    assert!(inline.1.load(SeqCst));
+    assert!(second.is_some_and(|ticket| ticket.is_done()));
 }
 
 #[test]
