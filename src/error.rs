@@ -33,7 +33,8 @@ pub enum ErrorKind {
     TooLarge,
     /// The disk or the quota is full, or a limit of file size is reached. What was acknowledged stays; writing works again when there is room.
     NoSpace,
-    /// A sync failed earlier (or now): this handle writes no more. Open the session again; what is on disk decides.
+    /// A sync failed earlier (or now): this handle writes no more, nor does any other that was there by then. Open the session
+    /// again, by its id; what is on disk decides.
     Poisoned,
     /// The store was closed.
     Closed,

@@ -8,7 +8,12 @@ use super::lead::{lead, schedule, with_writer};
 use crate::error::Result;
 
 impl Core {
-    /// Leads the commits of everything that waits.
+    /// Returns when everything that was handed over before this call is through.
+    pub(crate) fn complete(self: &Arc<Core>) {
+        self.queue.complete(&mut |batch, out| lead(self, batch, out));
+    }
+
+    /// Leads the commits of everything that waits, unless somebody else does.
     pub(crate) fn drain(self: &Arc<Core>) {
         while self.queue.has_orphans() {
             if !self.queue.lead_pending(&mut |batch, out| lead(self, batch, out)) {
@@ -90,12 +95,14 @@ impl Core {
             if self.handles.load(Ordering::Acquire) > 0 {
                 return Ok(());
             }
-            if matches!(*phase, Phase::Poisoned(..)) {
-                self.shared.lock().take();
-                *phase = Phase::Closed(None);
-                self.env.closed(self);
+            match *phase {
+                // It was said when it happened, and nobody is left to be told.
+                Phase::Poisoned(..) => {
+                    self.close_phase(&mut phase).0.finish();
+                    Ok(())
+                }
+                _ => self.park_locked(&mut phase),
             }
-            self.park_locked(&mut phase)
         };
         self.env.forget(self);
         result

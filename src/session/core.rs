@@ -139,8 +139,10 @@ pub(crate) enum Phase {
     Closed(Option<Seen>),
     /// Open for writing.
     Open(Box<Writer>),
-    /// A sync failed. The writer stays as it is, descriptor and all, until the session is opened again.
-    Poisoned(Box<Writer>, Error),
+    /// A sync failed: nothing that was acknowledged and not durable can be relied on, and no handle that may have been told so
+    /// writes any more. The writer stays as it is, descriptor and all, until the session is opened again (as another [`Core`]),
+    /// or closed.
+    Poisoned(Option<Box<Writer>>, Error),
     /// Removed through this store.
     Removed,
 }
@@ -187,11 +189,10 @@ impl Core {
                 queue: Queue::new(move || {
                     // Ops that nobody blocks on: the store's own thread leads their commit.
                     let Some(core) = me.upgrade() else { return };
-                    if core.env.is_closed() {
-                        // That thread is gone, or will be, and who closes the store has looked already.
+                    let listed = core.timers.orphans.swap(true, Ordering::AcqRel);
+                    // If that thread is gone, or will be, who closes the store has perhaps looked already.
+                    if core.env.is_closed() || !listed && !core.env.io.now(Job::Lead(core.clone())) {
                         core.drain();
-                    } else if !core.timers.orphans.swap(true, Ordering::AcqRel) {
-                        core.env.io.now(Job::Lead(core.clone()));
                     }
                 }),
                 env: env.clone(),
@@ -239,18 +240,29 @@ impl Core {
         self.env.check()?;
         self.touch();
         let mut phase = self.phase.lock();
-        if matches!(*phase, Phase::Poisoned(..)) {
-            // The descriptor that saw the failure goes now; what is on disk decides from here on.
-            self.shared.lock().take();
-            *phase = Phase::Closed(None);
-            self.env.closed(self);
-        }
+        self.retire_poisoned(&mut phase);
         self.ready(&mut phase)
     }
 
-    /// True if it was removed through this store.
-    pub(crate) fn is_removed(&self) -> bool {
-        matches!(*self.phase.lock(), Phase::Removed)
+    /// Creates the session, which must not be there.
+    pub(crate) fn create_now(self: &Arc<Core>) -> Result<()> {
+        self.env.check()?;
+        self.retire_poisoned(&mut self.phase.lock());
+        self.control(Control::Create { strict: true }).map(drop)
+    }
+
+    /// Who opens a poisoned session gets another [`Core`], and what is on disk decides from there on; the handles on this one
+    /// stay as they are. The descriptor that saw the failure goes now, and the lock.
+    fn retire_poisoned(self: &Arc<Core>, phase: &mut Phase) {
+        if matches!(phase, Phase::Poisoned(..)) {
+            self.close_phase(phase).0.finish();
+            self.env.evict(self);
+        }
+    }
+
+    /// True if nothing is done with it any more: it was removed through this store, or retired.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(*self.phase.lock(), Phase::Removed | Phase::Poisoned(None, _))
     }
 
     /// The state of a session that exists; `None` if it does not.

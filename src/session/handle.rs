@@ -418,11 +418,13 @@ impl Session {
         Ok(self.core.with_shared(|s| s.report.clone()).unwrap_or_default())
     }
 
-    /// Closes the session in good order and gives up its lock, for all handles; the next op opens it again.
+    /// Closes the session in good order, once what was handed over is done, and gives up its lock, for all handles; the next op
+    /// opens it again.
     ///
     /// # Errors
     /// `NoSpace` or `Io` if the close could not be written (what was acknowledged is safe all the same), and
-    /// `Poisoned` if a sync fails or failed.
+    /// `Poisoned` if a sync fails or failed: what was acknowledged as `Buffered` and not synced may be gone then, and the
+    /// handles that are left say so too.
     pub fn close(self) -> Result<()> {
         self.core.env.check()?;
         self.core.park()

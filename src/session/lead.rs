@@ -81,7 +81,7 @@ impl Drop for PoisonOnPanic<'_> {
 
 fn poison(phase: &mut Phase, error: Error) {
     *phase = match std::mem::replace(phase, Phase::Closed(None)) {
-        Phase::Open(writer) => Phase::Poisoned(writer, error),
+        Phase::Open(writer) => Phase::Poisoned(Some(writer), error),
         other => other,
     };
 }

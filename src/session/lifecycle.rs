@@ -115,8 +115,8 @@ impl Core {
     /// Closes the log in good order and gives up the lock: to be done with by [`Closing::finish`], after the
     /// catalog was synced.
     pub(crate) fn close_phase(&self, phase: &mut Phase) -> (Closing, Result<()>) {
-        let seen =
-            self.shared.lock().as_ref().map(|s| Seen { birth: s.state.birth, position: s.state.position });
+        let now =
+            self.with_shared(|s| (Seen { birth: s.state.birth, position: s.state.position }, s.lag().0));
         if self.env.is_forked() {
             return (Closing::default(), Ok(()));
         }
@@ -124,17 +124,17 @@ impl Core {
             Phase::Open(writer) => writer,
             Phase::Poisoned(writer, cause) => {
                 // Nothing more is written or synced; what is on disk decides at the next opening.
-                let (lock, error) = (writer.lock.take(), self.poisoned(cause));
+                let lock = writer.take().and_then(|mut writer| writer.lock.take());
                 self.shared.lock().take();
-                *phase = Phase::Closed(None);
                 self.env.closed(self);
-                return (Closing { locks: lock.into_iter().collect(), dirty: false }, Err(error));
+                let closing = Closing { locks: lock.into_iter().collect(), dirty: false };
+                return (closing, Err(self.poisoned(cause)));
             }
             Phase::Closed(_) | Phase::Removed => return (Closing::default(), Ok(())),
         };
         let mut result = Ok(());
-        let mut dirty = false;
-        let mut seen = seen;
+        let (mut seen, buffered) = now.map_or((None, false), |(seen, buffered)| (Some(seen), buffered));
+        let (mut dirty, mut poisoned) = (false, None);
         match writer.close_log(&self.env, &self.shared) {
             Ok(false) => {}
             Ok(true) => {
@@ -152,18 +152,22 @@ impl Core {
             Err(fault) => {
                 // How far our own close came is not known: what is found next is no sign of another writer.
                 seen = None;
-                result = Err(fault.error.session(&self.id));
+                let error = fault.error.session(&self.id);
+                poisoned = (fault.poison && buffered).then(|| error.clone());
+                result = Err(error);
             }
         }
         let lock = writer.lock.take();
         self.shared.lock().take();
-        *phase = Phase::Closed(seen);
+        // Who relies on what is perhaps not there any more is told at the next op.
+        *phase = poisoned.map_or(Phase::Closed(seen), |cause| Phase::Poisoned(None, cause));
         self.env.closed(self);
         (Closing { locks: lock.into_iter().collect(), dirty }, result)
     }
 
-    /// Closes the session and gives up its lock. The next op opens it again.
+    /// Closes the session, once what was handed over is done, and gives up its lock. The next op opens it again.
     pub(crate) fn park(self: &Arc<Core>) -> Result<()> {
+        self.complete();
         let mut phase = self.phase.lock();
         self.park_locked(&mut phase)
     }

@@ -27,7 +27,7 @@ pub use info::{OpenState, SessionInfo};
 pub(crate) use info::{summary_of, summary_of_state};
 pub(crate) use lifecycle::Closing;
 pub use message::{AppendOptions, Appended, Batch, Durability, NewMessage};
-pub(crate) use pending::Control;
+
 pub use read::Messages;
 pub use reader::Reader;
 pub use ticket::Ticket;

@@ -29,16 +29,22 @@ impl Ticket {
     /// Blocks until the append is acknowledged; leads its commit if nobody else does.
     ///
     /// # Errors
-    /// As [`crate::Session::append_with`].
+    /// As [`crate::Session::append_with`]. `Forked` in the child of a fork says nothing of what the parent does.
     pub fn wait(self) -> Result<Appended> {
         let Ticket { inner, core } = self;
+        check_forked(&core)?;
         appended(core.queue.wait(inner, &mut |batch, out| lead(&core, batch, out)))
     }
 
     /// The outcome, if it is there already.
     pub fn try_get(&self) -> Option<Result<Appended>> {
-        self.inner.try_get().map(appended)
+        check_forked(&self.core).map_or_else(|e| Some(Err(e)), |()| self.inner.try_get().map(appended))
     }
+}
+
+/// In the child of a fork nobody answers, and what waits is the parent's to do.
+fn check_forked(core: &Core) -> Result<()> {
+    if core.env.is_forked() { core.env.check().map_err(Error::unknown) } else { Ok(()) }
 }
 
 pub(crate) fn appended(reply: Reply) -> Result<Appended> {
@@ -52,6 +58,9 @@ impl Future for Ticket {
     type Output = Result<Appended>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Appended>> {
+        if let Err(e) = check_forked(&self.core) {
+            return Poll::Ready(Err(e));
+        }
         Pin::new(&mut self.inner).poll(cx).map(appended)
     }
 }

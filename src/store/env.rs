@@ -282,7 +282,10 @@ impl Env {
         }
         let idle = match core.phase.try_lock() {
             // What was handed over and is still to be done will open it again. Nobody leads while this is held.
-            Some(phase) => matches!(*phase, Phase::Closed(_) | Phase::Removed) && core.queue.is_idle(),
+            Some(phase) => {
+                let open = matches!(*phase, Phase::Open(_) | Phase::Poisoned(Some(_), _));
+                !open && core.queue.is_idle()
+            }
             None => false,
         };
         if idle {
@@ -328,7 +331,7 @@ impl Env {
         }
         // What was handed over before this call is still done.
         for core in self.all() {
-            core.drain();
+            core.complete();
         }
         if self.closed.swap(true, Ordering::AcqRel) {
             self.wait_closed();
@@ -337,13 +340,14 @@ impl Env {
         let _gone = SetOnDrop(&self.gone);
         for core in self.io.stop() {
             // Also of sessions that are not listed any more, because they were removed.
-            core.drain();
+            core.complete();
         }
         let mut closing = Closing::default();
         let mut result = Ok(());
         let cores: Vec<Arc<Core>> = self.sessions.lock().drain().map(|(_, c)| c).collect();
         for core in cores {
-            core.drain();
+            // What came while this began is refused, or done.
+            core.complete();
             let mut phase = core.phase.lock();
             let (one, done) = core.close_phase(&mut phase);
             closing.absorb(one);

@@ -128,12 +128,14 @@ impl IoThread {
         Ok(())
     }
 
-    pub(crate) fn now(&self, job: Job) {
+    /// False if the thread is told to end already, and does nothing more.
+    pub(crate) fn now(&self, job: Job) -> bool {
         let mut todo = self.desk.todo.lock();
         if !todo.stop {
             todo.ready.push_back(job);
             self.desk.wake.notify_one();
         }
+        !todo.stop
     }
 
     pub(crate) fn at(&self, due: Instant, job: Job) {

@@ -31,15 +31,16 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
         return Ok(None);
     }
     let mut known = core.with_shared(|s| (s.state.birth, s.state.incarnation));
+    let poisoned = if let Phase::Poisoned(_, cause) = &*phase { Some(cause.clone()) } else { None };
     let held = match std::mem::replace(&mut *phase, Phase::Removed) {
-        Phase::Open(mut writer) | Phase::Poisoned(mut writer, _) => {
+        Phase::Open(mut writer) | Phase::Poisoned(Some(mut writer), _) => {
             // A writer that has begun may stand in the catalog and not in the log yet.
             if let Some((_, last)) = &mut known {
                 *last = writer.incarnation().max(*last);
             }
             writer.lock.take()
         }
-        Phase::Closed(_) | Phase::Removed => None,
+        Phase::Poisoned(None, _) | Phase::Closed(_) | Phase::Removed => None,
     };
     core.shared.lock().take();
     let was_open = held.is_some();
@@ -79,7 +80,7 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
     };
     if result.is_err() {
         // The session may still be there: the next op looks.
-        *phase = Phase::Closed(None);
+        *phase = poisoned.map_or(Phase::Closed(None), |cause| Phase::Poisoned(None, cause));
     } else {
         env.evict(core);
     }

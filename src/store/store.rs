@@ -13,7 +13,7 @@ use super::{registry, remove};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Fs;
 use crate::ids::{SessionId, StoreId};
-use crate::session::{Control, Core, Reader, Session};
+use crate::session::{Core, Reader, Session};
 
 /// A store: one directory with any number of sessions. Any number of processes may have it open at once.
 ///
@@ -128,8 +128,7 @@ impl Store {
     /// `AlreadyExists`; otherwise as [`Store::session`].
     pub fn create_session(&self, id: impl AsRef<str>) -> Result<Session> {
         self.lease.env.check_writable()?;
-        let create = |core: &Arc<Core>| core.control(Control::Create { strict: true });
-        self.claim_and(id, create).map(|(session, _)| session)
+        self.claim_and(id, Core::create_now).map(|(session, ())| session)
     }
 
     /// Reads the session `id` without becoming its writer: takes no lock, and works while another process
@@ -195,8 +194,8 @@ impl Store {
         stats(&self.lease.env)
     }
 
-    /// Syncs everything, closes all sessions in good order, ends the background thread and releases all locks,
-    /// for every handle of this process; later calls say `Closed`. The last drop does the same, without
+    /// Does what was handed over, syncs everything, closes all sessions in good order, ends the background thread and releases
+    /// all locks, for every handle of this process; later calls say `Closed`. The last drop does the same, without
     /// telling what went wrong.
     ///
     /// # Errors
@@ -207,7 +206,7 @@ impl Store {
     }
 
     /// A handle on the session, and what `work` says of it. One that another thread removes between the two
-    /// steps is out of this process's list then: the next claim is of the session that comes after it.
+    /// steps, or that was poisoned, is out of this process's list then: the next claim is of what comes after it.
     fn claim_and<T>(
         &self,
         id: impl AsRef<str>,
@@ -218,7 +217,9 @@ impl Store {
         loop {
             let session = Session::claim(&self.lease, &id)?;
             match work(session.core()) {
-                Err(e) if e.kind() == ErrorKind::NotFound && session.core().is_removed() => {}
+                Err(e)
+                    if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Poisoned)
+                        && session.core().is_over() => {}
                 other => return other.map(|done| (session, done)),
             }
         }

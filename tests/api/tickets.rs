@@ -1,12 +1,13 @@
 //! Handing messages over without waiting.
 
 use std::future::Future;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use sessionlog::fs::SimFs;
-use sessionlog::{AppendOptions, Batch, ErrorKind, Ticket};
+use sessionlog::{AppendOptions, Batch, ErrorKind, Outcome, Session, Ticket};
 
 use crate::common::{
     Action, Op, Place, SIM, Spy, eventually, fill, kind, live, numbered, sim_options, sim_store, within,
@@ -165,6 +166,131 @@ fn a_failed_commit_reaches_every_ticket_of_its_group() {
     }
 }
 
+/// What was handed over while another thread's commit is under way has no thread of its own to lead it.
+#[test]
+fn closing_a_store_does_what_was_handed_over_behind_a_commit_under_way() {
+    for detached in [false, true] {
+        let fs = SimFs::new(21);
+        let spy = Spy::new(fs.clone());
+        let store = sim_options(spy.clone()).open(SIM).unwrap();
+        let session = store.session("s").unwrap();
+        fill(&session, 1);
+        let (stuck, go) = spy.hold_syncs(".log");
+        let under_way = session.clone();
+        let under_way = std::thread::spawn(move || match detached {
+            true => under_way.submit("m1").unwrap().wait(),
+            false => under_way.append("m1"),
+        });
+        eventually("the sync", || stuck.load(Ordering::SeqCst));
+        for i in 2..10 {
+            drop(session.submit(&format!("m{i}")).unwrap());
+        }
+        let closing = std::thread::spawn(move || store.close());
+        std::thread::sleep(Duration::from_millis(30));
+        go.store(true, Ordering::SeqCst);
+        closing.join().unwrap().unwrap();
+        under_way.join().unwrap().unwrap();
+        assert_eq!(live(&sim_store(&fs.crash()).open_session("s").unwrap()), numbered(0..10));
+    }
+}
+
+#[test]
+fn of_what_is_handed_over_before_a_close_on_a_disk_nothing_is_refused() {
+    for _ in 0..20 {
+        let place = Place::new();
+        let store = place.open();
+        let session = store.session("s").unwrap();
+        fill(&session, 1);
+        let beside = session.clone();
+        let beside = std::thread::spawn(move || while beside.append("beside").is_ok() {});
+        std::thread::sleep(Duration::from_millis(2));
+        let ticket = session.submit("last").unwrap();
+        store.close().unwrap();
+        ticket.wait().unwrap();
+        beside.join().unwrap();
+    }
+}
+
+#[test]
+fn closing_a_session_does_what_was_handed_over_before() {
+    let (fs, spy, [_other, session], (_ticket, go)) = beside_a_busy_thread();
+    let ticket = session.submit("m2").unwrap();
+    session.close().unwrap();
+    // Another process takes it, and keeps it.
+    let theirs = sim_store(&fs.process_new()).session("s").unwrap();
+    assert_eq!(live(&theirs), numbered(0..3));
+    theirs.append("theirs").unwrap();
+    go.store(true, Ordering::SeqCst);
+    assert_eq!(ticket.wait().unwrap().seq(), 2);
+    spy.calm();
+}
+
+#[test]
+fn in_a_forked_child_a_ticket_writes_nothing_and_does_not_wait() {
+    let (_fs, spy, [_other, session], (_ticket, go)) = beside_a_busy_thread();
+    let [first, second, mut third] = ["m2", "m3", "m4"].map(|text| session.submit(text).unwrap());
+    spy.fork();
+    let before = spy.counts();
+    assert_eq!(kind(first.wait()), Some(ErrorKind::Forked));
+    assert_eq!(second.try_get().and_then(kind), Some(ErrorKind::Forked));
+    let mut context = Context::from_waker(Waker::noop());
+    match std::pin::Pin::new(&mut third).poll(&mut context) {
+        Poll::Ready(Err(e)) => assert_eq!((e.kind(), e.outcome()), (ErrorKind::Forked, Outcome::Unknown)),
+        other => panic!("{other:?}"),
+    }
+    let done = spy.counts() - before;
+    assert_eq!((done.writes, done.syncs), (0, 0));
+    spy.unfork();
+    go.store(true, Ordering::SeqCst);
+    // The parent does it.
+    assert_eq!(second.wait().unwrap().seq(), 3);
+}
+
+/// Two sessions, of which the first has a commit under way that keeps the store's thread busy until it may go on.
+fn beside_a_busy_thread() -> (SimFs, Spy, [Session; 2], (Ticket, Arc<AtomicBool>)) {
+    let fs = SimFs::new(22);
+    let spy = Spy::new(fs.clone());
+    let store = sim_options(spy.clone()).open(SIM).unwrap();
+    let sessions = ["other", "s"].map(|id| store.session(id).unwrap());
+    for session in &sessions {
+        fill(session, 1);
+        // What made it knows its file by another name.
+        session.clone().close().unwrap();
+        fill(session, 1);
+    }
+    let (stuck, go) = spy.hold_syncs("other");
+    let ticket = sessions[0].submit("m2").unwrap();
+    eventually("the sync", || stuck.load(Ordering::SeqCst));
+    (fs, spy, sessions, (ticket, go))
+}
+
+/// An executor may poll the task at once, in the thread that wakes it, and the task go on to the next append.
+#[test]
+fn whoever_is_woken_may_append() {
+    struct Inline(Session, AtomicBool);
+    impl Wake for Inline {
+        fn wake(self: Arc<Self>) {
+            self.0.append("m3").unwrap();
+            self.1.store(true, Ordering::SeqCst);
+        }
+    }
+    let fs = SimFs::new(23);
+    let spy = Spy::new(fs.clone());
+    let store = sim_options(spy.clone()).open(SIM).unwrap();
+    let session = store.session("s").unwrap();
+    fill(&session, 1);
+    let (stuck, go) = spy.hold_syncs(".log");
+    let mut ticket = session.submit("m1").unwrap();
+    eventually("the sync", || stuck.load(Ordering::SeqCst));
+    drop(session.submit("m2").unwrap());
+    let inline = Arc::new(Inline(session.clone(), AtomicBool::new(false)));
+    let waker = Waker::from(inline.clone());
+    assert!(std::pin::Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+    go.store(true, Ordering::SeqCst);
+    eventually("the append in the waker", || inline.1.load(Ordering::SeqCst));
+    assert_eq!(live(&session), numbered(0..4));
+}
+
 #[test]
 fn no_ticket_waits_for_ever_when_the_store_is_closed_beside_it() {
     for round in 0..60 {
@@ -207,7 +333,7 @@ fn appends_beside_a_close_are_acknowledged_and_there_or_closed() {
         let store = sim_store(&fs);
         let sessions: Vec<_> = (0..3).map(|i| store.session(format!("s{i}")).unwrap()).collect();
         let counts: Vec<u64> = std::thread::scope(|scope| {
-            let work = |session: sessionlog::Session| {
+            let work = |session: Session| {
                 scope.spawn(move || {
                     let mut done = 0;
                     loop {

@@ -4,16 +4,19 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 use sessionlog::doctor::{RepairOptions, repair};
-use sessionlog::fs::{Fault, Fs, Medium, SimFs};
-use sessionlog::{Durability, ErrorKind, Keep, NewMessage, Options, Outcome, Store};
+use sessionlog::fs::{Dir, Fault, Fs, Medium, SimFs, SimOp};
+use sessionlog::{
+    AppendOptions, Durability, ErrorKind, Event, Keep, NewMessage, Options, Outcome, Session, Store,
+};
 
 use crate::common::{
     Action, Call, Op, Place, SIM, Spy, eventually, files, fill, kind, live, numbered, sim_options, sim_read,
-    sim_session, sim_store, sim_write, texts,
+    sim_segments, sim_session, sim_store, sim_write, texts,
 };
 
 fn on_sim(seed: u64) -> (SimFs, Spy, Store) {
@@ -89,9 +92,7 @@ fn f31_short_and_interrupted_calls_are_finished() {
     let spy = Spy::new(fs.crash());
     let n = std::sync::atomic::AtomicU64::new(0);
     spy.hook(move |c| match c.op {
-        Op::Read | Op::Write if n.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(2) => {
-            Action::EINTR
-        }
+        Op::Read | Op::Write if n.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => Action::EINTR,
         _ => Action::Go,
     });
     let store = sim_options(spy).open(SIM).unwrap();
@@ -191,6 +192,79 @@ fn f32_closing_a_poisoned_session_says_so_and_gives_up_its_lock() {
     other.close().unwrap();
     drop(other_handle);
     assert!(store.open_session("s").unwrap().load().unwrap().count() >= 4);
+}
+
+/// What is set by any event.
+fn flag() -> (Arc<AtomicBool>, impl Fn(&Event) + Send + Sync + 'static) {
+    let told = Arc::new(AtomicBool::new(false));
+    (told.clone(), move |_: &Event| told.store(true, Ordering::SeqCst))
+}
+
+/// A message that was acknowledged as `Buffered`, and whose sync fails without a call that could say so. Gives the file as it is
+/// on the medium.
+fn buffered_in_vain(spy: &Spy, fs: &SimFs, a: &Session, dir: &dyn Dir) -> (String, Vec<u8>) {
+    spy.quiet();
+    let name = sim_segments(dir).pop().unwrap();
+    let medium = sim_read(dir, &name);
+    fs.fail_when(0, 1, Fault::DropDirty, |c| c.op == SimOp::Sync && c.name.ends_with(".log"));
+    a.append_with("lost", &AppendOptions::new().durability(Durability::Buffered)).unwrap();
+    (name, medium)
+}
+
+#[test]
+fn f32_a_sync_that_fails_while_a_session_is_parked_reaches_who_relied_on_it() {
+    let fs = SimFs::new(36);
+    let spy = Spy::new(fs.clone());
+    let (told, on_event) = flag();
+    let options = sim_options(spy.clone()).max_open_sessions(1).sync_interval(Duration::from_secs(3600));
+    let store = options.on_event(on_event).open(SIM).unwrap();
+    let a = store.session("a").unwrap();
+    fill(&a, 1);
+    let dir = sim_session(&fs);
+    store.session("b").unwrap().append("x").unwrap();
+    fill(&a, 1);
+    let (name, medium) = buffered_in_vain(&spy, &fs, &a, &*dir);
+    // Another session takes its place. What is read of it from now on is the medium: the clean pages are gone.
+    store.session("b").unwrap();
+    eventually("the failure", || told.load(Ordering::SeqCst));
+    sim_write(&*dir, &name, &medium);
+    for _ in 0..2 {
+        assert_eq!(kind(a.sync()), Some(ErrorKind::Poisoned));
+        assert_eq!(kind(a.append("x")), Some(ErrorKind::Poisoned));
+    }
+    let again = store.session("a").unwrap();
+    assert_eq!(live(&again), numbered(0..2));
+    again.append("m2").unwrap();
+    assert_eq!(kind(a.append("x")), Some(ErrorKind::Poisoned));
+    drop(a);
+    store.close().unwrap();
+    assert_eq!(live(&sim_store(&fs.crash()).open_session("a").unwrap()), numbered(0..3));
+}
+
+#[test]
+fn f32_a_handle_that_was_told_of_no_failure_is_not_made_whole_by_another() {
+    let fs = SimFs::new(37);
+    let spy = Spy::new(fs.clone());
+    let (told, on_event) = flag();
+    let options = sim_options(spy.clone()).sync_interval(Duration::from_millis(20));
+    let store = options.on_event(on_event).open(SIM).unwrap();
+    let a = store.session("a").unwrap();
+    fill(&a, 2);
+    let dir = sim_session(&fs);
+    let (name, medium) = buffered_in_vain(&spy, &fs, &a, &*dir);
+    eventually("the failure", || told.load(Ordering::SeqCst));
+    sim_write(&*dir, &name, &medium);
+    // Another part of the program fetches a handle for its message, as it may for each.
+    let other = store.session("a").unwrap();
+    assert_eq!(other.append("m2").unwrap().seq(), 2);
+    assert_eq!(kind(a.sync()), Some(ErrorKind::Poisoned));
+    assert_eq!(kind(a.append("x")), Some(ErrorKind::Poisoned));
+    // It reads what is there, and what it is dropped for harms nobody.
+    assert_eq!(live(&a), numbered(0..3));
+    assert_eq!(kind(a.close()), Some(ErrorKind::Poisoned));
+    other.append("m3").unwrap();
+    store.close().unwrap();
+    assert_eq!(live(&sim_store(&fs.crash()).open_session("a").unwrap()), numbered(0..4));
 }
 
 #[test]
@@ -480,7 +554,7 @@ fn f31_the_background_tells_of_failures_through_the_callback_and_the_next_call()
     let session = store.session("s").unwrap();
     fill(&session, 2);
     spy.always(Action::EIO, |c| log(c, Op::Sync));
-    let options = sessionlog::AppendOptions::new().durability(Durability::Buffered);
+    let options = AppendOptions::new().durability(Durability::Buffered);
     session.append_with(NewMessage::from("buffered"), &options).unwrap();
     eventually("an event", || !events.lock().unwrap().is_empty());
     assert!(events.lock().unwrap()[0].contains("Poisoned"), "{events:?}");
