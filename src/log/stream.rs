@@ -33,7 +33,7 @@ pub(crate) struct Stream {
 impl Stream {
     /// How many messages are still to come, damage aside.
     pub(crate) fn remaining(&self) -> u64 {
-        self.ready.len() as u64 + self.extents.iter().map(|e| e.count).sum::<u64>()
+        (self.ready.len() as u64).saturating_add(Extent::total(&self.extents))
     }
 
     #[inline]

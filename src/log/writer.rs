@@ -97,7 +97,7 @@ impl After {
         if let Op::Archive { upto, .. } = op {
             self.span = (self.base + self.span).saturating_sub(*upto);
             self.base = *upto;
-            self.archives += 1;
+            self.archives = self.archives.saturating_add(1);
         }
         self.journal = self.journal.wrapping_add(1);
     }

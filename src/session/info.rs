@@ -117,7 +117,7 @@ pub(crate) fn summary_of(shared: &Shared) -> Summary {
 
 /// The same for one whose active segment is this, and whose log ends at this position.
 pub(crate) fn summary_of_state(s: &State, active: &SegmentInfo, position: u64) -> Summary {
-    let log_bytes = s.segments.iter().map(|i| i.end_offset).sum::<u64>() + active.end_offset;
+    let log_bytes = s.segments.iter().fold(active.end_offset, |sum, i| sum.saturating_add(i.end_offset));
     Summary {
         id: s.id.clone(),
         birth: s.birth,

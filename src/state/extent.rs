@@ -44,8 +44,8 @@ impl Extent {
     }
 
     /// How many messages there are in a list.
-    pub(crate) fn total(extents: &[Extent]) -> u64 {
-        extents.iter().map(|e| e.count).sum()
+    pub(crate) fn total<'a>(extents: impl IntoIterator<Item = &'a Extent>) -> u64 {
+        extents.into_iter().fold(0, |total, e| total.saturating_add(e.count))
     }
 
     /// Splits a list before sequence `seq`, whose message is at `position`.

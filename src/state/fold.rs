@@ -201,7 +201,7 @@ impl State {
         self.archives.get(at)
     }
 
-    /// A message takes the next position.
+    /// A message takes the next position. (That there is one, and a next sequence, its frame's header has said.)
     pub(crate) fn apply_message(&mut self, m: MessageFacts) -> Result<(), Contradiction> {
         if m.seq != self.next {
             return Err(Contradiction(format!("message {} where {} was expected", m.seq, self.next)));
@@ -214,10 +214,10 @@ impl State {
         self.position += 1;
         self.next += 1;
         self.message_count += 1;
-        self.total_messages += 1;
+        self.total_messages = self.total_messages.saturating_add(1);
         for sums in [&mut self.live_sums, &mut self.total_sums] {
-            sums.bytes += m.bytes;
-            sums.tokens += m.tokens;
+            sums.bytes = sums.bytes.saturating_add(m.bytes);
+            sums.tokens = sums.tokens.saturating_add(m.tokens);
         }
         self.modified = self.modified.max(m.time);
         self.last_message = Some(m.time);
@@ -249,7 +249,8 @@ impl State {
                         self.base, self.next
                     )));
                 }
-                if *number != u64::from(self.archives_made) + 1 {
+                let made = self.archives_made.saturating_add(1);
+                if *number != u64::from(made) || made == self.archives_made {
                     return Err(Contradiction(format!("archive {number} came after {}", self.archives_made)));
                 }
                 let attributes = Attributes::parse(attributes.as_str()).map_err(Contradiction)?;
@@ -259,8 +260,8 @@ impl State {
                 self.message_count = Extent::total(&self.live);
                 self.live_sums.bytes = self.live_sums.bytes.saturating_sub(*bytes);
                 self.live_sums.tokens = self.live_sums.tokens.saturating_sub(*tokens);
-                self.dead_bytes += *bytes;
-                self.archives_made += 1;
+                self.dead_bytes = self.dead_bytes.saturating_add(*bytes);
+                self.archives_made = made;
                 self.archives.push(ArchiveState {
                     number: *number,
                     base: *base,
@@ -305,9 +306,9 @@ impl State {
         let room = position.saturating_sub(self.position);
         if lost > 0 && lost <= room {
             self.live.push(Extent { seq: self.next, count: lost, from: self.position, to: position });
-            self.total_messages += lost;
+            self.total_messages = self.total_messages.saturating_add(lost);
             self.next = next;
-            self.message_count += lost;
+            self.message_count = self.message_count.saturating_add(lost);
         }
         self.position = position;
         self.pending_key = None;
@@ -385,6 +386,34 @@ mod tests {
         assert_eq!(s.live, [Extent { seq: 8, count: 2, from: 9, to: 11 }]);
         assert_eq!(s.archive(1).unwrap().extents, [Extent { seq: 0, count: 8, from: 1, to: 9 }]);
         assert_eq!(State::decode(&s.encode().unwrap()).unwrap(), s);
+    }
+
+    #[test]
+    fn sums_and_counts_that_nobody_wrote_overflow_nowhere() {
+        let mut s = state();
+        (0..3).for_each(|_| message(&mut s, 3));
+        (s.dead_bytes, s.total_messages) = (u64::MAX, u64::MAX);
+        let all = Sums { bytes: u64::MAX, tokens: u64::MAX };
+        (s.live_sums, s.total_sums) = (all, all);
+        let mut s = State::decode(&s.encode().unwrap()).unwrap();
+        message(&mut s, 3);
+        archive(&mut s, 1, 2, 3);
+        s.adopt(9, 20);
+        assert_eq!((s.dead_bytes, s.total_messages, s.total_sums), (u64::MAX, u64::MAX, all));
+        // The next archive would get a number that has no room.
+        s.archives_made = u32::MAX;
+        let (base, upto) = (s.base, s.base + 1);
+        for number in [u64::from(u32::MAX), 1 << 32] {
+            let attributes = String::new();
+            let op = Op::Archive { number, base, upto, at: 3, bytes: 3, tokens: 0, attributes };
+            assert!(s.apply_op(&op, 5).is_err(), "{number}");
+        }
+        // Extents of more messages than there are sequences.
+        let end = Extent { seq: u64::MAX, count: 9, from: 0, to: 9 };
+        let mut s = state();
+        (s.base, s.next, s.position) = (u64::MAX, u64::MAX, u64::MAX);
+        s.live = vec![end, Extent { count: u64::MAX, to: u64::MAX, ..end }];
+        assert!(State::decode(&s.encode().unwrap()).is_err());
     }
 
     #[test]
