@@ -210,7 +210,7 @@ impl Env {
     /// one sync of the catalog; if there are far too many, because it does not keep up, some are parked here.
     pub(crate) fn opened(self: &Arc<Env>, core: &Arc<Core>) {
         self.open.add(core, self.tick());
-        let most = self.max_open + self.max_open / 16;
+        let most = self.max_open.saturating_add(self.max_open / 16);
         self.park(self.open.len().saturating_sub(most), || false);
         if self.open.len() > self.max_open {
             self.park_soon();

@@ -61,6 +61,12 @@ fn options_out_of_their_range_are_refused() {
 }
 
 #[test]
+fn any_number_of_sessions_may_be_open() {
+    let store = sim_options(SimFs::new(5)).max_open_sessions(usize::MAX).open(SIM).unwrap();
+    fill(&store.session("s").unwrap(), 1);
+}
+
+#[test]
 fn a_second_opening_shares_the_first_and_other_options_are_a_conflict() {
     let place = Place::new();
     let options = || Options::new().create(true).durability(Durability::Buffered);
