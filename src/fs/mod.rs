@@ -224,7 +224,7 @@ pub(crate) fn sync_anew(dir: &dyn Dir) -> io::Result<()> {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         },
-        Err(e) if e.kind() == io::ErrorKind::StorageFull => {}
+        Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {}
         Err(e) => return Err(e),
     }
     dir.sync()
@@ -234,9 +234,9 @@ pub(crate) fn sync_anew(dir: &dyn Dir) -> io::Result<()> {
 /// and a sync must do.
 #[cfg(any(unix, test, feature = "sim"))]
 pub(crate) fn sync_foreign(dir: &dyn Dir) -> io::Result<()> {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem};
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     match sync_anew(dir) {
-        Err(e) if matches!(e.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem) => dir.sync(),
+        Err(e) if matches!(e.kind(), PermissionDenied | ReadOnlyFilesystem) => dir.sync(),
         done => done,
     }
 }

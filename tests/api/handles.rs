@@ -345,6 +345,21 @@ fn a_removal_that_fails_can_be_repeated_and_never_comes_back() {
 }
 
 #[test]
+fn a_session_is_removed_where_the_quota_of_files_is_exceeded() {
+    for code in [Action::ENOSPC, Action::EDQUOT] {
+        let spy = Spy::new(SimFs::new(7));
+        let open = || sim_options(spy.clone()).open(SIM).unwrap();
+        let store = open();
+        fill(&store.session("s").unwrap(), 1);
+        store.close().unwrap();
+        let store = open();
+        spy.always(code, |c| matches!(c.op, Op::Create | Op::CreateDir));
+        assert!(store.remove_session("s").unwrap(), "{code:?}");
+        assert!(!store.remove_session("s").unwrap(), "{code:?}");
+    }
+}
+
+#[test]
 fn a_session_that_another_process_writes_to_is_not_removed() {
     let fs = SimFs::new(8);
     let (ours, theirs) = (sim_store(&fs), sim_store(&fs.process_new()));
