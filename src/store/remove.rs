@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::catalog::CatalogEntry;
 use crate::fs::{Dir, Kind, sync_anew};
 use crate::ids::{BirthId, Incarnation, SessionId, is_session_dir, shard_of};
-use crate::session::{Core, Look, Phase, Whose, load_tail, locate, lock};
+use crate::session::{Core, Look, Phase, Seen, Whose, load_tail, locate, lock};
 
 /// Removes the session from the disk; `false` if it was not there.
 pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
@@ -31,23 +31,27 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
         return Ok(None);
     }
     let mut known = core.with_shared(|s| (s.state.birth, s.state.incarnation));
-    let poisoned = if let Phase::Poisoned(_, cause) = &*phase { Some(cause.clone()) } else { None };
-    let held = match std::mem::replace(&mut *phase, Phase::Removed) {
-        Phase::Open(mut writer) | Phase::Poisoned(Some(mut writer), _) => {
-            // A writer that has begun may stand in the catalog and not in the log yet.
-            if let Some((_, last)) = &mut known {
-                *last = writer.incarnation().max(*last);
-            }
-            writer.lock.take()
+    let mut seen = core.with_shared(|s| Seen { birth: s.state.birth, position: s.state.position });
+    let mut poisoned = None;
+    let writer = match std::mem::replace(&mut *phase, Phase::Removed) {
+        Phase::Open(writer) => Some(writer),
+        Phase::Poisoned(writer, cause) => {
+            poisoned = Some(cause);
+            writer
         }
-        Phase::Poisoned(None, _) | Phase::Closed(_) | Phase::Removed => None,
+        Phase::Closed(last) => {
+            seen = last;
+            None
+        }
+        Phase::Removed => None,
     };
-    core.shared.lock().take();
-    let was_open = held.is_some();
-    if was_open {
-        env.closed(core);
+    // A writer that has begun may stand in the catalog and not in the log yet.
+    if let (Some(writer), Some((_, last))) = (&writer, &mut known) {
+        *last = writer.incarnation().max(*last);
     }
-    let mut held = held;
+    core.shared.lock().take();
+    env.closed(core);
+    let mut held = writer.and_then(|mut writer| writer.lock.take());
     let result = loop {
         let dir = match locate(env, id) {
             Ok(Some(dir)) => dir,
@@ -78,11 +82,12 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
             true
         });
     };
-    if result.is_err() {
+    match result {
         // The session may still be there: the next op looks.
-        *phase = poisoned.map_or(Phase::Closed(None), |cause| Phase::Poisoned(None, cause));
-    } else {
-        env.evict(core);
+        Err(_) => *phase = poisoned.map_or(Phase::Closed(seen), |cause| Phase::Poisoned(None, cause)),
+        // There was none, here either: handles on it begin the next one, as they would have.
+        Ok(false) if seen.is_none() && poisoned.is_none() => *phase = Phase::Closed(None),
+        Ok(_) => env.evict(core),
     }
     result.map(Some)
 }

@@ -345,6 +345,23 @@ fn a_removal_that_fails_can_be_repeated_and_never_comes_back() {
 }
 
 #[test]
+fn a_handle_on_a_session_that_has_not_begun_outlives_its_removal() {
+    let fs = SimFs::new(7);
+    let store = sim_store(&fs);
+    let session = store.session("s").unwrap();
+    assert!(!store.remove_session("s").unwrap());
+    // There was none, so this is no other one.
+    fill(&session, 2);
+    assert_eq!(live(&store.session("s").unwrap()), numbered(0..2));
+    // One that has begun, and is removed by another process, is gone for its handles.
+    session.clone().close().unwrap();
+    assert!(sim_store(&fs.process_new()).remove_session("s").unwrap());
+    assert!(!store.remove_session("s").unwrap());
+    assert_eq!(kind(session.append("x")), Some(ErrorKind::NotFound), "the old handle is the old session's");
+    fill(&store.session("s").unwrap(), 1);
+}
+
+#[test]
 fn a_session_is_removed_where_the_quota_of_files_is_exceeded() {
     for code in [Action::ENOSPC, Action::EDQUOT] {
         let spy = Spy::new(SimFs::new(7));
