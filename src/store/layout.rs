@@ -40,7 +40,15 @@ pub(crate) struct Wish<'a> {
 
 impl Layout {
     pub(crate) fn open(fs: &Arc<dyn Fs>, path: &Path, wish: &Wish<'_>) -> Result<Layout> {
-        let io = |e| Error::io("open a store", path, e);
+        let io = |e: io::Error| {
+            let kind = e.kind();
+            match Error::io("open a store", path, e) {
+                e if kind == io::ErrorKind::NotADirectory => {
+                    e.with_kind(ErrorKind::InvalidInput).hint("a store is a directory")
+                }
+                e => e,
+            }
+        };
         let mut rooted = false;
         let root = match fs.open_root(path) {
             Ok(root) => root,

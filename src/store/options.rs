@@ -165,7 +165,7 @@ impl Options {
         self
     }
 
-    /// The largest payload of a message, in bytes: up to 64 MiB, 16 MiB by default.
+    /// The largest payload of a message, in bytes: 1 to 64 MiB, 16 MiB by default.
     #[must_use]
     pub fn max_payload(mut self, bytes: usize) -> Self {
         self.settings.max_payload = bytes;
@@ -248,9 +248,14 @@ impl Options {
     /// `NotFound` if there is no store and it was not to be created; `AlreadyExists` with `create_new`;
     /// `Unsupported` for a newer format or a network file system; `Corrupt` if its `STORE` file is damaged;
     /// `Conflict` if this process has it open with other options; `InvalidInput` if `dir` holds something
-    /// else, or for an option out of its range.
+    /// else, is no directory, or is empty, or for an option out of its range.
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
+        if dir.as_ref().as_os_str().is_empty() {
+            // Whoever forgot to say where must not find a store in whatever directory he is.
+            return Err(Error::new(ErrorKind::InvalidInput, "open a store")
+                .hint("the path is empty; the working directory is \".\""));
+        }
         let fs = self.fs.clone().unwrap_or_else(|| Arc::new(DiskFs::new()));
         Store::open_with(fs, dir.as_ref(), self.create, self.create_new, self.settings.clone())
     }
@@ -272,8 +277,8 @@ impl Options {
         if !(limits::MIN_SEGMENT..=limits::MAX_SEGMENT).contains(&s.segment_size) {
             return bad(format!("a segment has {} to {} bytes", limits::MIN_SEGMENT, limits::MAX_SEGMENT));
         }
-        if s.max_payload > limits::MAX_PAYLOAD {
-            return bad(format!("a payload has at most {} bytes", limits::MAX_PAYLOAD));
+        if !(1..=limits::MAX_PAYLOAD).contains(&s.max_payload) {
+            return bad(format!("the largest payload has 1 to {} bytes", limits::MAX_PAYLOAD));
         }
         if s.max_open == Some(0) {
             return bad("at least one session must be allowed to be open".to_owned());

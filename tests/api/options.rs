@@ -36,7 +36,14 @@ fn a_directory_that_holds_something_else_is_not_made_a_store() {
     assert_eq!(files(&other).len(), 1);
     let file = place.beside("file");
     std::fs::write(&file, "x").unwrap();
-    assert!(Store::open(&file).is_err());
+    // Nor is what is no directory, or the path of none.
+    for path in [&file, &file.join("below"), std::path::Path::new("")] {
+        for options in [Options::new(), Options::new().create(true), Options::new().read_only(true)] {
+            let error = options.open(path).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+            assert!(error.to_string().contains("director"), "{error}");
+        }
+    }
     let empty = place.beside("empty");
     std::fs::create_dir(&empty).unwrap();
     Store::open(&empty).unwrap();
@@ -50,6 +57,7 @@ fn options_out_of_their_range_are_refused() {
         new().segment_size(limits::MIN_SEGMENT - 1),
         new().segment_size(limits::MAX_SEGMENT + 1),
         new().max_payload(limits::MAX_PAYLOAD + 1),
+        new().max_payload(0),
         new().max_open_sessions(0),
         new().sync_interval(Duration::from_micros(999)),
         new().sync_interval(Duration::from_secs(3601)),
