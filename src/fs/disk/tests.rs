@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::DiskFs;
 use super::unix::DiskDir;
@@ -158,6 +160,61 @@ fn the_way_round_a_missing_flag_never_replaces_either() {
     let e = root.open_dir("e").unwrap();
     disk.rename_in_two_steps("e", e.as_any().downcast_ref().unwrap(), "x").unwrap_err();
     assert_eq!(e.list().unwrap().len(), 1);
+}
+
+#[test]
+fn a_directory_whose_rename_takes_two_steps_has_its_content_whenever_its_name_is_there() {
+    let tempdir = tempfile::tempdir().unwrap();
+    let root = DiskFs::new().open_root(tempdir.path()).unwrap();
+    let disk: &DiskDir = root.as_any().downcast_ref().unwrap();
+    let names: Vec<String> = (0..2000).map(|i| format!("d{i}")).collect();
+    for name in &names {
+        root.create_dir(name).unwrap();
+        root.open_dir(name).unwrap().create("content").unwrap();
+    }
+    // As whoever opens a session does: what he leaves there must not be in the way.
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let Ok(found) = root.open_dir("name") else { continue };
+                let _ = found.create("lock");
+                assert!(found.stat("content").is_ok(), "it was there, and empty");
+            }
+        });
+        let all = names.iter().try_for_each(|name| {
+            disk.rename_in_two_steps(name, disk, "name")?;
+            disk.rename_in_two_steps("name", disk, name)
+        });
+        done.store(true, Ordering::Relaxed);
+        all.unwrap();
+    });
+}
+
+#[test]
+fn of_directories_that_take_a_name_in_two_steps_at_once_one_gets_it() {
+    let tempdir = tempfile::tempdir().unwrap();
+    let root = DiskFs::new().open_root(tempdir.path()).unwrap();
+    let disk: &DiskDir = root.as_any().downcast_ref().unwrap();
+    for round in 0..500 {
+        let start = Barrier::new(2);
+        let mover = |name: &'static str| {
+            root.create_dir(name).unwrap();
+            root.open_dir(name).unwrap().create(name).unwrap();
+            start.wait();
+            disk.rename_in_two_steps(name, disk, "name").map_err(|e| e.kind())
+        };
+        let done = std::thread::scope(|scope| {
+            let movers = ["a", "b"].map(|name| scope.spawn(move || mover(name)));
+            movers.map(|mover| mover.join().unwrap())
+        });
+        let (won, lost) = if done[0].is_ok() { ("a", "b") } else { ("b", "a") };
+        assert!(done.contains(&Ok(())) && done.contains(&Err(ErrorKind::AlreadyExists)), "{round}: {done:?}");
+        for (dir, content) in [("name", won), (lost, lost)] {
+            root.open_dir(dir).unwrap().remove_file(content).unwrap();
+            root.remove_dir(dir).unwrap();
+        }
+    }
 }
 
 #[test]

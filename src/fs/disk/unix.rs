@@ -326,9 +326,9 @@ impl DiskDir {
     /// A rename that never replaces, for file systems that do not offer one.
     ///
     /// A file gets its second name (which fails if that is taken) before it loses the first: a crash
-    /// between leaves both. A directory moves onto an empty one that was created for it (which fails if the
-    /// name is taken): a crash between leaves that empty one. A rename onto a directory fails unless it is
-    /// empty, so nothing that has content is ever replaced.
+    /// between leaves both. A directory moves when a look has shown that the name is free. Whoever takes it
+    /// between is not replaced either, for a rename of a directory fails onto anything but an empty one, and an
+    /// empty one holds nothing. (To create that one, and so keep the place, would leave it there in a crash.)
     pub(super) fn rename_in_two_steps(&self, from: &str, to: &DiskDir, name: &str) -> io::Result<()> {
         let from_is_dir = FileType::from_raw_mode(self.stat_raw(from)?.st_mode).is_dir();
         if !from_is_dir {
@@ -338,14 +338,14 @@ impl DiskDir {
                 e.into()
             });
         }
-        make_dir(&to.fd, name)?;
-        rustix::fs::renameat(&self.fd, from, &to.fd, name).map_err(|e| {
-            let _ = rustix::fs::unlinkat(&to.fd, name, AtFlags::REMOVEDIR);
-            match e {
-                // Somebody took the place that was kept for us.
-                Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR => io::ErrorKind::AlreadyExists.into(),
-                e => e.into(),
-            }
+        match to.stat_raw(name) {
+            Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        rustix::fs::renameat(&self.fd, from, &to.fd, name).map_err(|e| match e {
+            Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR => io::ErrorKind::AlreadyExists.into(),
+            e => e.into(),
         })
     }
 }
