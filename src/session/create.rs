@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::core::Shared;
-use super::files::{SessionLock, create_lock};
+use super::files::{MakersLock, SessionLock, create_lock};
 use super::staged::Staged;
 use super::writer::{Writer, broken, open_mark};
 use crate::error::{Error, ErrorKind, Result};
@@ -44,7 +44,7 @@ impl Writer {
         let io = |e| Error::io("create a session", &path, e).session(id);
         let shard = env.shards.open_or_create(&**sessions, id.shard()).map_err(io)?;
         let mut attempts = 0;
-        let (temp, (dir, lock, mut log, mut state)) = loop {
+        let (temp, (dir, (lock, _makers), mut log, mut state)) = loop {
             let temp = shard.create_temp_dir(UNBORN).map_err(io)?;
             let built = build(env, id, &shard, &temp);
             match built {
@@ -117,7 +117,7 @@ impl Writer {
     }
 }
 
-type Built = (Arc<dyn Dir>, SessionLock, SegmentWriter, State);
+type Built = (Arc<dyn Dir>, (SessionLock, Option<MakersLock>), SegmentWriter, State);
 
 /// The session may be there, and its first commit with it. Whatever the disk said: to try again is not safe.
 fn in_doubt(e: Error) -> Error {
@@ -155,7 +155,7 @@ fn begin(
 fn build(env: &Arc<Env>, id: &SessionId, shard: &Arc<dyn Dir>, temp: &str) -> Result<Option<Built>> {
     let io = |e| Error::io("create a session", shard.path().join(temp), e);
     let dir = shard.open_dir(temp).map_err(io)?;
-    let Some(lock) = create_lock(env, id, &*dir)? else { return Ok(None) };
+    let Some(lock) = create_lock(env, id, &*dir, temp)? else { return Ok(None) };
     let mut birth = [0; 16];
     env.fs.random(&mut birth).map_err(io)?;
     let now = env.now();

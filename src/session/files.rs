@@ -60,24 +60,53 @@ impl Drop for SessionLock {
     }
 }
 
-/// Creates the lock file of a session that is being made, and takes it; `None` if a sweep in between took the
-/// directory for a dead process's.
-pub(crate) fn create_lock(env: &Arc<Env>, id: &SessionId, dir: &dyn Dir) -> Result<Option<SessionLock>> {
+/// The lock by which a sweep tells that the maker of a session lives, where the session's own lies elsewhere. It is
+/// there until the session has its name.
+pub(crate) struct MakersLock {
+    locks: Arc<dyn Dir>,
+    name: String,
+    lock: SessionLock,
+}
+
+impl Drop for MakersLock {
+    fn drop(&mut self) {
+        if !self.lock.env.is_forked() {
+            let _ = self.locks.remove_file(&self.name);
+        }
+    }
+}
+
+/// Creates the lock file of a session that is being made in `dir`, which has this temporary name, and takes it; `None` if a
+/// sweep in between took the directory for a dead process's.
+pub(crate) fn create_lock(
+    env: &Arc<Env>,
+    id: &SessionId,
+    dir: &dyn Dir,
+    temp: &str,
+) -> Result<Option<(SessionLock, Option<MakersLock>)>> {
     let Some(locks) = &env.layout.locks else {
-        let io = |e| Error::io("create a lock", dir.path().join(LOCK_FILE), e).session(id);
-        let file = dir.create(LOCK_FILE).map_err(io)?;
-        let lock = match take(env, id, file) {
-            Err(e) if e.kind() == ErrorKind::Locked => return Ok(None),
-            other => other?,
-        };
-        // Who sweeps takes the lock first. So while we have it, and it has its name, nobody does.
-        return match dir.stat(LOCK_FILE) {
-            Ok(_) => Ok(Some(lock)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(io(e)),
-        };
+        return Ok(new_lock(env, id, dir, LOCK_FILE)?.map(|lock| (lock, None)));
     };
-    lock_file(&**locks, &external_name(id), id).and_then(|file| take(env, id, file)).map(Some)
+    let name = unborn_name(temp);
+    let Some(lock) = new_lock(env, id, &**locks, &name)? else { return Ok(None) };
+    let makers = MakersLock { locks: locks.clone(), name, lock };
+    let lock = lock_file(&**locks, &external_name(id), id).and_then(|file| take(env, id, file))?;
+    Ok(Some((lock, Some(makers))))
+}
+
+fn new_lock(env: &Arc<Env>, id: &SessionId, place: &dyn Dir, name: &str) -> Result<Option<SessionLock>> {
+    let io = |e| Error::io("create a lock", place.path().join(name), e).session(id);
+    let file = place.create(name).map_err(io)?;
+    let lock = match take(env, id, file) {
+        Err(e) if e.kind() == ErrorKind::Locked => return Ok(None),
+        other => other?,
+    };
+    // Who sweeps takes the lock first. So while we have it, and it has its name, nobody does.
+    match place.stat(name) {
+        Ok(_) => Ok(Some(lock)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(io(e)),
+    }
 }
 
 /// Takes the lock of a session that is there; `None` if the session went or came anew meanwhile.
@@ -103,6 +132,11 @@ pub(crate) fn lock(env: &Arc<Env>, id: &SessionId, dir: &dyn Dir) -> Result<Opti
 
 fn external_name(id: &SessionId) -> String {
     format!("{}.lock", id.dir_name())
+}
+
+/// The name of the lock, in their directory, on a session that is being made under this temporary name.
+pub(crate) fn unborn_name(temp: &str) -> String {
+    format!("{temp}.lock")
 }
 
 fn lock_file(dir: &dyn Dir, name: &str, id: &SessionId) -> Result<Arc<dyn File>> {

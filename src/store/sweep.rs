@@ -6,7 +6,7 @@ use super::env::Env;
 use super::remove::{empty, empty_trash};
 use crate::fs::{Access, Dir, Entry, Kind, is_sync_leftover};
 use crate::log::LOCK_FILE;
-use crate::session::UNBORN;
+use crate::session::{UNBORN, unborn_name};
 
 /// Clears everything but the shards. Done by each process that writes, as are they, one after the other. What cannot be
 /// removed now waits for the next one.
@@ -22,7 +22,7 @@ pub(crate) fn sweep_shard(env: &Env, name: &str) {
     let Ok(shard) = env.layout.sessions.open_dir(name) else { return };
     for entry in clear(&*shard) {
         if entry.name.starts_with(UNBORN) && entry.name.ends_with(".tmp") {
-            abandon(&shard, &entry.name);
+            abandon(env, &shard, &entry.name);
         }
     }
 }
@@ -41,9 +41,14 @@ fn clear(dir: &dyn Dir) -> Vec<Entry> {
 }
 
 /// Removes a half-made session if its maker is dead: he held its lock before anything else was in it.
-fn abandon(shard: &Arc<dyn Dir>, name: &str) {
+fn abandon(env: &Env, shard: &Arc<dyn Dir>, name: &str) {
     let Ok(dir) = shard.open_dir(name) else { return };
-    let Ok(lock) = dir.open(LOCK_FILE, Access::Write) else { return };
+    let elsewhere = env.layout.locks.as_ref().map(|locks| (locks, unborn_name(name)));
+    let lock = match &elsewhere {
+        Some((locks, lock_name)) => locks.open(lock_name, Access::Write),
+        None => dir.open(LOCK_FILE, Access::Write),
+    };
+    let Ok(lock) = lock else { return };
     if !lock.try_lock().unwrap_or(false) {
         return;
     }
@@ -51,6 +56,10 @@ fn abandon(shard: &Arc<dyn Dir>, name: &str) {
     let unborn = shard.stat(name).is_ok_and(|stat| dir.ident().is_ok_and(|ident| ident == stat.ident));
     if unborn {
         empty(&*dir);
-        let _ = shard.remove_dir(name);
+        if shard.remove_dir(name).is_ok()
+            && let Some((locks, lock_name)) = &elsewhere
+        {
+            let _ = locks.remove_file(lock_name);
+        }
     }
 }

@@ -1,14 +1,16 @@
 //! Handles, parking, lingering, removal, readers.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sessionlog::fs::SimFs;
+use sessionlog::fs::{Fs, SimFs};
 use sessionlog::{ErrorKind, Keep, Options, Store};
 
 use crate::common::{
-    Action, Op, Place, SIM, Spy, eventually, fill, kind, live, numbered, sim_options, sim_store, texts,
+    Action, Op, Place, SIM, Spy, eventually, fill, kind, live, numbered, sim_files, sim_options, sim_store,
+    texts,
 };
 
 #[test]
@@ -437,16 +439,60 @@ fn a_reader_in_another_process_sees_what_is_acknowledged_and_never_half_a_commit
     assert_eq!(reader.info().unwrap().total_messages, total);
 }
 
+/// Where the locks of a store may lie.
+const PLACES: [Option<&str>; 2] = [None, Some("/locks")];
+
+fn with_locks(fs: &SimFs, place: Option<&str>) -> Store {
+    let options = sim_options(fs.clone());
+    place.into_iter().fold(options, Options::lock_dir).open(SIM).unwrap()
+}
+
+#[test]
+fn half_made_sessions_are_cleared_away_wherever_the_locks_lie() {
+    for place in PLACES {
+        let fs = SimFs::new(10);
+        let store = with_locks(&fs, place);
+        let locks = place.map(|dir| Path::new(dir).join(store.id().to_string()));
+        let left = |fs: &SimFs| {
+            let mut names: Vec<String> = sim_files(fs).into_keys().collect();
+            let locks = locks.iter().flat_map(|dir| fs.open_root(dir).unwrap().list().unwrap());
+            names.extend(locks.map(|entry| entry.name));
+            names.retain(|name| name.contains("new-"));
+            names
+        };
+        fill(&store.session("other").unwrap(), 1);
+        fs.record();
+        fill(&store.session("s").unwrap(), 1);
+        assert!(left(&fs).is_empty(), "{:?}", left(&fs));
+        let mut killed = 0;
+        for point in fs.recorded() {
+            let fs = point.kill_all();
+            if !left(&fs).iter().any(|name| name.ends_with(".log")) {
+                continue;
+            }
+            let store = with_locks(&fs, place);
+            fill(&store.session("other").unwrap(), 1);
+            eventually(point.label(), || left(&fs).is_empty());
+            killed += 1;
+        }
+        assert!(killed > 3, "{killed}");
+    }
+}
+
 #[test]
 fn sessions_made_while_other_processes_clear_up_are_never_taken_for_leftovers() {
+    PLACES.into_iter().for_each(made_while_others_clear_up);
+}
+
+fn made_while_others_clear_up(place: Option<&str>) {
     let fs = SimFs::new(10);
-    let _first = sim_store(&fs);
+    let _first = with_locks(&fs, place);
     std::thread::scope(|scope| {
         for t in 0..6 {
             let fs = &fs;
             scope.spawn(move || {
                 for i in 0..25 {
-                    let store: Store = sim_store(&fs.process_new());
+                    let store = with_locks(&fs.process_new(), place);
                     let session = store.session(format!("{t}-{i}")).unwrap();
                     fill(&session, 1);
                     if i % 3 == 0 {
