@@ -14,5 +14,6 @@ mod damage;
 mod doctor;
 mod errors;
 mod heal;
+mod syncs;
 mod unconfirmed;
 mod writers;
