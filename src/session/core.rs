@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::lead::lead;
 use super::pending::{Control, Done, Pending, Reply};
+use super::reader::Reader;
 use super::writer::{Writer, view_of_tail};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Dir;
@@ -268,6 +269,23 @@ impl Core {
     /// The state of a session that exists; `None` if it does not.
     pub(crate) fn with_shared<T>(&self, f: impl FnOnce(&Shared) -> T) -> Option<T> {
         self.shared.lock().as_ref().map(f)
+    }
+
+    /// What is on disk, for who reads while no writer of this process has the session open; `None` if it is not there. Never what
+    /// was made under this id when it had been removed through this store.
+    pub(crate) fn on_disk(&self) -> Result<Option<Reader>> {
+        // While somebody opens or removes it, either is true.
+        if self.phase.try_lock().is_some_and(|phase| matches!(*phase, Phase::Removed)) {
+            return Err(self.removed());
+        }
+        Reader::open(&self.env, &self.id)
+    }
+
+    /// The error for a session that was removed through this store.
+    pub(crate) fn removed(&self) -> Error {
+        Error::new(ErrorKind::NotFound, "use a session")
+            .session(&self.id)
+            .hint("it was removed; Store::session begins a new one under this id")
     }
 
     /// The error for a session of which a commit failed for good.

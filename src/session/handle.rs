@@ -15,7 +15,6 @@ use super::info::{OpenState, SessionInfo};
 use super::message::{AppendOptions, Appended, Batch, NewMessage};
 use super::pending::{Control, Done, check, check_batch, check_patch, patch_text};
 use super::read::Messages;
-use super::reader::Reader;
 use super::ticket::{Ticket, appended};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SessionId;
@@ -189,10 +188,11 @@ impl Session {
         check(messages, options, max_payload, limits::MAX_BATCH_BYTES).map_err(|e| e.session(&self.core.id))
     }
 
-    /// The live messages, in order.
+    /// The live messages, in order; none of a session that nothing was ever written to.
     ///
     /// # Errors
-    /// `Closed`, `Io`, or `Corrupt` if no state can be read; damage to single messages comes as items.
+    /// `NotFound` if the session was removed; `Closed`, `Io`, or `Corrupt` if no state can be read; damage to single
+    /// messages comes as items.
     pub fn load(&self) -> Result<Messages> {
         self.range(..)
     }
@@ -443,10 +443,7 @@ impl Session {
         if let Some(out) = self.core.with_shared(|s| f.take().map(|f| f(&s.state))).flatten() {
             return Ok(Some(out));
         }
-        match Reader::open(&self.core.env, &self.core.id)? {
-            Some(reader) => Ok(f.take().map(|f| reader.with_state(f))),
-            None => Ok(None),
-        }
+        Ok(self.core.on_disk()?.and_then(|reader| f.take().map(|f| reader.with_state(f))))
     }
 
     fn view(&self, extents: impl Fn(&State) -> Vec<Extent>) -> Result<Option<(View, u64, u64)>> {
@@ -455,7 +452,7 @@ impl Session {
         {
             return Ok(Some(out));
         }
-        Ok(Reader::open(&self.core.env, &self.core.id)?.map(|r| r.view(extents)))
+        Ok(self.core.on_disk()?.map(|r| r.view(extents)))
     }
 }
 

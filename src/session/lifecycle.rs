@@ -21,11 +21,7 @@ impl Core {
             Phase::Open(_) => return Ok(true),
             _ if self.env.is_closed() => return self.env.check().map(|()| false),
             Phase::Poisoned(_, cause) => return Err(self.poisoned(cause)),
-            Phase::Removed => {
-                return Err(Error::new(ErrorKind::NotFound, "use a session")
-                    .session(&self.id)
-                    .hint("it was removed; Store::session begins a new one under this id"));
-            }
+            Phase::Removed => return Err(self.removed()),
             Phase::Closed(seen) => *seen,
         };
         self.env.check_writable()?;

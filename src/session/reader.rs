@@ -29,7 +29,8 @@ use crate::store::{Env, Lease};
 ///
 /// Each call looks at the log as it is on disk at that moment. What the writer of another process has
 /// acknowledged is seen at once (it is in the file before it is acknowledged); the newest messages may be
-/// there before they are durable, and then say so: see [`Message::is_confirmed`].
+/// there before they are durable, and then say so: see [`Message::is_confirmed`]. A session that was removed is
+/// `NotFound`, also when another one was made under its id.
 pub struct Reader {
     env: Arc<Env>,
     id: SessionId,
@@ -99,9 +100,14 @@ impl Reader {
         let newer = |name: &str| parse_segment_name(name).is_some_and(|n| n > own);
         let moved = seen.tail.next.is_some() || names.iter().any(|e| newer(&e.name));
         if moved || !still_there(&self.env, &self.id, &*seen.dir)? {
-            *seen = look(&self.env, &self.id)?.ok_or_else(|| {
-                Error::new(ErrorKind::NotFound, "read a session").session(&self.id).hint("it was removed")
-            })?;
+            let gone = |hint| Error::new(ErrorKind::NotFound, "read a session").session(&self.id).hint(hint);
+            let now = look(&self.env, &self.id)?.ok_or_else(|| gone("it was removed"))?;
+            if now.tail.state.birth != seen.tail.state.birth {
+                return Err(gone(
+                    "it was removed, and another one was made under its id; Store::reader reads that",
+                ));
+            }
+            *seen = now;
         } else {
             seen.tail.advance()?;
         }

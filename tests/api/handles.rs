@@ -297,8 +297,14 @@ fn a_removed_session_is_gone_for_good_and_its_name_is_free() {
     assert!(store.remove_session("s").unwrap());
     assert!(!store.remove_session("s").unwrap());
     assert_eq!(kind(session.append("x")), Some(ErrorKind::NotFound));
-    assert_eq!(session.load().unwrap().count(), 0);
-    assert_eq!(kind(reader.info()), Some(ErrorKind::NotFound));
+    let the_old_ones_are_gone = || {
+        assert_eq!(kind(session.load()), Some(ErrorKind::NotFound));
+        assert_eq!(kind(session.message_count()), Some(ErrorKind::NotFound));
+        assert_eq!(kind(session.report()), Some(ErrorKind::NotFound));
+        assert_eq!(kind(reader.load()), Some(ErrorKind::NotFound));
+        assert_eq!(kind(reader.info()), Some(ErrorKind::NotFound));
+    };
+    the_old_ones_are_gone();
     assert!(store.sessions().unwrap().sessions.is_empty());
     for fs in [fs.crash_copy(), fs.process_new()] {
         let store = sim_store(&fs);
@@ -309,6 +315,7 @@ fn a_removed_session_is_gone_for_good_and_its_name_is_free() {
     assert_eq!(again.append("new life").unwrap().seq(), 0);
     assert_ne!(again.info().unwrap().birth, birth);
     assert_eq!(kind(session.append("x")), Some(ErrorKind::NotFound), "the old handle is the old session's");
+    the_old_ones_are_gone();
     assert_eq!(live(&again), ["new life"]);
     assert_eq!(store.sessions().unwrap().sessions[0].message_count, 1);
     store.close().unwrap();
