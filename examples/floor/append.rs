@@ -111,7 +111,7 @@ pub(crate) fn buffered(store: &Store, dir: &Path, turns: usize) -> Result<()> {
     let mut row = Row::new("submit of 5000 x 1 KiB in one call, each", "1 KiB pwrite, preallocated");
     for _ in 0..turns.min(31) {
         let begun = Instant::now();
-        let ticket = session.submit_batch(&batch, &options)?;
+        let ticket = session.submit_batch_with(&batch, &options)?;
         let here = begun.elapsed().as_secs_f64() / MANY as f64;
         ticket.wait()?;
         row.turn(vec![here], burst(100, || Ok(floor.write(&payload)?))?);

@@ -307,7 +307,7 @@ impl World {
         model.all.extend(&messages);
         let done = match how & 0x40 {
             0 => handle.append_batch(&batch),
-            _ => handle.submit_batch(&batch, &AppendOptions::new()).and_then(|ticket| ticket.wait()),
+            _ => handle.submit_batch(&batch).and_then(|ticket| ticket.wait()),
         };
         self.appended(p, s, done, model, first, true);
     }

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// A lost clear: these messages were archived, but the live log still holds them because the truncation
-    /// behind the archive was never finished. They are left out of the live range; the truncation is done
-    /// again with the next write (or by `truncate`), so that the heal survives the next restart.
+    /// These messages were archived, but the live log still holds them: the truncation behind the archive was lost in a crash (a
+    /// lost clear), or not due yet (see `Options::truncate_after`) when the writer died. They are left out of the live range;
+    /// the truncation is done with the next write (or by `truncate`), so that the heal survives the next restart.
     StalePrefix {
         /// The archived sequences that the live log still holds.
         range: Range<u64>,
@@ -129,7 +129,7 @@ impl Report {
         self.findings.is_empty()
     }
 
-    /// The archived messages that a lost clear left in the live log, if it did.
+    /// The archived messages that the live log still holds, if it does.
     pub fn stale_prefix(&self) -> Option<Range<u64>> {
         self.findings.iter().find_map(|f| match f {
             Finding::StalePrefix { range } => Some(range.clone()),

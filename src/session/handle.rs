@@ -173,7 +173,15 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::submit`] and [`Session::append_batch`].
-    pub fn submit_batch(&self, batch: &Batch<'_>, options: &AppendOptions<'_>) -> Result<Ticket> {
+    pub fn submit_batch(&self, batch: &Batch<'_>) -> Result<Ticket> {
+        self.submit_batch_with(batch, &AppendOptions::default())
+    }
+
+    /// As [`Session::submit_batch`], with options.
+    ///
+    /// # Errors
+    /// As [`Session::submit_batch`].
+    pub fn submit_batch_with(&self, batch: &Batch<'_>, options: &AppendOptions<'_>) -> Result<Ticket> {
         check_batch(batch)?;
         self.check(&batch.messages, options)?;
         let patch = check_patch(batch.patch.as_ref(), None)?;
@@ -282,7 +290,7 @@ impl Session {
     }
 
     /// Changes attributes by a merge patch (RFC 7396): a `null` removes a key, other keys stay as they are.
-    /// Durable when it returns; creates the session if it is not there.
+    /// Durable when it returns; creates the session if it is not there. An empty patch changes their version alone.
     ///
     /// # Errors
     /// `TooLarge` if they would have more than 256 KiB of JSON; otherwise as [`Session::append_with`].
@@ -331,7 +339,8 @@ impl Session {
         self.archive_with(keep, &Value::Object(Map::new()))
     }
 
-    /// As [`Session::archive`], with attributes of the archive in the same record.
+    /// As [`Session::archive`], with attributes of the archive in the same record. Where there is nothing to archive
+    /// ([`ArchiveOutcome::archive`] is `None`) there is nothing either to have them.
     ///
     /// # Errors
     /// As [`Session::archive`].

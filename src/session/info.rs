@@ -54,8 +54,8 @@ pub struct SessionInfo {
     /// Its attributes.
     pub attributes: Attributes,
     /// The version of the attributes, for `patch_attributes_if`.
-    pub attributes_version: Option<u64>,
-    /// The session it was forked from.
+    pub attributes_version: u64,
+    /// The session it was forked from, if it was. Nothing forks sessions yet.
     pub lineage: Option<Lineage>,
     /// Whether somebody writes to it.
     pub open: OpenState,
@@ -79,7 +79,7 @@ impl SessionInfo {
             last_message_micros: s.last_message,
             modified_micros: s.modified,
             attributes: s.attributes.clone(),
-            attributes_version: Some(s.attributes_version),
+            attributes_version: s.attributes_version,
             lineage: s.lineage.as_deref().cloned(),
             open,
         }
@@ -103,7 +103,7 @@ impl SessionInfo {
             last_message_micros: s.last_message,
             modified_micros: s.modified,
             attributes: Attributes::parse(s.attributes).ok()?,
-            attributes_version: Some(s.attributes_version),
+            attributes_version: s.attributes_version,
             lineage: s.lineage,
             open: OpenState::Closed,
         })

@@ -223,9 +223,10 @@ fn judge<'a>(
 ) {
     let mut next = state.next;
     let mut keys: Vec<(u128, u128, Range<u64>)> = Vec::new();
-    let refuse = |hint: String| {
-        Verdict::Refused(Error::new(ErrorKind::Conflict, "append").session(&core.id).hint(hint))
+    let conflict = |doing, hint: String| {
+        Verdict::Refused(Error::new(ErrorKind::Conflict, doing).session(&core.id).hint(hint))
     };
+    let refuse = |hint| conflict("append", hint);
     verdicts.clear();
     verdicts.extend(appends.map(|op| {
         if let Some((key, digest)) = op.key {
@@ -258,10 +259,8 @@ fn judge<'a>(
             if let Some(version) = patch.expect
                 && version != state.attributes_version
             {
-                return refuse(format!(
-                    "the attributes are at version {}, not {version}",
-                    state.attributes_version
-                ));
+                let hint = format!("they are at version {}, not {version}", state.attributes_version);
+                return conflict("change attributes", hint);
             }
             if let Err(e) = check_merged(&state.attributes, &patch.text) {
                 return Verdict::Refused(e.session(&core.id));

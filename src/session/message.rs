@@ -56,8 +56,8 @@ impl<'a> NewMessage<'a> {
     /// A value as JSON.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for what JSON could not give back: a float that is not finite, a map key that
-    /// is not a string, nesting deeper than [`crate::limits::MAX_JSON_DEPTH`].
+    /// [`ErrorKind::InvalidInput`] for what JSON could not give back: a float that is not finite, an integer of more than 64
+    /// bits, a map key that is not a string, nesting deeper than [`crate::limits::MAX_JSON_DEPTH`].
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<NewMessage<'static>> {
         let mut bytes = Vec::with_capacity(128);
         to_json(value, &mut bytes)
@@ -237,7 +237,7 @@ impl<'a> AppendOptions<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Appended {
-    /// The sequences of its messages.
+    /// The sequences of its messages; empty if it had none, but attributes.
     pub seqs: Range<u64>,
     /// The epoch in which they mean what they do.
     pub epoch: u64,
@@ -246,7 +246,7 @@ pub struct Appended {
 }
 
 impl Appended {
-    /// The sequence of the first message.
+    /// The sequence of the first message; if there is none, of the next one that comes.
     pub fn seq(&self) -> u64 {
         self.seqs.start
     }

@@ -207,14 +207,17 @@ pub(crate) fn check(
     if sum > max_batch {
         return too_large(format!("the batch has {sum} bytes of payload; at most {max_batch} fit"));
     }
-    if options.key.is_some_and(|k| k.len() > limits::MAX_LABEL || k.is_empty()) {
-        return too_large(format!("an idempotency key has 1 to {} bytes", limits::MAX_LABEL));
+    let invalid = |what| Err(Error::new(ErrorKind::InvalidInput, "append").hint(what));
+    match options.key {
+        Some(key) if key.len() > limits::MAX_LABEL => {
+            too_large(format!("an idempotency key has at most {} bytes", limits::MAX_LABEL))
+        }
+        Some("") => invalid("the idempotency key is empty"),
+        Some(_) if messages.is_empty() => {
+            invalid("an idempotency key belongs to messages, and there are none")
+        }
+        _ => Ok(()),
     }
-    if options.key.is_some() && messages.is_empty() {
-        return Err(Error::new(ErrorKind::InvalidInput, "append")
-            .hint("an idempotency key belongs to messages, and there are none"));
-    }
-    Ok(())
 }
 
 /// Checks a batch's patch.

@@ -195,6 +195,14 @@ impl Reader {
         Ok(SessionInfo::of_state(&seen.tail.state, open))
     }
 
+    /// How many messages are live.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn message_count(&self) -> Result<u64> {
+        Ok(self.refresh()?.tail.state.message_count)
+    }
+
     /// The attributes.
     ///
     /// # Errors

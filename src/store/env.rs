@@ -113,7 +113,7 @@ impl Env {
         if self.settings.read_only {
             return Err(Error::new(ErrorKind::ReadOnly, "write to a store")
                 .path(self.layout.root.path())
-                .hint("it was opened with Options::read_only(true)"));
+                .hint("it was opened with Options::read_only(true); Store::reader reads a session"));
         }
         Ok(())
     }

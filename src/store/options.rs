@@ -247,7 +247,8 @@ impl Options {
     /// # Errors
     /// `NotFound` if there is no store and it was not to be created; `AlreadyExists` with `create_new`;
     /// `Unsupported` for a newer format or a network file system; `Corrupt` if its `STORE` file is damaged;
-    /// `Conflict` if this process has it open with other options; `InvalidInput` if `dir` holds something
+    /// `Conflict` if this process has it open with other options (one that only reads may be beside one that writes);
+    /// `InvalidInput` if `dir` holds something
     /// else, is no directory, or is empty, or for an option out of its range.
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
         self.check()?;

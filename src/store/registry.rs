@@ -74,7 +74,11 @@ pub(crate) fn share(
         let mut closing = None;
         for entry in known.iter().filter(|e| e.key == key) {
             match entry.lease.upgrade().filter(|l| !l.env.is_closed()) {
-                Some(lease) => return agreed(lease, settings),
+                Some(lease) => {
+                    // If that turns out to be the last one, its store is closed, and others need not wait.
+                    drop(known);
+                    return agreed(lease, settings);
+                }
                 None => closing = Some(entry.gone.clone()),
             }
         }

@@ -125,7 +125,7 @@ impl Store {
     /// A new session `id`, which must not be there. It is on disk when this returns.
     ///
     /// # Errors
-    /// `AlreadyExists`; otherwise as [`Store::session`].
+    /// `AlreadyExists`, or `Locked` if it is there and another process writes to it; otherwise as [`Store::session`].
     pub fn create_session(&self, id: impl AsRef<str>) -> Result<Session> {
         self.lease.env.check_writable()?;
         self.claim_and(id, Core::create_now).map(|(session, ())| session)
@@ -161,7 +161,7 @@ impl Store {
     /// open somewhere or of which the catalog is in doubt; never misses a session and never shows a stale
     /// count as current.
     ///
-    /// What was found is kept until the store is closed (some 1.7 KB for each session that is closed and has a few
+    /// What was found is kept until the store is closed (1.0 KB for each session that is closed and has a few
     /// attributes), and the next listing reads what has changed since: the directories whose dates changed, or changed
     /// in the last 3 seconds, and the ends of the catalog's files. On network file systems, and where directories have
     /// no dates to rely on, it reads all names each time.

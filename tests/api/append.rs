@@ -304,7 +304,7 @@ fn attributes_change_by_merge_and_by_compare_and_set() {
     let store = place.open();
     let session = store.session("s").unwrap();
     session.patch_attributes_if(0, &json!({"a": {"b": 1, "c": 2}, "d": 3})).unwrap();
-    let version = session.info().unwrap().attributes_version.unwrap();
+    let version = session.info().unwrap().attributes_version;
     assert!(version > 0);
     assert_eq!(kind(session.patch_attributes_if(0, &json!({"d": 4}))), Some(ErrorKind::Conflict));
     session.append("does not count").unwrap();
@@ -321,7 +321,7 @@ fn attributes_change_by_merge_and_by_compare_and_set() {
     let store = place.open();
     let info = store.sessions().unwrap().sessions.remove(0);
     assert_eq!((json!(info.attributes), info.attributes_version), (want, version));
-    store.session("s").unwrap().patch_attributes_if(version.unwrap(), &json!({"f": 1})).unwrap();
+    store.session("s").unwrap().patch_attributes_if(version, &json!({"f": 1})).unwrap();
 }
 
 #[test]
@@ -337,8 +337,7 @@ fn compare_and_set_from_many_threads_lets_one_through_at_a_time() {
                 while won < 10 {
                     let info = session.info().unwrap();
                     let n = info.attributes["n"].as_u64().unwrap();
-                    match session.patch_attributes_if(info.attributes_version.unwrap(), &json!({"n": n + 1}))
-                    {
+                    match session.patch_attributes_if(info.attributes_version, &json!({"n": n + 1})) {
                         Ok(()) => won += 1,
                         Err(e) => assert_eq!(e.kind(), ErrorKind::Conflict),
                     }

@@ -23,9 +23,9 @@ fn tickets_are_answered_in_the_order_of_the_calls() {
     }
     assert_eq!(live(&session), numbered(0..500));
     let batch = Batch::new().message("a").message("b");
-    let ticket = session.submit_batch(&batch, &AppendOptions::new().key("k")).unwrap();
+    let ticket = session.submit_batch_with(&batch, &AppendOptions::new().key("k")).unwrap();
     assert_eq!(ticket.wait().unwrap().seqs, 500..502);
-    let again = session.submit_batch(&batch, &AppendOptions::new().key("k")).unwrap().wait().unwrap();
+    let again = session.submit_batch_with(&batch, &AppendOptions::new().key("k")).unwrap().wait().unwrap();
     assert!(again.repeated && again.seqs == (500..502));
     let refused = session.submit_with("x", &AppendOptions::new().expect_next(3)).unwrap();
     assert_eq!(kind(refused.wait()), Some(ErrorKind::Conflict));

@@ -32,7 +32,7 @@ pub(crate) struct Open {
     pub(crate) time: u64,
 }
 
-/// Where a fork came from.
+/// Where a fork came from. (Nothing forks a session yet: the format has room for it.)
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lineage {
     /// The session that was forked.
