@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::options::{CheckOptions, reach};
-use super::walk::{Met, walk};
+use super::walk::{Met, is_there, walk};
 use crate::error::{Error, Result};
 use crate::format::{
     CRITICAL, Extras, Frame, FrameKind, Record, RecordKind, SegmentHeader, Successor, TURN_START,
@@ -87,7 +87,7 @@ fn write_all(file: &dyn File, name: &str, out: &mut impl Write) -> io::Result<()
                 let told = (frame.header().prev_crc, frame.header().prev_len);
                 let linked = told == before;
                 before = (frame.crc(), frame.len() as u32);
-                write_frame(offset, &frame, linked, out)
+                write_frame(offset, &frame, linked, len, out)
             }
         };
         if let Err(e) = written {
@@ -97,7 +97,14 @@ fn write_all(file: &dyn File, name: &str, out: &mut impl Write) -> io::Result<()
     failed.map_or(Ok(()), Err)
 }
 
-fn write_frame(offset: u64, frame: &Frame<'_>, linked: bool, out: &mut impl Write) -> io::Result<()> {
+/// Of a frame in a file that ends at `end`.
+fn write_frame(
+    offset: u64,
+    frame: &Frame<'_>,
+    linked: bool,
+    end: u64,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let h = frame.header();
     let kind = match h.kind {
         FrameKind::Commit => "commit",
@@ -123,13 +130,16 @@ fn write_frame(offset: u64, frame: &Frame<'_>, linked: bool, out: &mut impl Writ
         h.journal
     )?;
     for record in frame.records() {
-        write_record(&record, out)?;
+        write_record(&record, end, out)?;
     }
     Ok(())
 }
 
-fn write_record(r: &Record<'_>, out: &mut impl Write) -> io::Result<()> {
-    let state = r.verify().err();
+fn write_record(r: &Record<'_>, end: u64, out: &mut impl Write) -> io::Result<()> {
+    let state = match is_there(r, end) {
+        true => r.verify().err().map(|fault| fault.to_string()),
+        false => Some("the file ends before it".to_owned()),
+    };
     let ok = if state.is_some() { "BAD" } else { "ok" };
     write!(out, "    {} {ok} {} + {} bytes: ", r.position, r.extras.len(), r.payload.len())?;
     if let Some(fault) = &state {

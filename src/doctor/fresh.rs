@@ -10,9 +10,10 @@ use super::quarantine::{Note, keep};
 use super::salvage::{Salvage, salvage};
 use super::session::{Looked, place as named_place};
 use super::survivors::{Ends, Survivors, messages_of, sealed_ends, survivors};
+use super::walk::{cut_bytes, is_there};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::{CatalogEntry, Open};
-use crate::format::{CRITICAL, EntryMeta, FrameKind, RecordKind, SegmentHeader};
+use crate::format::{CRITICAL, EntryMeta, Frame, FrameKind, Record, RecordKind, SegmentHeader};
 use crate::ids::{Incarnation, SessionId};
 use crate::limits;
 use crate::log::segment_name;
@@ -392,19 +393,23 @@ fn copy(looked: &Looked, run: &Run, birth: &mut Birth) -> Result<()> {
     let changed =
         || Error::new(ErrorKind::Conflict, "copy records").path(&path).hint("the file changed meanwhile");
     let seed = s.seed.ok_or_else(changed)?;
+    let io = |e| Error::io("read a segment", &path, e);
     let mut window = Window::new();
-    let at = window.at(&*s.file, seed, run.offset, s.len);
-    match at.map_err(|e| Error::io("read a segment", &path, e))? {
-        At::Frame(frame) => {
-            let inside = |p: u64| (run.from..run.to).contains(&p);
-            if frame.records().filter(|r| inside(r.position)).any(|r| r.verify().is_err()) {
-                return Err(changed());
-            }
-            birth.carry(&frame, run.from..run.to);
-            Ok(())
+    let cut;
+    let frame = match window.at(&*s.file, seed, run.offset, s.len).map_err(io)? {
+        At::Frame(frame) => frame,
+        _ => {
+            cut = cut_bytes(&*s.file, seed, run.offset, s.len).map_err(io)?.ok_or_else(changed)?;
+            Frame::parse(seed, run.offset, &cut).map_err(|_| changed())?
         }
-        _ => Err(changed()),
+    };
+    let inside = |p: u64| (run.from..run.to).contains(&p);
+    let good = |r: &Record<'_>| is_there(r, s.len) && r.verify().is_ok();
+    if !frame.records().filter(|r| inside(r.position)).all(|r| good(&r)) {
+        return Err(changed());
     }
+    birth.carry(&frame, run.from..run.to);
+    Ok(())
 }
 
 /// Writes one commit of these ops, or a mark if there are none, and folds it into the state.

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::walk::{Met, walk};
+use super::walk::{Met, is_there, walk};
 use crate::error::{Error, Result};
 use crate::format::{
-    CRITICAL, Extras, Frame, FrameFault, FrameHeader, FrameKind, HeaderFault, RecordKind, Seed,
+    CRITICAL, Extras, Frame, FrameFault, FrameHeader, FrameKind, HeaderFault, Record, RecordKind, Seed,
     SegmentHeader, Successor,
 };
 use crate::fs::{Access, Dir, File, read_up_to_at};
@@ -34,7 +34,7 @@ pub(crate) struct Rec {
     pub(crate) good: bool,
 }
 
-/// A frame whose header and table are good.
+/// A frame whose header and table are good. The file may end before it does.
 #[derive(Debug, Clone)]
 pub(crate) struct FrameAt {
     pub(crate) offset: u64,
@@ -309,7 +309,8 @@ fn scan(s: &mut SegmentFile, seed: Option<Seed>) -> std::io::Result<()> {
     let Some(seed) = seed else { return Ok(()) };
     let (mut frames, mut faults) = (Vec::new(), Vec::new());
     let (mut snapshot, mut successor, mut newer) = (None, None, None);
-    walk(&*s.file, seed, SegmentHeader::LEN as u64, s.len, &mut |met| match met {
+    let end = s.len;
+    walk(&*s.file, seed, SegmentHeader::LEN as u64, end, &mut |met| match met {
         Met::Zeros { .. } => {}
         Met::Fault { offset, until, fault } => {
             if let FrameFault::Kind(_) = fault {
@@ -318,8 +319,9 @@ fn scan(s: &mut SegmentFile, seed: Option<Seed>) -> std::io::Result<()> {
             faults.push(Fault { offset, until, what: fault.to_string() });
         }
         Met::Frame(offset, frame) => {
-            let at = take_frame(offset, &frame, &mut faults, &mut newer);
-            let body = frame.records().next().filter(|r| r.verify().is_ok()).map(|r| r.payload);
+            let at = take_frame(offset, &frame, end, &mut faults, &mut newer);
+            let whole = |r: &Record<'_>| is_there(r, end) && r.verify().is_ok();
+            let body = frame.records().next().filter(whole).map(|r| r.payload);
             match at.header.kind {
                 FrameKind::Snapshot => match body.map(State::decode) {
                     Some(Ok(state)) => snapshot = Some(state),
@@ -347,14 +349,17 @@ fn scan(s: &mut SegmentFile, seed: Option<Seed>) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What the file, which ends at `end`, holds of a frame. That it ends too early is told already, and not of each record again.
 fn take_frame(
     offset: u64,
     frame: &Frame<'_>,
+    end: u64,
     faults: &mut Vec<Fault>,
     newer: &mut Option<String>,
 ) -> FrameAt {
     let mut records = Vec::with_capacity(frame.count());
     for r in frame.records() {
+        let there = is_there(&r, end);
         let mut fault = r.verify().err().map(|f| f.to_string());
         let what = match r.kind {
             RecordKind::Message => {
@@ -365,7 +370,7 @@ fn take_frame(
                 let tokens = extras.ok().and_then(|e| e.tokens).unwrap_or(0);
                 What::Message { seq: r.seq, bytes: r.payload.len() as u64, tokens: u64::from(tokens) }
             }
-            RecordKind::Op if fault.is_some() => What::Op(None),
+            RecordKind::Op if fault.is_some() || !there => What::Op(None),
             RecordKind::Op => match Op::decode(r.payload) {
                 Ok(op) => What::Op(Some(Box::new(op))),
                 Err(e) => {
@@ -383,8 +388,8 @@ fn take_frame(
             }
             _ => What::Other,
         };
-        let good = fault.is_none();
-        if let Some(what) = fault {
+        let good = there && fault.is_none();
+        if let Some(what) = fault.filter(|_| there) {
             let until = r.body_offset + (r.extras.len() + r.payload.len()) as u64;
             faults.push(Fault { offset: r.body_offset, until, what });
         }

@@ -213,7 +213,9 @@ impl Judge<'_> {
             previous = Some((f.crc, f.len));
             reached = f.until();
         }
-        let faulty = s.faults.iter().any(|f| f.until >= reached && f.offset < info.end_offset);
+        // The last one may say that it ends behind the file.
+        let there = reached.min(s.len);
+        let faulty = s.faults.iter().any(|f| f.until >= there && f.offset < info.end_offset);
         if reached < info.end_offset && !faulty {
             let what = format!("its commits end here, but {} bytes of them were sealed", info.end_offset);
             self.say(Code::CutEnd, &s.name, Some(reached), what);

@@ -7,6 +7,7 @@
 mod checkpoints;
 #[path = "../common/mod.rs"]
 mod common;
+mod cuts;
 mod expect;
 mod random;
 mod store;

@@ -1,4 +1,4 @@
-//! Several damages at once to random stores: flipped bits, blocks of zeros, blocks of noise.
+//! Several damages at once to random stores: flipped bits, blocks of zeros, blocks of noise, files that were cut.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -85,26 +85,46 @@ fn build(rng: &mut Rng, seed: u64) -> (SimFs, bool) {
     (fs, closed)
 }
 
-/// Bits, or blocks, of what was written.
-fn harm(fs: &SimFs, rng: &mut Rng, blocks: bool) -> (usize, String) {
+/// What is done to what was written.
+#[derive(Clone, Copy, PartialEq)]
+enum Harm {
+    Bits,
+    Blocks,
+    Cuts,
+}
+
+fn harm(fs: &SimFs, rng: &mut Rng, harm: Harm) -> (usize, String) {
     let dir = sim_session(fs);
     let names = sim_segments(&*dir);
     let mut what = String::new();
-    let times = 1 + rng.below(if blocks { 2 } else { 4 }) as usize;
+    let times = 1 + rng.below(if harm == Harm::Bits { 4 } else { 2 }) as usize;
     for _ in 0..times {
         let name = &names[rng.below(names.len() as u64) as usize];
         let mut bytes = sim_read(&*dir, name);
         let written = bytes.iter().rposition(|b| *b != 0).map_or(1, |last| last + 1);
         let at = rng.below(written as u64) as usize;
-        if blocks {
-            let size = [64, 512, 4096][rng.below(3) as usize];
-            let (from, zeros) = (at / size * size, rng.chance(50));
-            let to = (from + size).min(bytes.len());
-            bytes[from..to].iter_mut().for_each(|b| *b = if zeros { 0 } else { rng.next() as u8 });
-            what += &format!(" {name} {from}..{to} {}", if zeros { "zeros" } else { "noise" });
-        } else {
-            bytes[at] ^= 1 << rng.below(8);
-            what += &format!(" {name} {at}");
+        match harm {
+            Harm::Bits => {
+                bytes[at] ^= 1 << rng.below(8);
+                what += &format!(" {name} {at}");
+            }
+            Harm::Blocks => {
+                let size = [64, 512, 4096][rng.below(3) as usize];
+                let (from, zeros) = (at / size * size, rng.chance(50));
+                let to = (from + size).min(bytes.len());
+                bytes[from..to].iter_mut().for_each(|b| *b = if zeros { 0 } else { rng.next() as u8 });
+                what += &format!(" {name} {from}..{to} {}", if zeros { "zeros" } else { "noise" });
+            }
+            Harm::Cuts => {
+                bytes.truncate(at);
+                what += &format!(" {name} cut at {at}");
+                // A cut commit stands behind a lost one, too.
+                if at > 0 && rng.chance(50) {
+                    let flip = rng.below(at as u64) as usize;
+                    bytes[flip] ^= 1 << rng.below(8);
+                    what += &format!(" and {flip} flipped");
+                }
+            }
         }
         sim_write(&*dir, name, &bytes);
     }
@@ -158,13 +178,13 @@ fn compare(good: &Seen, before: &Seen, after: &Seen, (closed, ended): (bool, boo
 }
 
 /// True if anything was mended.
-fn run(seed: u64, blocks: bool, what: &mut String) -> bool {
+fn run(seed: u64, kind: Harm, what: &mut String) -> bool {
     let mut rng = Rng::new(seed);
     let (fs, closed) = build(&mut rng, seed);
     let (good, trouble) = everything(&fs);
     assert!(!trouble, "there is trouble before there is damage");
     let removed = removals(&fs);
-    let (times, harmed) = harm(&fs, &mut rng, blocks);
+    let (times, harmed) = harm(&fs, &mut rng, kind);
     let ended = removals(&fs) == removed;
     *what = format!("closed: {closed},{harmed}");
     let (before, _) = everything(&fs);
@@ -176,7 +196,7 @@ fn run(seed: u64, blocks: bool, what: &mut String) -> bool {
     assert!(!trouble, "there is damage after the repair: {:?}", done.steps);
     let again = repair(SIM, &options).unwrap();
     assert!(again.steps.is_empty(), "a second repair: {:?}", again.steps);
-    compare(&good, &before, &after, (closed, ended), (!blocks).then_some(times));
+    compare(&good, &before, &after, (closed, ended), (kind == Harm::Bits).then_some(times));
 
     let store = sim_options(fs.clone()).create(false).open(SIM).unwrap();
     let session = store.open_session("s").unwrap();
@@ -194,11 +214,11 @@ fn run(seed: u64, blocks: bool, what: &mut String) -> bool {
 }
 
 #[allow(clippy::print_stderr, reason = "the numbers")]
-fn many(seeds: std::ops::Range<u64>, blocks: bool) {
+fn many(seeds: std::ops::Range<u64>, kind: Harm) {
     let (mut mended, mut failures) = (0, Vec::new());
     for seed in seeds.clone() {
         let mut what = String::new();
-        match catch_unwind(AssertUnwindSafe(|| run(seed, blocks, &mut what))) {
+        match catch_unwind(AssertUnwindSafe(|| run(seed, kind, &mut what))) {
             Ok(done) => mended += usize::from(done),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
@@ -213,10 +233,15 @@ fn many(seeds: std::ops::Range<u64>, blocks: bool) {
 
 #[test]
 fn several_flipped_bits_cost_the_commits_that_they_hit_and_a_repair_costs_nothing() {
-    many(0..400, false);
+    many(0..400, Harm::Bits);
 }
 
 #[test]
 fn after_rotten_blocks_a_repair_costs_nothing_that_could_be_read() {
-    many(1000..1400, true);
+    many(1000..1400, Harm::Blocks);
+}
+
+#[test]
+fn after_files_were_cut_a_repair_costs_nothing_that_could_be_read() {
+    many(2000..2600, Harm::Cuts);
 }

@@ -12,19 +12,24 @@ use crate::common::{
     sim_store, sim_write,
 };
 
-fn offset_of(file: &Path, text: &str) -> usize {
+pub fn offset_of(file: &Path, text: &str) -> usize {
     place_of(&std::fs::read(file).unwrap(), text)
 }
 
-fn flip(file: &Path, at: usize) {
+pub fn flip(file: &Path, at: usize) {
     let mut bytes = std::fs::read(file).unwrap();
     bytes[at] ^= 0x40;
     std::fs::write(file, bytes).unwrap();
 }
 
-/// Ten messages in one commit.
+/// So many messages in one commit.
+pub fn batch(name: &str, count: u64) -> Batch<'static> {
+    let message = |i| NewMessage::new(format!("{name} {i}.").into_bytes());
+    (0..count).fold(Batch::new(), |batch, i| batch.message(message(i)))
+}
+
 fn ten(name: &str) -> Batch<'static> {
-    (0..10).fold(Batch::new(), |batch, i| batch.message(NewMessage::new(format!("{name} {i}.").into_bytes())))
+    batch(name, 10)
 }
 
 /// Ten messages, the first five archived: the last five are copied into a second segment.
@@ -35,7 +40,7 @@ fn halved(session: &Session) {
 }
 
 /// A store with one session, closed; its last segment.
-fn closed(fill: impl FnOnce(&Session)) -> (Place, PathBuf) {
+pub fn closed(fill: impl FnOnce(&Session)) -> (Place, PathBuf) {
     let place = Place::new();
     let store = place.open();
     fill(&store.session("s").unwrap());
@@ -45,7 +50,7 @@ fn closed(fill: impl FnOnce(&Session)) -> (Place, PathBuf) {
     (place, segment)
 }
 
-fn mend(place: &Place) {
+pub fn mend(place: &Place) {
     let done = repair(place.path(), &RepairOptions::new()).unwrap();
     assert!(done.skipped.is_empty() && !done.steps.is_empty(), "{done:#?}");
     let again = repair(place.path(), &RepairOptions::new()).unwrap();
