@@ -27,8 +27,15 @@ use crate::store::Env;
 pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
     pub(crate) fresh: Option<Fresh>,
-    /// Files that leave the session's directory, and why.
-    pub(crate) take: Vec<(String, String)>,
+    pub(crate) copies: Vec<Copied>,
+}
+
+/// A file that goes to the quarantine.
+pub(crate) struct Copied {
+    name: String,
+    why: String,
+    /// It also keeps its place: what stands in front of the damage in it is relied on. What stands behind goes with it one day.
+    stays: bool,
 }
 
 /// The segment with which the session goes on.
@@ -76,7 +83,7 @@ pub(crate) fn plan(looked: &Looked) -> Result<Plan, String> {
         why: why.to_owned(),
     };
     let mut steps = Vec::new();
-    let mut take = Vec::new();
+    let mut copies = Vec::new();
     let mut fresh = None;
     let mut lost = Vec::new();
     if damaged(looked) {
@@ -88,19 +95,19 @@ pub(crate) fn plan(looked: &Looked) -> Result<Plan, String> {
         lost.clone_from(&saved.lost);
         let (new, gone) = place(looked, saved, &all, &ends)?;
         readable(&new.state)?;
-        take = gone;
+        copies = gone;
         fresh = Some(new);
     } else {
         for f in looked.findings.iter().filter(|f| f.code == Code::UnlistedSegment) {
             let name = f.file.rsplit('/').next().unwrap_or_default();
-            take.push((name.to_owned(), f.what.clone()));
+            copies.push(Copied { name: name.to_owned(), why: f.what.clone(), stays: false });
         }
         // A directory is listed in no order.
-        take.sort();
+        copies.sort_by(|a, b| a.name.cmp(&b.name));
     }
     let len = |name: &str| inventory.segments.iter().find(|s| s.name == name).map_or(0, |s| s.len);
-    for (name, why) in &take {
-        steps.push(step(name, Action::Quarantine { bytes: len(name) }, why));
+    for c in &copies {
+        steps.push(step(&c.name, Action::Quarantine { bytes: len(&c.name) }, &c.why));
     }
     if let Some(f) = &fresh {
         let name = segment_name(f.number);
@@ -115,10 +122,10 @@ pub(crate) fn plan(looked: &Looked) -> Result<Plan, String> {
             Action::StartSegment { carried, position: f.state.position, messages: f.state.message_count };
         steps.push(step(&name, action, &why));
     }
-    for (name, why) in &take {
-        steps.push(step(name, Action::TakeAway, why));
+    for c in copies.iter().filter(|c| !c.stays) {
+        steps.push(step(&c.name, Action::TakeAway, &c.why));
     }
-    Ok(Plan { steps, fresh, take })
+    Ok(Plan { steps, fresh, copies })
 }
 
 /// What is written must be what a reader accepts, whatever survives.
@@ -199,13 +206,13 @@ impl Prefix {
     }
 }
 
-/// Decides where the surviving records will be read from.
+/// Decides where the surviving records will be read from, and of which files copies are kept.
 fn place(
     looked: &Looked,
     saved: Salvage,
     all: &Survivors<'_>,
     ends: &Ends,
-) -> Result<(Fresh, Vec<(String, String)>), String> {
+) -> Result<(Fresh, Vec<Copied>), String> {
     let inventory = &looked.inventory;
     let Salvage { mut state, lost, gaps } = saved;
     let newest = inventory.segments.iter().rev().find(|s| s.snapshot.is_some()).map_or(0, |s| s.number);
@@ -232,16 +239,17 @@ fn place(
         ));
     }
 
-    let stays = |s: &SegmentFile| kept.iter().any(|k| k.info.number == s.number);
-    let mut take = Vec::new();
-    for s in inventory.segments.iter().filter(|s| !stays(s)) {
+    let mut copies = Vec::new();
+    for s in &inventory.segments {
+        let stays = kept.iter().any(|k| k.info.number == s.number);
         let file = format!("{}/{}", looked.rel, s.name);
         let fault = looked.findings.iter().find(|f| f.file == file && f.severity > super::Severity::Info);
-        let why = fault.map_or_else(
-            || "what it holds is copied into the new segment".to_owned(),
-            |f| format!("{}: {}", f.code, f.what),
-        );
-        take.push((s.name.clone(), why));
+        let why = match fault {
+            Some(f) => format!("{}: {}", f.code, f.what),
+            None if stays => continue,
+            None => "what it holds is copied into the new segment".to_owned(),
+        };
+        copies.push(Copied { name: s.name.clone(), why, stays });
     }
 
     let gone = state.segments.iter().map(|i| i.number).chain(inventory.segments.iter().map(|s| s.number));
@@ -257,7 +265,7 @@ fn place(
     }
     let previous = kept.last().map(|k| (k.info, k.crc));
     debug_assert!(kept.iter().all(|k| inventory.segments.get(k.index).is_some()));
-    Ok((Fresh { number, state, previous, carry }, take))
+    Ok((Fresh { number, state, previous, carry }, copies))
 }
 
 /// The runs of good records from `needed[from]` on, frame by frame.
@@ -314,9 +322,9 @@ pub(crate) fn perform(
     looked: &Looked,
     id: &SessionId,
     fresh: Option<Fresh>,
-    take: &[(String, String)],
+    copies: &[Copied],
 ) -> Result<()> {
-    for (name, why) in take {
+    for Copied { name, why, .. } in copies {
         let file = format!("{}/{name}", place.rel);
         let bytes = looked.inventory.segments.iter().find(|s| s.name == *name).map_or(0, |s| s.len);
         let offset = looked.findings.iter().find(|f| f.file == file).and_then(|f| f.offset).unwrap_or(0);
@@ -328,8 +336,8 @@ pub(crate) fn perform(
         start(env, place, looked, id, fresh)?;
     }
     let io = |e| Error::io("take a file away", place.dir.path(), e).session(id);
-    for (name, _) in take {
-        place.dir.remove_file(name).map_err(io)?;
+    for c in copies.iter().filter(|c| !c.stays) {
+        place.dir.remove_file(&c.name).map_err(io)?;
     }
     place.dir.sync().map_err(io)
 }

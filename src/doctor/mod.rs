@@ -6,8 +6,9 @@
 //!
 //! # The rules
 //! - [`check`] reads every byte of every segment and changes nothing, not even where a crash left something to do.
-//! - [`repair`] takes a session's lock first. Before it takes anything away a copy of it is in `quarantine/`, synced, with
-//!   a note beside it that says whence it came and why. It deletes nothing there.
+//! - [`repair`] takes a session's lock first. Of every file that it takes away, and of every damaged one that keeps its place
+//!   because its beginning is good, a copy is in `quarantine/` before, synced, with a note beside it that says whence it came and
+//!   why. It deletes nothing there.
 //! - A session is brought back to writing by a new segment, with a number and positions that were never used, that states
 //!   what survives: every message that can be read, and every attribute that any surviving record has. What is lost is
 //!   written down as an accepted hole: reading passes over it without an error, its sequences are not given again, the

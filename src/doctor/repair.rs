@@ -21,8 +21,8 @@ use crate::store::{Env, Layout, Options, UNTOLD};
 /// [`RepairOptions::dry_run`]).
 ///
 /// Each session is repaired under its writer's lock: one that somebody writes to is skipped, and so is one that a
-/// newer program wrote. Whatever is taken away has a copy in `quarantine/` before, durable and with a note. When
-/// this returns, everything it did is durable. A second repair finds nothing to do.
+/// newer program wrote. Whatever is taken away, and whatever is damaged, has a copy in `quarantine/` before, durable and
+/// with a note. When this returns, everything it did is durable. A second repair finds nothing to do.
 ///
 /// Reads every segment of every session, and writes what survives of damaged ones.
 ///
@@ -177,8 +177,8 @@ fn repair_session(env: &Arc<Env>, place: &Place, dry_run: bool, out: &mut Repair
         // Under the lock it is looked at again: nobody changes it now.
         let Some(looked) = look()? else { return Ok(Vec::new()) };
         let steps = match fresh::is_needed(&looked).then(|| fresh::plan(&looked)) {
-            Some(Ok(Plan { steps, fresh, take })) => {
-                fresh::perform(env, place, &looked, &id, fresh, &take)?;
+            Some(Ok(Plan { steps, fresh, copies })) => {
+                fresh::perform(env, place, &looked, &id, fresh, &copies)?;
                 steps
             }
             _ => Vec::new(),

@@ -71,3 +71,28 @@ fn what_a_cut_took_is_not_made_of_zeros() {
     mend(&place);
     assert_eq!(archived(&place), wanted);
 }
+
+#[test]
+fn what_is_given_up_is_in_the_quarantine_though_its_file_stays() {
+    let (place, first) = closed(|s| {
+        s.append("first").unwrap();
+        s.append_batch(&batch("a", 10)).unwrap();
+    });
+    let mut bytes = std::fs::read(&first).unwrap();
+    bytes[offset_of(&first, "a 5.")] ^= 0x40;
+    std::fs::write(&first, &bytes).unwrap();
+    mend(&place);
+    assert_eq!(std::fs::read(&first).unwrap(), bytes, "the file keeps its place, for its first message");
+    // Until nothing in it is needed any more.
+    let store = place.open();
+    let session = store.session("s").unwrap();
+    session.archive(Keep::Nothing).unwrap();
+    session.remove_archive(1).unwrap();
+    session.append("later").unwrap();
+    drop(session);
+    store.close().unwrap();
+    assert!(!first.exists());
+    let quarantine = std::fs::read_dir(place.path().join("quarantine")).unwrap();
+    let copies = quarantine.filter(|e| std::fs::read(e.as_ref().unwrap().path()).unwrap() == bytes);
+    assert_eq!(copies.count(), 1);
+}
