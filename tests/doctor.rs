@@ -317,7 +317,8 @@ fn findings_are_data_and_one_session_can_be_asked_for() {
     assert_eq!(asked.load(Ordering::Relaxed), 2);
     let text = serde_json::to_value(&found).unwrap();
     let first = &text["findings"][0];
-    assert_eq!((&first["code"], &first["severity"]), (&json!("D002 damaged-header"), &json!("damage")));
+    assert_eq!((&first["code"], &first["name"]), (&json!("D002"), &json!("damaged-header")));
+    assert_eq!(first["severity"], "damage");
     assert_eq!((&first["session"], &first["offset"]), (&json!("bad"), &json!(0)));
     assert!(first["file"].as_str().unwrap().ends_with("/00000001.log"));
     assert!(found.findings.iter().any(|f| f.code == Code::UnknownFile && f.file == "notes.txt"));

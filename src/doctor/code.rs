@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 /// How grave a finding is.
@@ -135,9 +136,13 @@ impl fmt::Display for Code {
     }
 }
 
+/// As two fields: `code` is letter and number, `name` the name.
 impl Serialize for Code {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        let mut fields = s.serialize_struct("Code", 2)?;
+        fields.serialize_field("code", self.number())?;
+        fields.serialize_field("name", self.name())?;
+        fields.end()
     }
 }
 

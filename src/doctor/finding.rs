@@ -11,7 +11,8 @@ use crate::error::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What it is.
+    /// What it is. serde writes it as two fields, `code` (`D001`) and `name` (`damaged-commit`).
+    #[serde(flatten)]
     pub code: Code,
     /// How grave it is.
     pub severity: Severity,
