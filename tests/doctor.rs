@@ -12,7 +12,7 @@ use common::{
 };
 use serde_json::json;
 use sessionlog::doctor::{
-    Action, CheckOptions, Checkup, Code, Repair, RepairOptions, Severity, check, repair,
+    Action, CheckOptions, Checkup, Code, Repair, RepairOptions, Severity, check, dump, repair,
 };
 use sessionlog::fs::{Fs as _, SimFs};
 use sessionlog::{ErrorKind, Keep, Options, Store};
@@ -443,4 +443,39 @@ fn a_lock_that_cannot_be_opened_keeps_the_repair_from_no_other_session() {
     let done = repair(place.path(), &RepairOptions::new()).unwrap();
     assert_eq!(done.steps.iter().filter(|s| s.action == Action::Summarize).count(), 1, "{done:#?}");
     assert_eq!(done.skipped.len(), 1, "{done:#?}");
+}
+
+#[test]
+fn a_dump_says_whether_all_is_what_was_written() {
+    let fs = SimFs::new(7);
+    for _ in 0..3 {
+        let store = sim_store(&fs);
+        let session = store.session("s").unwrap();
+        fill(&session, 6);
+        session.archive(Keep::Messages(2)).unwrap();
+        session.truncate().unwrap();
+        drop(session);
+        store.close().unwrap();
+    }
+    let dir = sim_session(&fs);
+    let options = CheckOptions::new().store(&sim_options(fs.clone()));
+    let good = |name: &str| {
+        let mut text = Vec::new();
+        let good = dump(dir.path().join(name), &options, &mut text).unwrap();
+        (good, String::from_utf8(text).unwrap())
+    };
+    let names = sim_segments(&*dir);
+    assert!(names.len() > 2, "{names:?}");
+    for name in &names {
+        let (good, text) = good(name);
+        assert!(good, "{text}");
+    }
+    let (name, whole) = (&names[1], sim_read(&*dir, &names[1]));
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        sim_write(&*dir, name, &bytes);
+        let (good, text) = good(name);
+        assert!(!good, "byte {at}: {text}");
+    }
 }

@@ -18,6 +18,9 @@ use crate::state::{Op, State, op_error};
 ///
 /// The text is the same for the same bytes, and so fit for tests. For reading by people: its form may change.
 ///
+/// Returns whether the file is a segment in which everything is what was written. A commit that was torn before anybody was
+/// told of it is not, though [`check`](super::check()), which sees more than one file, calls it no damage.
+///
 /// # Errors
 /// `Io` and `NotFound` of the file or the output. Damage is part of the text.
 ///
@@ -32,11 +35,11 @@ use crate::state::{Op, State, op_error};
 /// #         if p.is_dir() { walk(&p) } else if p.extension()? == "log" { Some(p) } else { None } })
 /// # }
 /// let mut text = Vec::new();
-/// sessionlog::doctor::dump(&id, &sessionlog::doctor::CheckOptions::new(), &mut text)?;
+/// assert!(sessionlog::doctor::dump(&id, &sessionlog::doctor::CheckOptions::new(), &mut text)?);
 /// assert!(String::from_utf8(text).unwrap().contains("message 0"));
 /// # Ok(()) }
 /// ```
-pub fn dump(path: impl AsRef<Path>, options: &CheckOptions, out: &mut impl Write) -> Result<()> {
+pub fn dump(path: impl AsRef<Path>, options: &CheckOptions, out: &mut impl Write) -> Result<bool> {
     let path = path.as_ref();
     let (fs, _) = reach(&options.store);
     let io = |e| Error::io("read a segment", path, e);
@@ -48,7 +51,7 @@ pub fn dump(path: impl AsRef<Path>, options: &CheckOptions, out: &mut impl Write
     write_all(&*file, name, out).map_err(io)
 }
 
-fn write_all(file: &dyn File, name: &str, out: &mut impl Write) -> io::Result<()> {
+fn write_all(file: &dyn File, name: &str, out: &mut impl Write) -> io::Result<bool> {
     let len = file.len()?;
     writeln!(out, "{name}: {len} bytes")?;
     let mut bytes = [0; SegmentHeader::LEN];
@@ -57,7 +60,8 @@ fn write_all(file: &dyn File, name: &str, out: &mut impl Write) -> io::Result<()
         Ok(header) => header,
         Err(fault) => {
             writeln!(out, "0 header: BAD: {fault}")?;
-            return writeln!(out, "nothing behind it can be checked without its salt");
+            writeln!(out, "nothing behind it can be checked without its salt")?;
+            return Ok(false);
         }
     };
     writeln!(
@@ -75,13 +79,15 @@ fn write_all(file: &dyn File, name: &str, out: &mut impl Write) -> io::Result<()
         header.prev_end_offset,
         header.prev_end_crc
     )?;
-    let mut failed = None;
+    let (mut good, mut failed) = (true, None);
     let mut before = (0, 0);
     walk(file, header.seed(), SegmentHeader::LEN as u64, len, &mut |met| {
         let written = match met {
-            Met::Zeros { offset, until } => writeln!(out, "{offset} zeros: {} bytes", until - offset),
+            Met::Zeros { offset, until } => {
+                writeln!(out, "{offset} zeros: {} bytes", until - offset).map(|()| true)
+            }
             Met::Fault { offset, until, fault } => {
-                writeln!(out, "{offset} BAD: {} bytes: {fault}", until - offset)
+                writeln!(out, "{offset} BAD: {} bytes: {fault}", until - offset).map(|()| false)
             }
             Met::Frame(offset, frame) => {
                 let told = (frame.header().prev_crc, frame.header().prev_len);
@@ -90,21 +96,22 @@ fn write_all(file: &dyn File, name: &str, out: &mut impl Write) -> io::Result<()
                 write_frame(offset, &frame, linked, len, out)
             }
         };
-        if let Err(e) = written {
-            failed.get_or_insert(e);
+        match written {
+            Ok(as_written) => good &= as_written,
+            Err(e) => _ = failed.get_or_insert(e),
         }
     })?;
-    failed.map_or(Ok(()), Err)
+    failed.map_or(Ok(good), Err)
 }
 
-/// Of a frame in a file that ends at `end`.
+/// Of a frame in a file that ends at `end`. Whether it is what was written.
 fn write_frame(
     offset: u64,
     frame: &Frame<'_>,
     linked: bool,
     end: u64,
     out: &mut impl Write,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let h = frame.header();
     let kind = match h.kind {
         FrameKind::Commit => "commit",
@@ -129,17 +136,19 @@ fn write_frame(
         h.archives,
         h.journal
     )?;
+    let mut good = linked;
     for record in frame.records() {
-        write_record(&record, end, out)?;
+        good &= write_record(&record, end, out)?;
     }
-    Ok(())
+    Ok(good)
 }
 
-fn write_record(r: &Record<'_>, end: u64, out: &mut impl Write) -> io::Result<()> {
+fn write_record(r: &Record<'_>, end: u64, out: &mut impl Write) -> io::Result<bool> {
     let state = match is_there(r, end) {
         true => r.verify().err().map(|fault| fault.to_string()),
         false => Some("the file ends before it".to_owned()),
     };
+    let mut good = state.is_none();
     let ok = if state.is_some() { "BAD" } else { "ok" };
     write!(out, "    {} {ok} {} + {} bytes: ", r.position, r.extras.len(), r.payload.len())?;
     if let Some(fault) = &state {
@@ -164,21 +173,34 @@ fn write_record(r: &Record<'_>, end: u64, out: &mut impl Write) -> io::Result<()
                     }
                 }
                 Ok(_) => {}
-                Err(what) => write!(out, " BAD extras: {what}")?,
+                Err(what) => {
+                    good = false;
+                    write!(out, " BAD extras: {what}")?;
+                }
             }
         }
         RecordKind::Op => match Op::decode(r.payload) {
             Ok(op) => write!(out, "{op:?}")?,
-            Err(e) => write!(out, "op that cannot be read: {}", op_error(&e).1)?,
+            Err(e) => {
+                let (newer, what) = op_error(&e);
+                good &= newer;
+                write!(out, "op that cannot be read: {what}")?;
+            }
         },
         RecordKind::Snapshot => match State::decode(r.payload) {
             Ok(s) => write_state(&s, out)?,
             Err(Ok(version)) => write!(out, "state of version {version}")?,
-            Err(Err(what)) => write!(out, "state that cannot be read: {what}")?,
+            Err(Err(what)) => {
+                good = false;
+                write!(out, "state that cannot be read: {what}")?;
+            }
         },
         RecordKind::Next => match Successor::decode(r.payload) {
             Some(s) => write!(out, "segment {} follows, salt {:016x}", s.number, s.salt)?,
-            None => write!(out, "a successor that cannot be read")?,
+            None => {
+                good = false;
+                write!(out, "a successor that cannot be read")?;
+            }
         },
         RecordKind::Mark => write!(out, "mark")?,
         RecordKind::Unknown(kind) if r.flags & CRITICAL != 0 => {
@@ -186,7 +208,8 @@ fn write_record(r: &Record<'_>, end: u64, out: &mut impl Write) -> io::Result<()
         }
         RecordKind::Unknown(kind) => write!(out, "of unknown kind {kind}")?,
     }
-    writeln!(out)
+    writeln!(out)?;
+    Ok(good)
 }
 
 fn write_state(s: &State, out: &mut impl Write) -> io::Result<()> {
