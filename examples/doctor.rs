@@ -7,49 +7,66 @@
 //! ```
 //!
 //! Exit code 0: all is well, or is now. 1: something was found (infos are nothing), or is left after the repair; of a
-//! dry run: there is something to do. 2: it could not be done.
+//! dry run: there is something to do; of a dump: it is no segment, or not all of it is what was written. 2: it could not be done.
+//!
+//! With `--json` there is one object on standard output, whatever happens. If it could not be done, that has a field `error` and
+//! no other. Else it has what was found or done, and a field `verdict`: `healthy`, `warnings` or `damaged`, of a repair what a check
+//! behind it says; of a dry run `something-to-do` or `nothing-to-do`.
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use serde::Serialize;
 use sessionlog::doctor::{self, CheckOptions, Checkup, Repair, RepairOptions};
 
 const USAGE: &str = "usage: doctor check <store> [--json] [--session <id>]
        doctor repair <store> [--dry-run] [--json] [--session <id>]
-       doctor dump <segment file>";
+       doctor dump <segment file>
+exit code: 0 all is well, 1 something is not, or is to be done, 2 it could not be done
+--json: one object with `verdict` (healthy, warnings, damaged; of a dry run something-to-do, nothing-to-do) or `error`
+--: no option stands behind it";
+
+/// The subcommands, and which options each has.
+const VERBS: &[(&str, &[&str])] =
+    &[("check", &["--json", "--session"]), ("repair", &["--json", "--session", "--dry-run"]), ("dump", &[])];
 
 struct Args {
-    verb: String,
+    verb: &'static str,
     path: PathBuf,
     session: Option<String>,
     json: bool,
     dry_run: bool,
 }
 
-fn parse(args: &[OsString]) -> Result<Args, Box<dyn Error>> {
-    let (mut words, mut session, mut json, mut dry_run) = (Vec::new(), None, false, false);
+/// `None` if help is wanted.
+fn parse(args: &[OsString]) -> Result<Option<Args>, Box<dyn Error>> {
+    let (mut words, mut options, mut session) = (Vec::new(), Vec::new(), None);
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match arg.to_str() {
-            Some("--json") => json = true,
-            Some("--dry-run") => dry_run = true,
-            Some("--session") => {
-                let id = rest.next().and_then(|id| id.to_str());
-                session = Some(id.ok_or("--session needs an id")?.to_owned());
-            }
-            Some(flag) if flag.starts_with("--") => {
-                return Err(format!("unknown option {flag}\n{USAGE}").into());
+            Some("--") => words.extend(rest.by_ref()),
+            Some("--help" | "-h") => return Ok(None),
+            Some(option) if option.starts_with("--") => {
+                if option == "--session" {
+                    let id = rest.next().and_then(|id| id.to_str());
+                    session = Some(id.ok_or("--session needs an id")?.to_owned());
+                }
+                options.push(option);
             }
             _ => words.push(arg),
         }
     }
     let [verb, path] = words.try_into().map_err(|_| USAGE)?;
-    let verb = verb.to_str().ok_or(USAGE)?.to_owned();
-    Ok(Args { verb, path: path.into(), session, json, dry_run })
+    let (verb, known) = VERBS.iter().find(|(name, _)| verb == name).ok_or(USAGE)?;
+    if let Some(other) = options.iter().find(|o| !known.contains(o)) {
+        return Err(format!("{verb} has no option {other}\n{USAGE}").into());
+    }
+    let (json, dry_run) = (options.contains(&"--json"), options.contains(&"--dry-run"));
+    Ok(Some(Args { verb, path: path.into(), session, json, dry_run }))
 }
 
 fn main() -> ExitCode {
@@ -59,11 +76,11 @@ fn main() -> ExitCode {
 
 /// Does what the arguments say; the exit code.
 pub(crate) fn tool(args: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let help = args.iter().any(|arg| arg == "--help" || arg == "-h");
-    let done = match help {
-        true => Ok((format!("{USAGE}\n"), true)),
-        false => parse(args).and_then(|args| run(&args)),
-    };
+    let json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+    let done = parse(args).and_then(|args| match args {
+        None => Ok((format!("{USAGE}\n"), true)),
+        Some(args) => run(&args),
+    });
     // All is done before anything is shown: whoever reads may go away meanwhile.
     let shown = done.and_then(|(text, well)| {
         show(&text, out)?;
@@ -74,7 +91,10 @@ pub(crate) fn tool(args: &[OsString], out: &mut dyn Write, err: &mut dyn Write) 
         Ok(false) => 1,
         Err(e) => {
             // There is nowhere to say that this failed.
-            let _ = show(&format!("doctor: {e}\n"), err);
+            let _ = match json {
+                true => show(&format!("{:#}\n", serde_json::json!({ "error": e.to_string() })), out),
+                false => show(&format!("doctor: {e}\n"), err),
+            };
             2
         }
     }
@@ -90,11 +110,11 @@ fn show(text: &str, out: &mut dyn Write) -> io::Result<()> {
 
 /// What is to be shown, and whether all is well.
 fn run(args: &Args) -> Result<(String, bool), Box<dyn Error>> {
-    match args.verb.as_str() {
+    match args.verb {
         "check" => {
-            let checkup = check(&args.path, args)?;
+            let checkup = check(args)?;
             let text = match args.json {
-                true => serde_json::to_string_pretty(&checkup)? + "\n",
+                true => json(verdict(&checkup), &checkup)?,
                 false => show_check(&checkup)?,
             };
             Ok((text, checkup.is_well()))
@@ -105,31 +125,50 @@ fn run(args: &Args) -> Result<(String, bool), Box<dyn Error>> {
                 options = options.session(id)?;
             }
             let repair = doctor::repair(&args.path, &options)?;
-            let text = match args.json {
-                true => serde_json::to_string_pretty(&repair)? + "\n",
-                false => show_repair(&repair)?,
+            let (verdict, well) = match args.dry_run {
+                true if repair.steps.is_empty() && repair.skipped.is_empty() => ("nothing-to-do", true),
+                true => ("something-to-do", false),
+                false => check(args).map(|left| (verdict(&left), left.is_well()))?,
             };
-            let well = match args.dry_run {
-                true => repair.steps.is_empty() && repair.skipped.is_empty(),
-                false => check(&args.path, args)?.is_well(),
+            let text = match args.json {
+                true => json(verdict, &repair)?,
+                false => show_repair(&repair)?,
             };
             Ok((text, well))
         }
-        "dump" => {
+        _ => {
             let mut text = Vec::new();
-            doctor::dump(&args.path, &CheckOptions::new(), &mut text)?;
-            Ok((String::from_utf8(text)?, true))
+            let good = doctor::dump(&args.path, &CheckOptions::new(), &mut text)?;
+            Ok((String::from_utf8(text)?, good))
         }
-        _ => Err(USAGE.into()),
     }
 }
 
-fn check(path: &Path, args: &Args) -> sessionlog::Result<Checkup> {
+fn verdict(checkup: &Checkup) -> &'static str {
+    match (checkup.is_well(), checkup.has_damage()) {
+        (true, _) => "healthy",
+        (_, true) => "damaged",
+        _ => "warnings",
+    }
+}
+
+/// The verdict beside the fields of what was found or done.
+fn json(verdict: &str, told: &impl Serialize) -> Result<String, Box<dyn Error>> {
+    #[derive(Serialize)]
+    struct Told<'a, T> {
+        verdict: &'a str,
+        #[serde(flatten)]
+        told: &'a T,
+    }
+    Ok(serde_json::to_string_pretty(&Told { verdict, told })? + "\n")
+}
+
+fn check(args: &Args) -> sessionlog::Result<Checkup> {
     let mut options = CheckOptions::new();
     if let Some(id) = &args.session {
         options = options.session(id)?;
     }
-    doctor::check(path, &options)
+    doctor::check(&args.path, &options)
 }
 
 fn show_check(checkup: &Checkup) -> Result<String, Box<dyn Error>> {
