@@ -200,6 +200,9 @@ fn show_repair(repair: &Repair) -> Result<String, Box<dyn Error>> {
     for left in &repair.skipped {
         writeln!(text, "left alone: {}: {}", left.file, left.why)?;
     }
-    writeln!(text, "{} steps, {} left alone", repair.steps.len(), repair.skipped.len())?;
+    match (repair.steps.len(), repair.skipped.len()) {
+        (0, 0) => writeln!(text, "nothing to repair")?,
+        (steps, left) => writeln!(text, "{steps} steps, {left} left alone though something is wrong")?,
+    }
     Ok(text)
 }

@@ -140,6 +140,12 @@ fn behind_two_dashes_stand_paths() {
 }
 
 #[test]
+fn where_nothing_is_wrong_nothing_was_left_alone() {
+    let (place, _) = store(false);
+    assert_eq!(tool("repair @", &place.path()), ("nothing to repair\n".to_owned(), String::new(), 0));
+}
+
+#[test]
 fn a_dump_of_what_is_no_good_segment_says_so() {
     let (_place, segment) = store(false);
     let (text, _, code) = tool("dump @", &segment);

@@ -13,7 +13,8 @@
 //!   what survives: every message that can be read, and every attribute that any surviving record has. What is lost is
 //!   written down as an accepted hole: reading passes over it without an error, its sequences are not given again, the
 //!   message count leaves it out, and the epoch rises by one.
-//! - A session from a newer program, or one that somebody writes to, is left alone.
+//! - A session from a newer program, or one that another process has open, is left alone, and named in [`Repair::skipped`] if
+//!   it is damaged. Where nothing is wrong nothing is said, whoever has it open. What this process has open is closed first.
 //! - A second repair finds nothing to do.
 //! - Bytes that cannot be read (an I/O error) are not damage: the session is skipped, and named. Copy the file past the error
 //!   first, with the unreadable blocks as zeros, and put the copy in its place.

@@ -85,7 +85,8 @@ impl RepairOptions {
         RepairOptions::default()
     }
 
-    /// Says what would be done and changes nothing: the same steps as data.
+    /// Says what would be done and changes nothing: the same steps as data. It takes no lock either, so it does not see that another
+    /// process opened a session but wrote nothing since: the repair then leaves alone what the plan has steps for.
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;

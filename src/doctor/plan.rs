@@ -72,7 +72,8 @@ pub struct Repair {
     pub dry_run: bool,
     /// The steps, in their order. Empty if there is nothing to do, or nothing that can be done.
     pub steps: Vec<Step>,
-    /// What was left alone although something is wrong with it.
+    /// What was left alone although something is wrong with it. A session that is well is not here, also if it could not have
+    /// been repaired now.
     pub skipped: Vec<Skipped>,
 }
 

@@ -14,14 +14,14 @@ use super::session::look_at;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SessionId;
 use crate::log::LOCK_FILE;
-use crate::session::{Phase, lock};
+use crate::session::{Phase, lock, locked};
 use crate::store::{Env, Layout, Options, UNTOLD};
 
 /// Does what is safe about the damage in a store, or says what would be done (see
 /// [`RepairOptions::dry_run`]).
 ///
-/// Each session is repaired under its writer's lock: one that somebody writes to is skipped, and so is one that a
-/// newer program wrote. Whatever is taken away, and whatever is damaged, has a copy in `quarantine/` before, durable and
+/// Each session is repaired under its writer's lock: a damaged one that another process has open is skipped, and so is one
+/// that a newer program wrote. Whatever is taken away, and whatever is damaged, has a copy in `quarantine/` before, durable and
 /// with a note. When this returns, everything it did is durable. A second repair finds nothing to do.
 ///
 /// Reads every segment of every session, and writes what survives of damaged ones.
@@ -158,7 +158,11 @@ fn repair_session(env: &Arc<Env>, place: &Place, dry_run: bool, out: &mut Repair
         }
     };
     if dry_run {
-        out.steps.extend(plan.steps);
+        // What this process has open it would close first.
+        match env.catalog.holder(&id).filter(|h| h.pid != env.fs.process()) {
+            Some(holder) => skip(Some(&id), locked(&id, Some(holder)).to_string()),
+            None => out.steps.extend(plan.steps),
+        }
         return Ok(());
     }
     drop((plan, looked));

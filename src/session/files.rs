@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::SegmentHeader;
 use crate::fs::{Access, Dir, File};
 use crate::ids::SessionId;
+use crate::log::catalog::Holder;
 use crate::log::scan::{Ending, Tail};
 use crate::log::segment::{Owner, Segment};
 use crate::log::{LOCK_FILE, parse_segment_name, segment_name};
@@ -153,17 +154,18 @@ fn lock_file(dir: &dyn Dir, name: &str, id: &SessionId) -> Result<Arc<dyn File>>
 fn take(env: &Arc<Env>, id: &SessionId, file: Arc<dyn File>) -> Result<SessionLock> {
     match file.try_lock() {
         Ok(true) => Ok(SessionLock { file, env: env.clone() }),
-        Ok(false) => {
-            let error = Error::new(ErrorKind::Locked, "open a session for writing").session(id);
-            Err(match env.catalog.holder(id) {
-                Some(h) => error.hint(format!(
-                    "process {} on {} has it open; use reader() to read it meanwhile",
-                    h.pid, h.host
-                )),
-                None => error.hint("use reader() to read it meanwhile"),
-            })
-        }
+        Ok(false) => Err(locked(id, env.catalog.holder(id))),
         Err(e) => Err(Error::io("lock a session", env.layout.root.path(), e).session(id)),
+    }
+}
+
+/// What is said of a session that somebody else has open for writing.
+pub(crate) fn locked(id: &SessionId, holder: Option<Holder>) -> Error {
+    let error = Error::new(ErrorKind::Locked, "open a session for writing").session(id);
+    match holder {
+        Some(h) => error
+            .hint(format!("process {} on {} has it open; use reader() to read it meanwhile", h.pid, h.host)),
+        None => error.hint("use reader() to read it meanwhile"),
     }
 }
 

@@ -36,4 +36,4 @@ mod tests;
 pub(crate) use file::salt_in;
 pub(crate) use handle::{Announced, Catalog};
 pub(crate) use merge::SpreadMap;
-pub(crate) use report::{Finding, Known, Merged, Place};
+pub(crate) use report::{Finding, Holder, Known, Merged, Place};
