@@ -129,6 +129,10 @@ fn run() -> Result<bool> {
             tally.bytes += plan.bytes();
             let done = import(&store, source, &plan)?;
             tally.skipped += u64::from(done == Done::Skipped);
+            if done != Done::Skipped {
+                tally.new_messages += plan.lines.len() as u64;
+                tally.new_bytes += plan.bytes();
+            }
             tally.continued += u64::from(done == Done::Continued);
             progress.step(&plan);
         }
@@ -136,7 +140,9 @@ fn run() -> Result<bool> {
     }
     store.close()?;
     let imported_in = started.elapsed();
-    progress.end("imported", imported_in);
+    let mut total = Tally::default();
+    folders.values().for_each(|t| total.add(t));
+    progress.end(&total, imported_in);
 
     // What a new opening finds, as a listing tells it.
     let store = Store::options().open(&store_dir)?;
@@ -166,8 +172,6 @@ fn run() -> Result<bool> {
     let verified_in = started.elapsed();
     faults.extend(verdict.faults.iter().cloned());
 
-    let mut total = Tally::default();
-    folders.values().for_each(|t| total.add(t));
     if verdict.messages != total.messages || verdict.bytes != total.bytes {
         faults.push(format!(
             "the second process compared {} messages, {} bytes; the import had {} and {}",
@@ -190,6 +194,8 @@ fn run() -> Result<bool> {
                 "continued": total.continued,
                 "messages": total.messages,
                 "bytes": total.bytes,
+                "imported_messages": total.new_messages,
+                "imported_bytes": total.new_bytes,
                 "seconds": imported_in.as_secs_f64(),
                 "verify_seconds": verified_in.as_secs_f64(),
                 "archives": verdict.archives,
@@ -208,12 +214,14 @@ fn run() -> Result<bool> {
     if total.skipped + total.continued > 0 {
         println!("  there already  {} sessions skipped, {} continued", total.skipped, total.continued);
     }
-    println!(
-        "  imported in    {:.2?} ({:.0} messages/s, {}/s), closing included",
-        imported_in,
-        total.messages as f64 / imported_in.as_secs_f64().max(1e-9),
-        rate(total.bytes, imported_in)
-    );
+    if total.new_messages > 0 {
+        println!(
+            "  imported in    {:.2?} ({:.0} messages/s, {}/s), closing included",
+            imported_in,
+            total.new_messages as f64 / imported_in.as_secs_f64().max(1e-9),
+            rate(total.new_bytes, imported_in)
+        );
+    }
     println!(
         "  store size     {} in {} segments, {} allocated ({:.2} x the payload)",
         human((stats.bytes + stats.catalog_bytes) as f64),

@@ -13,8 +13,12 @@ pub(crate) struct Tally {
     pub(crate) sessions: u64,
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+    /// Sessions that were there already.
     pub(crate) skipped: u64,
     pub(crate) continued: u64,
+    /// Of the sessions that were not.
+    pub(crate) new_messages: u64,
+    pub(crate) new_bytes: u64,
     pub(crate) time: Duration,
 }
 
@@ -26,6 +30,8 @@ impl Tally {
         self.bytes += other.bytes;
         self.skipped += other.skipped;
         self.continued += other.continued;
+        self.new_messages += other.new_messages;
+        self.new_bytes += other.new_bytes;
         self.time += other.time;
     }
 }
@@ -49,8 +55,8 @@ pub(crate) fn print_table(folders: &BTreeMap<String, Tally>, total: &Tally) {
             t.messages,
             t.bytes,
             format!("{:.1} ms", seconds * 1e3),
-            t.messages as f64 / seconds,
-            format!("{}/s", human(t.bytes as f64 / seconds)),
+            t.new_messages as f64 / seconds,
+            format!("{}/s", human(t.new_bytes as f64 / seconds)),
         );
     }
     print!("{out}");
@@ -74,6 +80,17 @@ pub(crate) struct Progress {
     done: u64,
     sessions: u64,
     shown: Instant,
+}
+
+/// What was done, in a line.
+fn ended(all: &Tally, time: Duration) -> String {
+    let new = format!("{} sessions, {}", all.sessions - all.skipped, human(all.new_bytes as f64));
+    let old = format!("{} sessions, {}", all.skipped, human((all.bytes - all.new_bytes) as f64));
+    match (all.sessions - all.skipped, all.skipped) {
+        (_, 0) => format!("imported {new} in {time:.2?}"),
+        (0, _) => format!("skipped {old}, which were there already, in {time:.2?}"),
+        _ => format!("imported {new} in {time:.2?}; skipped {old}, which were there already"),
+    }
 }
 
 impl Progress {
@@ -108,8 +125,34 @@ impl Progress {
         }
     }
 
-    pub(crate) fn end(&self, what: &str, time: Duration) {
-        let line = format!("{what} {} sessions, {} in {time:.2?}", self.sessions, human(self.done as f64));
+    pub(crate) fn end(&self, all: &Tally, time: Duration) {
+        let line = ended(all, time);
         if self.terminal { eprintln!("\r{line:<70}") } else { eprintln!("{line}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_already_was_not_imported() {
+        let all = Tally {
+            sessions: 3,
+            messages: 30,
+            bytes: 300,
+            new_messages: 30,
+            new_bytes: 300,
+            ..Tally::default()
+        };
+        let time = Duration::from_secs(2);
+        assert_eq!(ended(&all, time), "imported 3 sessions, 300 B in 2.00s");
+        let some = Tally { skipped: 1, new_messages: 20, new_bytes: 200, ..all };
+        assert_eq!(
+            ended(&some, time),
+            "imported 2 sessions, 200 B in 2.00s; skipped 1 sessions, 100 B, which were there already"
+        );
+        let none = Tally { skipped: 3, new_messages: 0, new_bytes: 0, ..some };
+        assert_eq!(ended(&none, time), "skipped 3 sessions, 300 B, which were there already, in 2.00s");
     }
 }
