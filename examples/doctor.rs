@@ -186,6 +186,8 @@ fn show_check(checkup: &Checkup) -> Result<String, Box<dyn Error>> {
         match (checkup.is_well(), checkup.has_damage()) {
             (true, _) => "all is well",
             (_, true) => "there is damage",
+            _ if checkup.findings.iter().any(|f| f.code.may_be_loss()) =>
+                "no damage was found, but something may be lost: look at the warnings",
             _ => "nothing is lost, but look at the warnings",
         }
     )?;

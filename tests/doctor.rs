@@ -14,7 +14,7 @@ use serde_json::json;
 use sessionlog::doctor::{
     Action, CheckOptions, Checkup, Code, Repair, RepairOptions, Severity, check, dump, repair,
 };
-use sessionlog::fs::{Fs as _, SimFs};
+use sessionlog::fs::{Choice, Fs as _, SimFs};
 use sessionlog::{ErrorKind, Keep, Options, Store};
 
 fn checked(fs: &SimFs) -> Checkup {
@@ -488,4 +488,24 @@ fn a_dump_says_whether_all_is_what_was_written() {
         let (good, text) = good(name);
         assert!(!good, "byte {at}: {text}");
     }
+}
+
+#[test]
+fn a_session_that_is_being_removed_is_not_one_that_is_lost() {
+    let fs = SimFs::new(8);
+    let store = sim_store(&fs);
+    let session = store.session("s").unwrap();
+    fill(&session, 3);
+    session.close().unwrap();
+    fs.record();
+    assert!(store.remove_session("s").unwrap());
+    let moments = fs.recorded();
+    assert!(moments.len() > 3);
+    for moment in moments {
+        assert_eq!(codes(&checked(&moment.kill_all())), [], "{}", moment.label());
+    }
+    // Nothing waits for the catalog's note: without it the two cannot be told apart, and so it is no damage.
+    let found = checked(&fs.crash_with(Choice::Nothing));
+    assert!(!found.has_damage(), "{found:#?}");
+    assert_eq!(codes(&found), [Code::MissingSession]);
 }

@@ -146,6 +146,20 @@ fn where_nothing_is_wrong_nothing_was_left_alone() {
 }
 
 #[test]
+fn of_a_session_that_is_gone_nobody_says_that_nothing_is_lost() {
+    let (place, segment) = store(false);
+    std::fs::remove_dir_all(segment.parent().unwrap()).unwrap();
+    let (text, _, code) = tool("check @", &place.path());
+    assert!(
+        code == 1 && text.contains("something may be lost") && !text.contains("nothing is lost"),
+        "{text}"
+    );
+    assert_eq!(json("check @ --json", &place.path()).0["verdict"], "warnings");
+    let (text, _, code) = tool("repair @", &place.path());
+    assert!(code == 1 && text.contains("put its directory back"), "{text}");
+}
+
+#[test]
 fn a_dump_of_what_is_no_good_segment_says_so() {
     let (_place, segment) = store(false);
     let (text, _, code) = tool("dump @", &segment);

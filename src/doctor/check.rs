@@ -9,11 +9,12 @@ use super::finding::{Checkup, Finding, reason};
 use super::options::{CheckOptions, look};
 use super::session::{Looked, look_at};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::catalog::Summary;
 use crate::fs::{Dir, Kind};
 use crate::ids::{SessionId, is_session_dir, is_shard, shard_of};
 use crate::log::catalog::{Known, Merged};
 use crate::log::scan::Ending;
-use crate::session::{Look, UNBORN, Whose, load_tail};
+use crate::session::{Look, UNBORN, Whose, load_tail, locate};
 use crate::store::{Env, Store};
 
 /// Looks at every byte of a store and says what is wrong with it. Changes nothing and takes no lock: it works while
@@ -75,13 +76,7 @@ pub(crate) fn run(env: &Arc<Env>, fault: Option<&Error>, options: &CheckOptions)
             Err(e) => out.findings.push(unreadable(&place.rel, &e)),
         }
     }
-    let here: HashSet<&str> = sessions.iter().map(|p| p.name.as_str()).collect();
-    let asked = |id: &SessionId| options.session.as_ref().is_none_or(|wanted| wanted == id);
-    for summary in merged.summaries().filter(|s| asked(&s.id) && !here.contains(s.id.dir_name().as_str())) {
-        let rel = format!("sessions/{}/{}", summary.id.shard(), summary.id.dir_name());
-        let what = format!("it was closed with {} messages and is not there", summary.message_count);
-        out.findings.push(Finding::new(Code::MissingSession, rel, what).of(Some(summary.id.as_str())));
-    }
+    out.findings.extend(missing(env, &sessions, &merged, options)?);
     match &options.session {
         None => {
             catalog(&merged, &mut out.findings);
@@ -94,6 +89,40 @@ pub(crate) fn run(env: &Arc<Env>, fault: Option<&Error>, options: &CheckOptions)
     }
     out.sort();
     Ok(out)
+}
+
+/// The sessions that the catalog knows as closed and that are not there.
+pub(crate) fn missing(
+    env: &Env,
+    sessions: &[Place],
+    merged: &Merged,
+    options: &CheckOptions,
+) -> Result<Vec<Finding>> {
+    let here: HashSet<&str> = sessions.iter().map(|p| p.name.as_str()).collect();
+    let asked = |id: &SessionId| options.session.as_ref().is_none_or(|wanted| wanted == id);
+    let mut gone: Vec<_> = merged.summaries().filter(|s| asked(&s.id)).collect();
+    gone.retain(|s| !here.contains(s.id.dir_name().as_str()));
+    if gone.is_empty() {
+        return Ok(Vec::new());
+    }
+    // One that is being removed goes from its place into the trash, and then from the catalog. What cannot be looked at is told
+    // elsewhere.
+    let trash = env.layout.trash.list().unwrap_or_default();
+    let merged = env.catalog.merged()?;
+    gone.retain(|s| {
+        let name = s.id.dir_name();
+        matches!(locate(env, &s.id), Ok(None))
+            && !trash.iter().any(|entry| entry.name.starts_with(&format!("{name}~")))
+            && matches!(merged.get(&name), Some(Known::Closed(now)) if now.birth == s.birth)
+    });
+    let tell = |s: &Summary| {
+        let rel = format!("sessions/{}/{}", s.id.shard(), s.id.dir_name());
+        let (live, all) = (s.message_count, s.total_messages);
+        let what =
+            format!("it was closed with {live} live messages, of {all} that it ever had, and is not there");
+        Finding::new(Code::MissingSession, rel, what).of(Some(s.id.as_str()))
+    };
+    Ok(gone.iter().map(tell).collect())
 }
 
 /// What a listing would show of a session without reading it, if that is not what is in its log.

@@ -11,7 +11,8 @@ use serde::{Serialize, Serializer};
 pub enum Severity {
     /// Nothing is wrong: what a crash or a writer at work leaves behind, and what is not the store's.
     Info,
-    /// Nothing is lost, but something is not as it should be.
+    /// Something is not as it should be, and what is there does not tell that anything is lost. Nor does it tell that nothing is
+    /// where something could not be read or judged, or a session is not there: the code says which.
     Warning,
     /// Bytes or files that were durable once are not there as they were.
     Damage,
@@ -41,6 +42,12 @@ macro_rules! codes {
             /// How grave it is.
             pub fn severity(self) -> Severity {
                 match self { $(Code::$name => Severity::$severity,)* }
+            }
+
+            /// Whether it may be, or hide, the loss of something that was durable once. False of what is known to be none.
+            pub fn may_be_loss(self) -> bool {
+                let open = matches!(self, Code::Unreadable | Code::NewerFormat | Code::MissingSession);
+                open || self.severity() == Severity::Damage
             }
 
             /// What to do about it, in a sentence.
@@ -94,9 +101,10 @@ codes! {
     /// A segment that no state names, older than the active one.
     UnlistedSegment = "W003" "unlisted-segment" Warning
         "repair moves it to the quarantine";
-    /// The catalog has a summary of a session that is not there.
+    /// The catalog has a summary of a session that is not there. It is lost, or was removed and a power cut took the catalog's
+    /// note of that: nothing tells which.
     MissingSession = "W004" "missing-session" Warning
-        "if nobody removed it, put its directory back from a backup";
+        "if nobody removed it, it is lost: put its directory back from a backup";
     /// The catalog's summary of a session is older than its log, and nothing in the catalog says so: a file of it is
     /// missing, or was replaced by an older one.
     StaleSummary = "W005" "stale-summary" Warning

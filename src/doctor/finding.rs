@@ -51,7 +51,7 @@ impl Finding {
         self
     }
 
-    /// True for damage: see [`Severity::Damage`].
+    /// True for damage: see [`Severity::Damage`]. What is not damage may be a loss all the same: see [`Code::may_be_loss`].
     pub fn is_damage(&self) -> bool {
         self.severity == Severity::Damage
     }

@@ -15,6 +15,8 @@
 //!   message count leaves it out, and the epoch rises by one.
 //! - A session from a newer program, or one that another process has open, is left alone, and named in [`Repair::skipped`] if
 //!   it is damaged. Where nothing is wrong nothing is said, whoever has it open. What this process has open is closed first.
+//! - A session whose whole directory is gone cannot be brought back, nor does anything tell for certain that nobody removed it: it is
+//!   named, in the findings and in [`Repair::skipped`], as long as the catalog has its summary.
 //! - A second repair finds nothing to do.
 //! - Bytes that cannot be read (an I/O error) are not damage: the session is skipped, and named. Copy the file past the error
 //!   first, with the unreadable blocks as zeros, and put the copy in its place.

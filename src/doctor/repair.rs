@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::catalogs;
-use super::check::{Place, no_session, session_dirs};
+use super::check::{Place, missing, no_session, session_dirs};
 use super::code::Severity;
 use super::fresh::{self, Plan};
 use super::options::{CheckOptions, RepairOptions, look, reach, wish};
@@ -67,7 +67,8 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
     if let Some(store) = &store {
         env = store.env().clone();
     }
-    for f in beside.into_iter().filter(|f| f.severity > Severity::Info) {
+    let missing = missing(&env, &places, &env.catalog.merged()?, &options.check)?;
+    for f in beside.into_iter().chain(missing).filter(|f| f.severity > Severity::Info) {
         let why = format!("{}: {}", f.what, f.remedy);
         out.skipped.push(Skipped { session: f.session, file: f.file, why });
     }

@@ -242,6 +242,12 @@ fn a_session_that_is_not_there_is_not_found_to_be_well() {
     std::fs::remove_dir_all(&dir).unwrap();
     let found = check(place.path(), &CheckOptions::new().session("s").unwrap()).unwrap();
     assert_eq!(found.findings.iter().map(|f| f.code).collect::<Vec<_>>(), [Code::MissingSession]);
+    assert!(found.findings[0].what.contains("3 live messages, of 3 that"), "{found:#?}");
+    // A repair cannot bring it back, and says so again and again.
+    for _ in 0..2 {
+        let done = repair(place.path(), &RepairOptions::new()).unwrap();
+        assert!(done.steps.is_empty() && done.skipped.len() == 1, "{done:#?}");
+    }
 }
 
 #[test]
