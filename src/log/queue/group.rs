@@ -84,12 +84,17 @@ impl<B: Batch, R: Outcome> Group<B, R> {
         }
     }
 
-    /// Tells every member its outcome, and wakes them one by one.
-    pub(super) fn tell(&mut self) {
-        for (member, outcome) in self.members.drain(..).zip(self.outcomes.drain(..)) {
+    /// Leaves every member its outcome.
+    pub(super) fn publish(&mut self) {
+        for (member, outcome) in self.members.iter().zip(self.outcomes.drain(..)) {
             if let Some(slot) = member {
                 slot.publish(outcome);
             }
         }
+    }
+
+    /// Wakes the members, one by one.
+    pub(super) fn wake(&mut self) {
+        self.members.drain(..).flatten().for_each(|slot| slot.wake());
     }
 }

@@ -23,7 +23,7 @@ const MAX_SPARE_GROUPS: usize = 4;
 ///    free takes it instead, and whoever gives it up passes it to such a thread. So nobody is forgotten.
 /// 3. If leadership is free and ops are pending, the hook is called after the last of them was pushed, or
 ///    after the last leader ended; or the background thread, whose turn that was, comes again. So nothing is.
-/// 4. Who is told holds no leadership: a waker may push, and even wait.
+/// 4. Who wakes others holds no leadership, and all of its group have their outcomes: a waker may push, and even wait.
 pub(crate) struct Queue<B, R> {
     pub(super) inner: Mutex<Inner<B, R>>,
     /// Pending ops were taken, or a turn has ended.

@@ -51,12 +51,14 @@ impl<R: Clone> Slot<R> {
         drop(waker); // Foreign code, so it does not run under the lock.
     }
 
-    /// Leaves the outcome and wakes whoever waits.
+    /// Leaves the outcome, for whoever looks. Who waits is still to be woken.
     pub(super) fn publish(&self, outcome: R) {
-        let mut state = self.state.lock();
-        state.outcome = Some(outcome);
-        let waker = state.waker.take();
-        drop(state);
+        self.state.lock().outcome = Some(outcome);
+    }
+
+    /// Wakes whoever waits for the outcome.
+    pub(super) fn wake(&self) {
+        let waker = self.state.lock().waker.take();
         self.changed.notify_all();
         if let Some(waker) = waker {
             let _ = contained(|| waker.wake());

@@ -20,8 +20,8 @@ pub(super) enum Turn {
     Background,
 }
 
-/// A turn of a leader. However it ends, by return or by panic, leadership passes on and every member of the
-/// group is told, in this order: the next leader can begin while the members wake.
+/// A turn of a leader. However it ends, by return or by panic, every member of the group has its outcome, leadership passes
+/// on, and the members are woken, in this order: the next leader can begin while they wake.
 pub(super) struct Leading<'q, B: Batch, R: Outcome> {
     queue: &'q Queue<B, R>,
     group: Group<B, R>,
@@ -58,6 +58,8 @@ impl<'q, B: Batch, R: Outcome> Leading<'q, B, R> {
         }
         self.group.clear_batch();
         let mut group = mem::take(&mut self.group);
+        // Before anybody learns that the turn has ended: who was waited for is told then, whoever is woken first.
+        group.publish();
         let mut inner = self.queue.inner.lock();
         if group.is_empty() {
             inner.put_back(group);
@@ -66,7 +68,7 @@ impl<'q, B: Batch, R: Outcome> Leading<'q, B, R> {
         }
         let after = self.queue.pass_on(inner, self.turn);
         let again = self.queue.follow_up(after);
-        group.tell();
+        group.wake();
         self.queue.inner.lock().put_back(group);
         again
     }
