@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt::Display;
+use std::io::Write;
 
 use serde::ser::{self, Serialize, Serializer};
 
@@ -125,7 +126,11 @@ impl<'f, S: Serializer> Serializer for Checked<'f, S> {
         if !v.is_finite() {
             return Err(self.place.refuse(JsonFault::NotFinite));
         }
-        self.inner.serialize_f32(v)
+        // Where serde buffers what it reads it reads an `f64`: a text that gives the `f32` alone may be rounded twice there.
+        match gives_back(v) {
+            true => self.inner.serialize_f32(v),
+            false => self.inner.serialize_f64(f64::from(v)),
+        }
     }
 
     fn serialize_f64(self, v: f64) -> Result<S::Ok, S::Error> {
@@ -289,4 +294,14 @@ impl<C: ser::SerializeMap> ser::SerializeMap for Checked<'_, C> {
     fn end(self) -> Result<C::Ok, C::Error> {
         self.inner.end()
     }
+}
+
+/// Whether the shortest text of a number gives it back by way of an `f64` as well.
+fn gives_back(v: f32) -> bool {
+    let mut text = [0; 32];
+    let mut rest = text.as_mut_slice();
+    let written = write!(rest, "{v:e}").is_ok();
+    let len = 32 - rest.len();
+    let read = text.get(..len).and_then(|text| str::from_utf8(text).ok()?.parse::<f64>().ok());
+    written && read.is_some_and(|read| read as f32 == v)
 }
