@@ -34,7 +34,8 @@ pub enum ErrorKind {
     /// The disk or the quota is full, or a limit of file size is reached. What was acknowledged stays; writing works again when there is room.
     NoSpace,
     /// A sync failed earlier (or now): this handle writes no more, nor does any other that was there by then. Open the session
-    /// again, by its id; what is on disk decides.
+    /// again, by its id; what is on disk decides. If it failed in the background, and what was acknowledged as `Buffered` may be
+    /// gone, whoever opens the session next gets this once. (A creation that failed so can be repeated through the same handle.)
     Poisoned,
     /// The store was closed.
     Closed,

@@ -167,10 +167,19 @@ fn repair_session(env: &Arc<Env>, place: &Place, dry_run: bool, out: &mut Repair
         return Ok(());
     }
     drop((plan, looked));
-    let core = env.claim(&id)?;
+    let core = loop {
+        let core = env.claim(&id)?;
+        // Another may have the place of one that is over.
+        let over = matches!(&*core.phase.lock(), Phase::Poisoned(poison) if poison.writer.is_none());
+        if !over {
+            break core;
+        }
+        env.evict(&core);
+        env.unclaim(&core);
+    };
     let mut phase = core.phase.lock();
     let result = (|| {
-        if matches!(*phase, Phase::Open(_) | Phase::Poisoned(..)) {
+        if matches!(*phase, Phase::Open(_) | Phase::Poisoned(_)) {
             // What cannot be closed in good order is what is to be repaired.
             let _ = core.park_locked(&mut phase);
         }

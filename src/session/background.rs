@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::core::{Core, Phase};
 use super::lead::{lead, schedule, with_writer};
+use super::writer::{Fault, Writer};
 use crate::error::Result;
 
 impl Core {
@@ -22,6 +23,21 @@ impl Core {
         }
     }
 
+    /// Runs `work`, for which no call waits, on the open writer. If it poisons that, and something that was acknowledged may be
+    /// gone with it, the next call is told.
+    fn unasked<T>(
+        self: &Arc<Core>,
+        phase: &mut Phase,
+        work: impl FnOnce(&mut Writer) -> Result<T, Fault>,
+    ) -> Result<T> {
+        let buffered = self.with_shared(|s| s.lag().0) == Some(true);
+        let done = with_writer(self, phase, work);
+        if let Phase::Poisoned(poison) = phase {
+            poison.told = !buffered;
+        }
+        done
+    }
+
     pub(crate) fn is_open(&self, phase: &Phase) -> bool {
         matches!(phase, Phase::Open(_))
     }
@@ -32,7 +48,7 @@ impl Core {
         if !self.is_open(&phase) {
             return Ok(());
         }
-        with_writer(self, &mut phase, |w| w.settle(&self.env, &self.shared, true))?;
+        self.unasked(&mut phase, |w| w.settle(&self.env, &self.shared, true))?;
         drop(phase);
         schedule(self);
         Ok(())
@@ -52,7 +68,7 @@ impl Core {
         }
         let due = self.with_shared(|s| s.lag()).is_some_and(|(unsynced, unmarked)| unmarked && !unsynced);
         let done = match due {
-            true => with_writer(self, &mut phase, |w| w.write_mark(&self.env, &self.shared)),
+            true => self.unasked(&mut phase, |w| w.write_mark(&self.env, &self.shared)),
             false => Ok(()),
         };
         if let Phase::Open(writer) = &mut *phase {
@@ -72,7 +88,7 @@ impl Core {
             return Ok(());
         }
         let due = self.with_shared(|s| s.owes_truncation(self.env.settings.truncate_after)) == Some(true);
-        with_writer(self, &mut phase, |w| {
+        self.unasked(&mut phase, |w| {
             if due {
                 w.truncate(&self.env, &self.shared)?;
             }

@@ -141,11 +141,20 @@ pub(crate) enum Phase {
     /// Open for writing.
     Open(Box<Writer>),
     /// A sync failed: nothing that was acknowledged and not durable can be relied on, and no handle that may have been told so
-    /// writes any more. The writer stays as it is, descriptor and all, until the session is opened again (as another [`Core`]),
-    /// or closed.
-    Poisoned(Option<Box<Writer>>, Error),
+    /// writes any more.
+    Poisoned(Poison),
     /// Removed through this store.
     Removed,
+}
+
+/// Why a session is poisoned.
+pub(crate) struct Poison {
+    /// It stays as it is, descriptor and all, until the session is opened again (as another [`Core`]), or closed.
+    pub(crate) writer: Option<Box<Writer>>,
+    pub(crate) cause: Error,
+    /// Some call has ended with it. One that failed in the background is kept until then: what was acknowledged and not durable
+    /// may be gone, and whoever opens the session next is told before he relies on what is there.
+    pub(crate) told: bool,
 }
 
 /// What a session was when it was parked.
@@ -166,6 +175,8 @@ pub(crate) struct Core {
     pub(crate) handles: AtomicUsize,
     /// Where it stands among those that are open for writing.
     pub(crate) filed: AtomicU64,
+    /// The life of it that its handles stand for, once it was open here.
+    pub(crate) life: Mutex<Option<BirthId>>,
     /// When it was used last: a count of the store's, not a time.
     pub(crate) used: AtomicU64,
     pub(crate) timers: Timers,
@@ -201,6 +212,7 @@ impl Core {
                 shared: Mutex::new(None),
                 handles: AtomicUsize::new(0),
                 filed: AtomicU64::new(0),
+                life: Mutex::new(None),
                 used: AtomicU64::new(0),
                 timers: Timers::default(),
             }
@@ -236,34 +248,39 @@ impl Core {
         self.used.store(self.env.tick(), Ordering::Relaxed);
     }
 
-    /// Opens the session for writing if it is there: `false` if it is not.
-    pub(crate) fn open_now(self: &Arc<Core>) -> Result<bool> {
+    /// Opens the session for writing if it is there: `Some(false)` if it is not. `None` if there is nothing to be done with this
+    /// any more, and another [`Core`] has its place, or may.
+    pub(crate) fn open_now(self: &Arc<Core>) -> Result<Option<bool>> {
         self.env.check()?;
         self.touch();
         let mut phase = self.phase.lock();
-        self.retire_poisoned(&mut phase);
-        self.ready(&mut phase)
+        if self.retire(&mut phase)? { Ok(None) } else { self.ready(&mut phase).map(Some) }
     }
 
-    /// Creates the session, which must not be there.
-    pub(crate) fn create_now(self: &Arc<Core>) -> Result<()> {
+    /// Creates the session, which must not be there. `None` as in [`Core::open_now`].
+    pub(crate) fn create_now(self: &Arc<Core>) -> Result<Option<()>> {
         self.env.check()?;
-        self.retire_poisoned(&mut self.phase.lock());
-        self.control(Control::Create { strict: true }).map(drop)
-    }
-
-    /// Who opens a poisoned session gets another [`Core`], and what is on disk decides from there on; the handles on this one
-    /// stay as they are. The descriptor that saw the failure goes now, and the lock.
-    fn retire_poisoned(self: &Arc<Core>, phase: &mut Phase) {
-        if matches!(phase, Phase::Poisoned(..)) {
-            self.close_phase(phase).0.finish();
-            self.env.evict(self);
+        if self.retire(&mut self.phase.lock())? {
+            return Ok(None);
+        }
+        match self.control(Control::Create { strict: true }) {
+            Err(e) if e.kind() == ErrorKind::NotFound && self.retire(&mut self.phase.lock())? => Ok(None),
+            done => done.map(|_| Some(())),
         }
     }
 
-    /// True if nothing is done with it any more: it was removed through this store, or retired.
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(*self.phase.lock(), Phase::Removed | Phase::Poisoned(None, _))
+    /// True if it is over: it was removed through this store, or is poisoned. Who opens that gets another [`Core`], and what is on disk decides
+    /// from there on, while the handles on this one stay as they are. The descriptor that saw the failure goes now, and the lock.
+    ///
+    /// # Errors
+    /// `Poisoned` if nobody was told of it so far.
+    fn retire(self: &Arc<Core>, phase: &mut Phase) -> Result<bool> {
+        let Phase::Poisoned(poison) = phase else { return Ok(matches!(phase, Phase::Removed)) };
+        let told = std::mem::replace(&mut poison.told, true);
+        let error = self.poisoned(&poison.cause);
+        self.close_phase(phase).0.finish();
+        self.env.evict(self);
+        if told { Ok(true) } else { Err(error) }
     }
 
     /// The state of a session that exists; `None` if it does not.
@@ -271,17 +288,16 @@ impl Core {
         self.shared.lock().as_ref().map(f)
     }
 
-    /// What is on disk, for who reads while no writer of this process has the session open; `None` if it is not there. Never what
-    /// was made under this id when it had been removed through this store.
+    /// What is on disk, for who reads while no writer of this process has the session open; `None` if it is not there, and was not.
+    /// Never what was made under this id behind the life of it that is known here.
     pub(crate) fn on_disk(&self) -> Result<Option<Reader>> {
-        // While somebody opens or removes it, either is true.
-        if self.phase.try_lock().is_some_and(|phase| matches!(*phase, Phase::Removed)) {
-            return Err(self.removed());
-        }
-        Reader::open(&self.env, &self.id)
+        let known = *self.life.lock();
+        let found = Reader::open(&self.env, &self.id)?;
+        let life = found.as_ref().map(|reader| reader.with_state(|s| s.birth));
+        if known.is_some() && life != known { Err(self.removed()) } else { Ok(found) }
     }
 
-    /// The error for a session that was removed through this store.
+    /// The error for a session that was removed.
     pub(crate) fn removed(&self) -> Error {
         Error::new(ErrorKind::NotFound, "use a session")
             .session(&self.id)

@@ -234,10 +234,7 @@ impl Session {
     }
 
     fn tail_within(&self, budget: Budget) -> Result<Messages> {
-        match self.view(|s| s.live.clone())? {
-            None => Ok(Messages::empty()),
-            Some((view, _, next)) => tail_within(&view, next, budget),
-        }
+        tail_within(|| self.view(|s| s.live.clone()), budget)
     }
 
     /// The live messages with sequences in `range`, in order; what is not live is left out.
@@ -423,7 +420,7 @@ impl Session {
         if let Some(report) = self.core.with_shared(|s| s.report.clone()) {
             return Ok(report);
         }
-        self.core.open_now()?;
+        self.core.ready(&mut self.core.phase.lock())?;
         Ok(self.core.with_shared(|s| s.report.clone()).unwrap_or_default())
     }
 
@@ -513,7 +510,23 @@ pub(crate) enum Budget {
     Tokens(u64),
 }
 
-pub(crate) fn tail_within(view: &View, next: u64, budget: Budget) -> Result<Messages> {
+/// As many of the last messages as the budget allows. A segment that is released on the way back makes it look anew: so it goes
+/// while another process writes.
+pub(crate) fn tail_within(
+    look: impl Fn() -> Result<Option<(View, u64, u64)>>,
+    budget: Budget,
+) -> Result<Messages> {
+    let mut rounds = 0;
+    loop {
+        let Some((view, _, next)) = look()? else { return Ok(Messages::empty()) };
+        match tail_of(&view, next, budget) {
+            Err(e) if e.kind() == ErrorKind::NotFound && rounds < 16 => rounds += 1,
+            other => return other,
+        }
+    }
+}
+
+fn tail_of(view: &View, next: u64, budget: Budget) -> Result<Messages> {
     let mut from = next;
     let mut sum = 0u64;
     view.walk_back(matches!(budget, Budget::Tokens(_)), |head| {

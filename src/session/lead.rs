@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::archive::{ArchiveOutcome, Keep};
-use super::core::{Core, Phase};
+use super::core::{Core, Phase, Poison};
 use super::create::First;
 use super::cut::Live;
 use super::message::{Appended, Durability};
@@ -79,9 +79,10 @@ impl Drop for PoisonOnPanic<'_> {
     }
 }
 
+/// The ops that were under way are told.
 fn poison(phase: &mut Phase, error: Error) {
     *phase = match std::mem::replace(phase, Phase::Closed(None)) {
-        Phase::Open(writer) => Phase::Poisoned(Some(writer), error),
+        Phase::Open(writer) => Phase::Poisoned(Poison { writer: Some(writer), cause: error, told: true }),
         other => other,
     };
 }
@@ -442,12 +443,13 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
         _ => None,
     };
     let cut = live.cut(keep, recent)?;
-    check_archives(core, 0, attributes.len())?;
     if cut.upto == base {
         // An earlier archive may be the reason, and that must be as sure as one of our own.
         with_writer(core, phase, |w| w.settle(&core.env, &core.shared, true))?;
         return outcome(None, base..base, next);
     }
+    // None are kept as nothing.
+    check_archives(core, 0, if attributes == "{}" { 0 } else { attributes.len() })?;
     let mut number = 0;
     with_writer(core, phase, |w| {
         w.begin(&core.env, &core.shared)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::core::{Core, Phase, Seen};
+use super::core::{Core, Phase, Poison, Seen};
 use super::create::First;
 use super::files::{Look, SessionLock, Whose, load_tail, locate, lock};
 use super::summary_of;
@@ -20,7 +20,10 @@ impl Core {
             // Also while the store is being closed: what was handed over before is still done.
             Phase::Open(_) => return Ok(true),
             _ if self.env.is_closed() => return self.env.check().map(|()| false),
-            Phase::Poisoned(_, cause) => return Err(self.poisoned(cause)),
+            Phase::Poisoned(poison) => {
+                poison.told = true;
+                return Err(self.poisoned(&poison.cause));
+            }
             Phase::Removed => return Err(self.removed()),
             Phase::Closed(seen) => *seen,
         };
@@ -93,6 +96,7 @@ impl Core {
         shared: super::core::Shared,
     ) -> Result<()> {
         self.env.io.start()?;
+        *self.life.lock() = Some(shared.state.birth);
         *self.shared.lock() = Some(shared);
         *phase = Phase::Open(Box::new(writer));
         self.env.opened(self);
@@ -118,13 +122,13 @@ impl Core {
         }
         let writer = match phase {
             Phase::Open(writer) => writer,
-            Phase::Poisoned(writer, cause) => {
+            Phase::Poisoned(poison) => {
                 // Nothing more is written or synced; what is on disk decides at the next opening.
-                let lock = writer.take().and_then(|mut writer| writer.lock.take());
+                let lock = poison.writer.take().and_then(|mut writer| writer.lock.take());
                 self.shared.lock().take();
                 self.env.closed(self);
                 let closing = Closing { locks: lock.into_iter().collect(), dirty: false };
-                return (closing, Err(self.poisoned(cause)));
+                return (closing, Err(self.poisoned(&poison.cause)));
             }
             Phase::Closed(_) | Phase::Removed => return (Closing::default(), Ok(())),
         };
@@ -146,17 +150,21 @@ impl Core {
                 }
             }
             Err(fault) => {
+                // What cannot be closed is made durable all the same.
+                let synced = if fault.poison { Ok(()) } else { writer.settle(&self.env, &self.shared, true) };
+                let fault = synced.err().unwrap_or(fault);
                 // How far our own close came is not known: what is found next is no sign of another writer.
                 seen = None;
-                let error = fault.error.session(&self.id);
-                poisoned = (fault.poison && buffered).then(|| error.clone());
-                result = Err(error);
+                let cause = fault.error.session(&self.id);
+                result = Err(cause.clone());
+                let poison = Poison { writer: None, cause, told: false };
+                poisoned = (fault.poison && buffered).then_some(poison);
             }
         }
         let lock = writer.lock.take();
         self.shared.lock().take();
         // Who relies on what is perhaps not there any more is told at the next op.
-        *phase = poisoned.map_or(Phase::Closed(seen), |cause| Phase::Poisoned(None, cause));
+        *phase = poisoned.map_or(Phase::Closed(seen), Phase::Poisoned);
         self.env.closed(self);
         (Closing { locks: lock.into_iter().collect(), dirty }, result)
     }
@@ -165,7 +173,11 @@ impl Core {
     pub(crate) fn park(self: &Arc<Core>) -> Result<()> {
         self.complete();
         let mut phase = self.phase.lock();
-        self.park_locked(&mut phase)
+        let done = self.park_locked(&mut phase);
+        if let (Err(_), Phase::Poisoned(poison)) = (&done, &mut *phase) {
+            poison.told = true;
+        }
+        done
     }
 
     pub(crate) fn park_locked(&self, phase: &mut Phase) -> Result<()> {

@@ -57,7 +57,8 @@ impl<'a> NewMessage<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for what JSON could not give back: a float that is not finite, an integer of more than 64
-    /// bits, a map key that is not a string, nesting deeper than [`crate::limits::MAX_JSON_DEPTH`].
+    /// bits, a map key that is not a string, nesting deeper than [`crate::limits::MAX_JSON_DEPTH`]. (JSON has one `null`:
+    /// `Some(None)` and `Some(())` come back as `None`.)
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<NewMessage<'static>> {
         let mut bytes = Vec::with_capacity(128);
         to_json(value, &mut bytes)

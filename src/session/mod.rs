@@ -18,7 +18,7 @@ mod staged;
 mod ticket;
 mod writer;
 
-pub(crate) use self::core::{Core, Phase, Seen};
+pub(crate) use self::core::{Core, Phase, Poison, Seen};
 pub use archive::{Archive, ArchiveOutcome, Keep};
 pub(crate) use create::UNBORN;
 pub(crate) use files::{LoadedTail, Look, Whose, load_tail, locate, lock, locked, unborn_name};

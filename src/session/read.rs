@@ -8,8 +8,9 @@ use crate::error::Result;
 use crate::log::Message;
 use crate::log::stream::Stream;
 
-/// Messages of a session in order, as they were at the moment of the call: a later append, archive or removal
-/// changes nothing in it. Reads ahead in windows of 64 KiB (256 KiB where messages are long, or one message if that is longer
+/// Messages of a session in order, as they were at the moment of the call: a later append or archive changes nothing in it.
+/// (What is removed for good, and not read yet, is a `NotFound` then: an archive that is removed while a [`Reader`](crate::Reader)
+/// reads it, or when the session was closed meanwhile; a session that is removed.) Reads ahead in windows of 64 KiB (256 KiB where messages are long, or one message if that is longer
 /// still), or maps sealed segments (see [`Options::map`](crate::Options::map)); holds no lock.
 ///
 /// Each item is a `Result`: where the log is damaged the item is an error that names file and offset, and the

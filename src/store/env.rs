@@ -282,8 +282,14 @@ impl Env {
         }
         let idle = match core.phase.try_lock() {
             // What was handed over and is still to be done will open it again. Nobody leads while this is held.
+            // It waits for somebody to be told.
+            Some(phase) if matches!(&*phase, Phase::Poisoned(p) if !p.told && p.writer.is_none()) => return,
             Some(phase) => {
-                let open = matches!(*phase, Phase::Open(_) | Phase::Poisoned(Some(_), _));
+                let open = match &*phase {
+                    Phase::Open(_) => true,
+                    Phase::Poisoned(poison) => poison.writer.is_some(),
+                    Phase::Closed(_) | Phase::Removed => false,
+                };
                 !open && core.queue.is_idle()
             }
             None => false,
@@ -314,7 +320,8 @@ impl Env {
 
     /// Waits until a close that has begun is through: only then are all locks free.
     pub(crate) fn wait_closed(&self) {
-        if !self.is_forked() {
+        // The store's own thread is waited for by who closes it.
+        if !self.is_forked() && !self.io.is_here() {
             self.gone.wait(PATIENCE);
         }
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
@@ -93,6 +93,7 @@ struct Todo {
     order: u64,
     stop: bool,
     running: bool,
+    id: Option<ThreadId>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -123,9 +124,15 @@ impl IoThread {
             .name("sessionlog-io".to_owned())
             .spawn(move || run(&desk))
             .map_err(|e| Error::new(ErrorKind::Io, "start the background thread").with_source(e))?;
+        todo.id = Some(thread.thread().id());
         todo.thread = Some(thread);
         todo.running = true;
         Ok(())
+    }
+
+    /// True in the thread itself.
+    pub(crate) fn is_here(&self) -> bool {
+        self.desk.todo.lock().id == Some(std::thread::current().id())
     }
 
     /// False if the thread is told to end already, and does nothing more.

@@ -350,22 +350,21 @@ fn open_locks(
     file: &StoreFile,
     wish: &Wish<'_>,
 ) -> Result<Option<Arc<dyn Dir>>> {
-    let stored = file.lock_dir.as_deref();
-    let wanted = wish.lock_dir.and_then(Path::to_str);
-    if wanted.is_some() && wanted != stored {
-        return Err(Error::new(ErrorKind::Conflict, "open a store").path(path).hint(match stored {
-            Some(dir) => format!("the locks of this store lie in {dir}"),
-            None => "the locks of this store lie beside its logs".to_owned(),
-        }));
-    }
-    let Some(dir) = stored.map(Path::new) else { return Ok(None) };
-    if !dir.is_absolute() {
+    let stored = file.lock_dir.as_deref().map(Path::new);
+    if let Some(dir) = stored.filter(|dir| !dir.is_absolute()) {
         return Err(Error::new(ErrorKind::Unsupported, "open a store").path(path.join(STORE)).hint(format!(
             "the locks of this store lie in {}, which is another directory to each process; close it everywhere, remove \
              this file, and let doctor::repair write it anew with an absolute Options::lock_dir",
             dir.display()
         )));
     }
+    if wish.lock_dir.is_some() && wish.lock_dir != stored {
+        return Err(Error::new(ErrorKind::Conflict, "open a store").path(path).hint(match stored {
+            Some(dir) => format!("the locks of this store lie in {}", dir.display()),
+            None => "the locks of this store lie beside its logs".to_owned(),
+        }));
+    }
+    let Some(dir) = stored else { return Ok(None) };
     let dir = dir.join(file.id.to_string());
     let opened = if wish.read_only { fs.open_root(&dir) } else { fs.create_root(&dir) };
     match opened {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::catalog::CatalogEntry;
 use crate::fs::{Dir, Kind, sync_anew};
 use crate::ids::{BirthId, Incarnation, SessionId, is_session_dir, shard_of};
-use crate::session::{Core, Look, Phase, Seen, Whose, load_tail, locate, lock};
+use crate::session::{Core, Look, Phase, Poison, Seen, Whose, load_tail, locate, lock};
 
 /// Removes the session from the disk; `false` if it was not there.
 pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
@@ -27,16 +27,23 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
     env.settle()?;
     // A commit under way ends first; ops behind it meet a removed session.
     let mut phase = core.phase.lock();
-    if matches!(*phase, Phase::Removed) {
-        return Ok(None);
+    match &*phase {
+        Phase::Removed => return Ok(None),
+        // Another may have its place.
+        Phase::Poisoned(poison) if poison.writer.is_none() => {
+            env.evict(core);
+            return Ok(None);
+        }
+        _ => {}
     }
     let mut known = core.with_shared(|s| (s.state.birth, s.state.incarnation));
     let mut seen = core.with_shared(|s| Seen { birth: s.state.birth, position: s.state.position });
     let mut poisoned = None;
     let writer = match std::mem::replace(&mut *phase, Phase::Removed) {
         Phase::Open(writer) => Some(writer),
-        Phase::Poisoned(writer, cause) => {
-            poisoned = Some(cause);
+        Phase::Poisoned(poison) => {
+            let Poison { writer, cause, told } = poison;
+            poisoned = Some(Poison { writer: None, cause, told });
             writer
         }
         Phase::Closed(last) => {
@@ -75,6 +82,9 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
                 (birth, witness.map_or(last, |w| w.incarnation.max(last)))
             });
         }
+        if let Some((birth, _)) = known {
+            *core.life.lock() = Some(birth);
+        }
         let gone = throw_away(env, id, known);
         drop(guard);
         break gone.map(|name| {
@@ -84,7 +94,7 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
     };
     match result {
         // The session may still be there: the next op looks.
-        Err(_) => *phase = poisoned.map_or(Phase::Closed(seen), |cause| Phase::Poisoned(None, cause)),
+        Err(_) => *phase = poisoned.map_or(Phase::Closed(seen), Phase::Poisoned),
         // There was none, here either: handles on it begin the next one, as they would have.
         Ok(false) if seen.is_none() && poisoned.is_none() => *phase = Phase::Closed(None),
         Ok(_) => env.evict(core),

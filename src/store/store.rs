@@ -105,7 +105,7 @@ impl Store {
     /// `InvalidId`; `Locked` at once if another process is its writer; `Corrupt` if no state can be read;
     /// `Unsupported` for a newer format; `ReadOnly`, `Closed`, `Forked`, `Io`.
     pub fn session(&self, id: impl AsRef<str>) -> Result<Session> {
-        self.claim_and(id, |core| core.open_now().map(drop)).map(|(session, ())| session)
+        self.claim_and(id, Core::open_now).map(|(session, _)| session)
     }
 
     /// The session `id`, which must be there.
@@ -210,17 +210,14 @@ impl Store {
     fn claim_and<T>(
         &self,
         id: impl AsRef<str>,
-        work: impl Fn(&Arc<Core>) -> Result<T>,
+        work: impl Fn(&Arc<Core>) -> Result<Option<T>>,
     ) -> Result<(Session, T)> {
         let id = SessionId::new(id)?;
         self.lease.env.check()?;
         loop {
             let session = Session::claim(&self.lease, &id)?;
-            match work(session.core()) {
-                Err(e)
-                    if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Poisoned)
-                        && session.core().is_over() => {}
-                other => return other.map(|done| (session, done)),
+            if let Some(done) = work(session.core())? {
+                return Ok((session, done));
             }
         }
     }

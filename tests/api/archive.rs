@@ -340,7 +340,15 @@ fn the_attributes_of_all_archives_stay_within_their_limit_and_what_makes_them_fe
         let e = done.unwrap_err();
         assert_eq!((e.kind(), e.outcome()), (ErrorKind::TooLarge, Outcome::NotApplied), "{e}");
     };
-    archive(&json!({"a": "z".repeat(room - 100)})).unwrap();
+    archive(&json!({"a": "z".repeat(room - 8)})).unwrap();
+    assert_eq!(all(), limits::MAX_ARCHIVE_ATTRIBUTES);
+    // Without attributes it goes on, and where there is nothing to archive none are kept.
+    session.append(b"x").unwrap();
+    session.archive(Keep::Messages(1)).unwrap();
+    assert_eq!(session.archive_with(Keep::Messages(1), &json!({"a": 1})).unwrap().archive, None);
+    let number = session.archive(Keep::Nothing).unwrap().archive.unwrap();
+    session.remove_archive(number).unwrap();
+    session.patch_archive(65, &json!({"a": "z".repeat(room - 100)})).unwrap();
     refused(archive(&json!({"a": "z".repeat(100)})).map(drop));
     refused(session.patch_archive(65, &json!({"b": "z".repeat(100)})));
     session.patch_archive(65, &json!({"a": "w".repeat(room - 100)})).unwrap();

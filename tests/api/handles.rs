@@ -324,6 +324,26 @@ fn a_removed_session_is_gone_for_good_and_its_name_is_free() {
 }
 
 #[test]
+fn whatever_else_is_done_with_a_removed_session_reads_nothing_of_the_next_one() {
+    let store = sim_store(&SimFs::new(6));
+    let old = store.session("s").unwrap();
+    fill(&old, 1);
+    assert!(store.remove_session("s").unwrap());
+    store.session("s").unwrap().append("new life").unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(kind(old.append("x")), Some(ErrorKind::NotFound));
+            }
+        });
+        let read = (0..20_000).filter(|_| kind(old.load()) != Some(ErrorKind::NotFound)).count();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(read, 0);
+    });
+}
+
+#[test]
 fn a_removal_that_fails_can_be_repeated_and_never_comes_back() {
     // At each step of the removal one call fails; repeated until it is said to be done, it survives a power cut.
     for nth in 0.. {
@@ -515,4 +535,34 @@ fn made_while_others_clear_up(place: Option<&str>) {
     assert!(listing.unreadable.is_empty());
     assert_eq!(listing.sessions.len(), 6 * 16);
     assert!(listing.sessions.iter().all(|s| s.message_count == 1));
+}
+
+#[test]
+fn the_last_messages_are_found_while_another_process_takes_their_segments_away() {
+    let place = Place::new();
+    let options = || Options::new().create(true).segment_size(16 << 10).truncate_after(1 << 30);
+    let spy = Spy::disk();
+    let ours = options().fs(Arc::new(spy.clone())).open(place.path()).unwrap();
+    let theirs = options().fs(Arc::new(Spy::disk().other_process())).open(place.path()).unwrap();
+    let writer = theirs.session("s").unwrap();
+    fill(&writer, 3);
+    writer.close().unwrap();
+    let handle = ours.session("s").unwrap();
+    handle.clone().close().unwrap();
+    let writer = theirs.session("s").unwrap();
+    for i in 0..100 {
+        writer.append(&format!("{i}:{}", "x".repeat(500))).unwrap();
+    }
+    // When the newest segment was opened, the one before it goes.
+    let opened = AtomicUsize::new(0);
+    spy.hook(move |c| {
+        if c.is(Op::Open, ".log") && opened.fetch_add(1, Ordering::SeqCst) == 1 {
+            let number = writer.archive(Keep::Messages(3)).unwrap().archive.unwrap();
+            writer.truncate().unwrap();
+            writer.remove_archive(number).unwrap();
+        }
+        Action::Go
+    });
+    assert_eq!(handle.tail_bytes(1 << 20).unwrap().count(), 3);
+    spy.calm();
 }

@@ -1,13 +1,13 @@
 //! Handing messages over without waiting.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use sessionlog::fs::SimFs;
-use sessionlog::{AppendOptions, Batch, ErrorKind, Outcome, Session, Ticket};
+use sessionlog::{AppendOptions, Batch, ErrorKind, Outcome, Session, Store, Ticket};
 
 use crate::common::{
     Action, Op, Place, SIM, Spy, eventually, fill, kind, live, numbered, sim_options, sim_store, within,
@@ -213,7 +213,7 @@ fn of_what_is_handed_over_before_a_close_on_a_disk_nothing_is_refused() {
 
 #[test]
 fn closing_a_session_does_what_was_handed_over_before() {
-    let (fs, spy, [_other, session], (_ticket, go)) = beside_a_busy_thread();
+    let (fs, spy, _store, [_, session], (_ticket, go)) = beside_a_busy_thread();
     let ticket = session.submit("m2").unwrap();
     session.close().unwrap();
     // Another process takes it, and keeps it.
@@ -227,7 +227,7 @@ fn closing_a_session_does_what_was_handed_over_before() {
 
 #[test]
 fn in_a_forked_child_a_ticket_writes_nothing_and_does_not_wait() {
-    let (_fs, spy, [_other, session], (_ticket, go)) = beside_a_busy_thread();
+    let (_fs, spy, _store, [_, session], (_ticket, go)) = beside_a_busy_thread();
     let [first, second, mut third] = ["m2", "m3", "m4"].map(|text| session.submit(text).unwrap());
     spy.fork();
     let before = spy.counts();
@@ -247,7 +247,7 @@ fn in_a_forked_child_a_ticket_writes_nothing_and_does_not_wait() {
 }
 
 /// Two sessions, of which the first has a commit under way that keeps the store's thread busy until it may go on.
-fn beside_a_busy_thread() -> (SimFs, Spy, [Session; 2], (Ticket, Arc<AtomicBool>)) {
+fn beside_a_busy_thread() -> (SimFs, Spy, Store, [Session; 2], (Ticket, Arc<AtomicBool>)) {
     let fs = SimFs::new(22);
     let spy = Spy::new(fs.clone());
     let store = sim_options(spy.clone()).open(SIM).unwrap();
@@ -261,34 +261,59 @@ fn beside_a_busy_thread() -> (SimFs, Spy, [Session; 2], (Ticket, Arc<AtomicBool>
     let (stuck, go) = spy.hold_syncs("other");
     let ticket = sessions[0].submit("m2").unwrap();
     eventually("the sync", || stuck.load(Ordering::SeqCst));
-    (fs, spy, sessions, (ticket, go))
+    (fs, spy, store, sessions, (ticket, go))
 }
 
-/// An executor may poll the task at once, in the thread that wakes it, and the task go on to the next append.
-#[test]
-fn whoever_is_woken_may_append() {
-    struct Inline(Session, AtomicBool);
-    impl Wake for Inline {
-        fn wake(self: Arc<Self>) {
-            self.0.append("m3").unwrap();
-            self.1.store(true, Ordering::SeqCst);
-        }
+/// What an executor does that polls the task at once, in the thread that wakes it.
+struct Inline(Mutex<Option<Box<dyn FnOnce() + Send>>>, AtomicBool);
+
+impl Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        let work = self.0.lock().unwrap().take();
+        work.into_iter().for_each(|work| work());
+        self.1.store(true, Ordering::SeqCst);
     }
+}
+
+/// Does this when the ticket is answered, in the thread that does so.
+fn inline(ticket: &mut Ticket, work: impl FnOnce() + Send + 'static) -> Arc<Inline> {
+    let inline = Arc::new(Inline(Mutex::new(Some(Box::new(work))), AtomicBool::new(false)));
+    let waker = Waker::from(inline.clone());
+    assert!(std::pin::Pin::new(ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+    inline
+}
+
+#[test]
+fn whoever_is_woken_may_append_and_wait_for_another_ticket_of_the_same_commit() {
     let fs = SimFs::new(23);
     let spy = Spy::new(fs.clone());
     let store = sim_options(spy.clone()).open(SIM).unwrap();
     let session = store.session("s").unwrap();
     fill(&session, 1);
     let (stuck, go) = spy.hold_syncs(".log");
-    let mut ticket = session.submit("m1").unwrap();
+    let mut first = session.submit("m1").unwrap();
     eventually("the sync", || stuck.load(Ordering::SeqCst));
-    drop(session.submit("m2").unwrap());
-    let inline = Arc::new(Inline(session.clone(), AtomicBool::new(false)));
-    let waker = Waker::from(inline.clone());
-    assert!(std::pin::Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+    let [mut second, third] = ["m2", "m3"].map(|text| session.submit(text).unwrap());
+    let appending = session.clone();
+    let append = inline(&mut first, move || assert!(appending.append("m4").is_ok()));
+    let wait = inline(&mut second, move || assert!(third.wait().is_ok()));
     go.store(true, Ordering::SeqCst);
-    eventually("the append in the waker", || inline.1.load(Ordering::SeqCst));
-    assert_eq!(live(&session), numbered(0..4));
+    eventually("both", || append.1.load(Ordering::SeqCst) && wait.1.load(Ordering::SeqCst));
+    assert_eq!(live(&session), numbered(0..5));
+}
+
+#[test]
+fn whoever_is_woken_may_close_the_store_beside_another_who_does() {
+    let (_fs, _spy, store, _sessions, (mut ticket, go)) = beside_a_busy_thread();
+    let closing = store.clone();
+    let woken = inline(&mut ticket, move || drop(closing.close()));
+    within(Duration::from_secs(10), "two closes", move || {
+        let close = std::thread::spawn(move || store.close());
+        std::thread::sleep(Duration::from_millis(20));
+        go.store(true, Ordering::SeqCst);
+        let _ = close.join().unwrap();
+        eventually("the other", || woken.1.load(Ordering::SeqCst));
+    });
 }
 
 #[test]

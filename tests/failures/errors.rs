@@ -423,6 +423,7 @@ fn f37_the_place_of_the_locks_is_the_same_from_every_working_directory() {
     let stored = here.join(&relative).into_os_string().into_encoded_bytes();
     assert!(bytes.ends_with(&stored), "{bytes:?}");
     assert!(open(&relative).is_ok() && open(&here.join(&relative)).is_ok());
+    assert!(open(&here.join(".").join(&relative)).is_ok(), "the same place in other words");
     assert_eq!(kind(open(Path::new("elsewhere"))), Some(ErrorKind::Conflict));
     // One that was written by somebody all the same is refused.
     bytes[128] = b'x';
@@ -430,6 +431,7 @@ fn f37_the_place_of_the_locks_is_the_same_from_every_working_directory() {
     bytes[124..128].copy_from_slice(&crc.to_le_bytes());
     fs::write(place.path().join("STORE"), &bytes).unwrap();
     assert_eq!(kind(Store::open(place.path())), Some(ErrorKind::Unsupported));
+    assert_eq!(kind(open(&relative)), Some(ErrorKind::Unsupported), "whatever is asked for");
     let nowhere = Options::new().create(true).lock_dir("").open(place.beside("other"));
     assert_eq!(kind(nowhere), Some(ErrorKind::InvalidInput));
     // What the error says helps.

@@ -152,7 +152,8 @@ fn f32_a_handle_that_was_told_of_no_failure_is_not_made_whole_by_another() {
     let (name, medium) = buffered_in_vain(&spy, &fs, &a, &*dir);
     eventually("the failure", || told.load(Ordering::SeqCst));
     sim_write(&*dir, &name, &medium);
-    // Another part of the program fetches a handle for its message, as it may for each.
+    // Another part of the program fetches a handle for its message, as it may for each. It is told, for nobody was.
+    assert_eq!(kind(store.session("a")), Some(ErrorKind::Poisoned));
     let other = store.session("a").unwrap();
     assert_eq!(other.append("m2").unwrap().seq(), 2);
     assert_eq!(kind(a.sync()), Some(ErrorKind::Poisoned));
@@ -163,6 +164,83 @@ fn f32_a_handle_that_was_told_of_no_failure_is_not_made_whole_by_another() {
     other.append("m3").unwrap();
     store.close().unwrap();
     assert_eq!(live(&sim_store(&fs.crash()).open_session("a").unwrap()), numbered(0..4));
+}
+
+#[test]
+fn f32_who_fetches_a_handle_for_each_message_is_told_of_a_sync_that_failed_between() {
+    for parked in [false, true] {
+        let fs = SimFs::new(38);
+        let spy = Spy::new(fs.clone());
+        let (told, on_event) = flag();
+        let interval = Duration::from_millis(if parked { 3_600_000 } else { 20 });
+        let options = sim_options(spy.clone()).sync_interval(interval).linger(Duration::from_millis(30));
+        let store = options.on_event(on_event).open(SIM).unwrap();
+        fill(&store.session("a").unwrap(), 2);
+        let dir = sim_session(&fs);
+        let (name, medium) = buffered_in_vain(&spy, &fs, &store.session("a").unwrap(), &*dir);
+        eventually("the failure", || told.load(Ordering::SeqCst));
+        sim_write(&*dir, &name, &medium);
+        // However long nobody comes.
+        std::thread::sleep(Duration::from_millis(80));
+        assert_eq!(kind(store.session("a")), Some(ErrorKind::Poisoned));
+        let a = store.session("a").unwrap();
+        a.sync().unwrap();
+        assert_eq!(live(&a), numbered(0..2));
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn f32_a_handle_of_before_a_failed_sync_reads_nothing_of_the_next_life() {
+    let (_fs, spy, store) = on_sim(39);
+    let old = store.session("s").unwrap();
+    fill(&old, 2);
+    spy.once(0, Action::EIO, |c| log(c, Op::Sync));
+    assert_eq!(kind(old.append("x")), Some(ErrorKind::Poisoned));
+    spy.calm();
+    store.session("s").unwrap().append("y").unwrap();
+    assert!(old.load().unwrap().count() >= 3, "it is the same life");
+    assert!(store.remove_session("s").unwrap());
+    assert_eq!(kind(old.load()), Some(ErrorKind::NotFound));
+    store.session("s").unwrap().append("new life").unwrap();
+    assert_eq!(kind(old.load()), Some(ErrorKind::NotFound));
+    assert_eq!(kind(old.append("x")), Some(ErrorKind::Poisoned));
+}
+
+#[test]
+fn f32_a_removal_beside_an_opening_of_what_is_poisoned_meets_no_lock_of_ours() {
+    for round in 0..40 {
+        let (_fs, spy, store) = on_sim(round);
+        let session = store.session("s").unwrap();
+        fill(&session, 1);
+        let (stuck, go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (is_stuck, may_go) = (stuck.clone(), go.clone());
+        spy.hook(move |c| {
+            if !log(c, Op::Sync) || is_stuck.swap(true, Ordering::SeqCst) {
+                return Action::Go;
+            }
+            while !may_go.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            Action::EIO
+        });
+        std::thread::scope(|scope| {
+            let append = scope.spawn(|| kind(session.append("x")));
+            eventually("the sync", || stuck.load(Ordering::SeqCst));
+            let open = scope.spawn(|| {
+                let opened = store.session("s");
+                std::thread::sleep(Duration::from_millis(3));
+                opened.map(drop)
+            });
+            std::thread::sleep(Duration::from_millis(2));
+            let remove = scope.spawn(|| store.remove_session("s"));
+            std::thread::sleep(Duration::from_millis(2));
+            go.store(true, Ordering::SeqCst);
+            assert_eq!(append.join().unwrap(), Some(ErrorKind::Poisoned));
+            open.join().unwrap().unwrap();
+            assert!(remove.join().unwrap().unwrap());
+        });
+    }
 }
 
 #[test]
