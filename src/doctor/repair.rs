@@ -14,7 +14,7 @@ use super::session::look_at;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SessionId;
 use crate::log::LOCK_FILE;
-use crate::session::{Phase, lock, locked};
+use crate::session::{Phase, Poison, lock, locked};
 use crate::store::{Env, Layout, Options, UNTOLD};
 
 /// Does what is safe about the damage in a store, or says what would be done (see
@@ -170,7 +170,7 @@ fn repair_session(env: &Arc<Env>, place: &Place, dry_run: bool, out: &mut Repair
     let core = loop {
         let core = env.claim(&id)?;
         // Another may have the place of one that is over.
-        let over = matches!(&*core.phase.lock(), Phase::Poisoned(poison) if poison.writer.is_none());
+        let over = matches!(*core.phase.lock(), Phase::Poisoned(Poison { writer: None, told: true, .. }));
         if !over {
             break core;
         }

@@ -275,7 +275,13 @@ impl Core {
     /// # Errors
     /// `Poisoned` if nobody was told of it so far.
     fn retire(self: &Arc<Core>, phase: &mut Phase) -> Result<bool> {
-        let Phase::Poisoned(poison) = phase else { return Ok(matches!(phase, Phase::Removed)) };
+        let Phase::Poisoned(poison) = phase else {
+            let removed = matches!(phase, Phase::Removed);
+            if removed {
+                self.env.evict(self);
+            }
+            return Ok(removed);
+        };
         let told = std::mem::replace(&mut poison.told, true);
         let error = self.poisoned(&poison.cause);
         self.close_phase(phase).0.finish();

@@ -28,13 +28,15 @@ impl Core {
             Phase::Closed(seen) => *seen,
         };
         self.env.check_writable()?;
+        let life = *self.life.lock();
         for _ in 0..64 {
             let Some(dir) = locate(&self.env, &self.id)? else {
-                if let Some(seen) = seen {
-                    *phase = Phase::Closed(None);
-                    return Err(self.changed(seen, "it is gone"));
+                if life.is_none() {
+                    return Ok(false);
                 }
-                return Ok(false);
+                *self.life.lock() = None;
+                *phase = Phase::Closed(None);
+                return Err(self.changed(seen, "it is gone"));
             };
             // The lock of a session that was replaced between the two steps is worth nothing: start over.
             let Some(lock) = lock(&self.env, &self.id, &*dir)? else { continue };
@@ -43,9 +45,7 @@ impl Core {
             let now = Seen { birth: state.birth, position: state.position };
             let (writer, shared) = Writer::found(&self.env, dir, lock, loaded);
             self.install(phase, writer, shared)?;
-            if let Some(seen) = seen
-                && seen != now
-            {
+            if seen.is_some_and(|seen| seen != now) || life.is_some_and(|life| life != now.birth) {
                 return Err(self.changed(seen, "another process wrote to it"));
             }
             return Ok(true);
@@ -55,11 +55,11 @@ impl Core {
             .hint("it is removed and created again all the time"))
     }
 
-    fn changed(&self, seen: Seen, what: &str) -> Error {
-        Error::new(ErrorKind::Conflict, "go on with a session").session(&self.id).hint(format!(
-            "it was closed here at position {}, and {what} meanwhile; look at it, then go on",
-            seen.position
-        ))
+    fn changed(&self, seen: Option<Seen>, what: &str) -> Error {
+        let at = seen.map(|seen| format!(" at position {}", seen.position)).unwrap_or_default();
+        Error::new(ErrorKind::Conflict, "go on with a session")
+            .session(&self.id)
+            .hint(format!("it was closed here{at}, and {what} meanwhile; look at it, then go on"))
     }
 
     /// Makes the phase `Open`, creating the session if it is not there, with its `first` commit. `true` if it was

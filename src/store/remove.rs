@@ -28,9 +28,8 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
     // A commit under way ends first; ops behind it meet a removed session.
     let mut phase = core.phase.lock();
     match &*phase {
-        Phase::Removed => return Ok(None),
         // Another may have its place.
-        Phase::Poisoned(poison) if poison.writer.is_none() => {
+        Phase::Poisoned(Poison { writer: None, told: true, .. }) | Phase::Removed => {
             env.evict(core);
             return Ok(None);
         }
@@ -96,8 +95,15 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
         // The session may still be there: the next op looks.
         Err(_) => *phase = poisoned.map_or(Phase::Closed(seen), Phase::Poisoned),
         // There was none, here either: handles on it begin the next one, as they would have.
-        Ok(false) if seen.is_none() && poisoned.is_none() => *phase = Phase::Closed(None),
-        Ok(_) => env.evict(core),
+        Ok(false) if seen.is_none() && poisoned.is_none() => {
+            *core.life.lock() = None;
+            *phase = Phase::Closed(None);
+        }
+        Ok(_) => {
+            // Whatever is found under this id from now on is another: this life, if nobody could read it, was nobody's.
+            core.life.lock().get_or_insert(BirthId([0; 16]));
+            env.evict(core);
+        }
     }
     result.map(Some)
 }

@@ -199,7 +199,8 @@ impl Store {
     /// telling what went wrong.
     ///
     /// # Errors
-    /// The first error of closing a session or the catalog: what was acknowledged is safe all the same.
+    /// The first error of closing a session or the catalog: what was acknowledged is safe all the same, but for `Poisoned`
+    /// what was acknowledged as `Buffered` and not synced.
     pub fn close(&self) -> Result<()> {
         self.lease.env.check()?;
         self.lease.env.close()

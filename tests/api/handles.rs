@@ -566,3 +566,23 @@ fn the_last_messages_are_found_while_another_process_takes_their_segments_away()
     assert_eq!(handle.tail_bytes(1 << 20).unwrap().count(), 3);
     spy.calm();
 }
+
+#[test]
+fn a_session_that_another_process_removes_is_a_conflict_once_and_then_the_next_one() {
+    let fs = SimFs::new(14);
+    let (store, other) = (sim_store(&fs), sim_store(&fs.process_new()));
+    let session = store.session("s").unwrap();
+    fill(&session, 2);
+    session.clone().close().unwrap();
+    assert!(other.remove_session("s").unwrap());
+    assert_eq!(kind(session.load()), Some(ErrorKind::NotFound));
+    assert_eq!(kind(store.session("s")), Some(ErrorKind::Conflict), "it is gone");
+    let next = store.session("s").unwrap();
+    assert_eq!(next.load().unwrap().count(), 0);
+    assert_eq!(next.append("next").unwrap().seq(), 0);
+    next.close().unwrap();
+    assert!(other.remove_session("s").unwrap());
+    // Nothing is there, for whoever removes it as well.
+    assert!(!store.remove_session("s").unwrap());
+    assert_eq!(store.session("s").unwrap().load().unwrap().count(), 0);
+}
