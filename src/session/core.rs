@@ -269,8 +269,9 @@ impl Core {
         }
     }
 
-    /// True if it is over: it was removed through this store, or is poisoned. Who opens that gets another [`Core`], and what is on disk decides
-    /// from there on, while the handles on this one stay as they are. The descriptor that saw the failure goes now, and the lock.
+    /// True if it is over: it was removed through this store, or is poisoned. Who opens that gets another [`Core`], and what is
+    /// on disk decides from there on, while the handles on this one stay as they are. The descriptor that saw the failure goes
+    /// now, and the lock.
     ///
     /// # Errors
     /// `Poisoned` if nobody was told of it so far.

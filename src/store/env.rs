@@ -281,9 +281,9 @@ impl Env {
             return;
         }
         let idle = match core.phase.try_lock() {
-            // What was handed over and is still to be done will open it again. Nobody leads while this is held.
             // It waits for somebody to be told.
             Some(phase) if matches!(&*phase, Phase::Poisoned(p) if !p.told && p.writer.is_none()) => return,
+            // What was handed over and is still to be done will open it again. Nobody leads while this is held.
             Some(phase) => {
                 let open = match &*phase {
                     Phase::Open(_) => true,
