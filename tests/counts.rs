@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Action, Op, Place, SIM, Spy, fill, live, numbered, sim_options, texts};
+use sessionlog::doctor::{CheckOptions, RepairOptions, check, repair};
 use sessionlog::fs::SimFs;
 use sessionlog::{AppendOptions, Batch, Durability, Keep, Options, Session, Store};
 
@@ -225,6 +226,25 @@ fn a_process_that_appends_one_message_reads_no_more_in_a_store_of_many() {
     };
     let (few, many) = (read(10), read(1_000));
     assert!(many < few + 200 * 1024, "{few} and {many}");
+}
+
+#[test]
+fn a_check_and_a_repair_read_as_much_of_each_session_in_a_store_of_many() {
+    let read = |sessions| {
+        let spy = store_of(sessions);
+        let options = Options::new().fs(Arc::new(spy.clone()));
+        let (_, checked) = spy.during(|| {
+            let found = check(SIM, &CheckOptions::new().store(&options)).unwrap();
+            assert_eq!((found.sessions, found.findings.len()), (sessions, 0), "{found:#?}");
+        });
+        let (_, repaired) = spy.during(|| {
+            let done = repair(SIM, &RepairOptions::new().store(&options)).unwrap();
+            assert_eq!((done.steps.len(), done.skipped.len()), (0, 0), "{done:#?}");
+        });
+        [checked, repaired].map(|c| c.bytes_read / sessions)
+    };
+    let (few, many) = (read(20), read(400));
+    assert!(many.iter().zip(few).all(|(many, few)| *many < few + few / 2), "{few:?} and {many:?} for each");
 }
 
 #[test]

@@ -113,7 +113,7 @@ pub(crate) fn missing(
         let name = s.id.dir_name();
         matches!(locate(env, &s.id), Ok(None))
             && !trash.iter().any(|entry| entry.name.starts_with(&format!("{name}~")))
-            && matches!(merged.get(&name), Some(Known::Closed(now)) if now.birth == s.birth)
+            && merged.last_summary(&name).is_some_and(|now| now.birth == s.birth)
     });
     let tell = |s: &Summary| {
         let rel = format!("sessions/{}/{}", s.id.shard(), s.id.dir_name());

@@ -104,7 +104,7 @@ codes! {
     /// The catalog has a summary of a session that is not there. It is lost, or was removed and a power cut took the catalog's
     /// note of that: nothing tells which.
     MissingSession = "W004" "missing-session" Warning
-        "if nobody removed it, it is lost: put its directory back from a backup";
+        "if nobody removed it, it is lost: put its directory back from a backup; Store::remove_session ends this warning";
     /// The catalog's summary of a session is older than its log, and nothing in the catalog says so: a file of it is
     /// missing, or was replaced by an older one.
     StaleSummary = "W005" "stale-summary" Warning

@@ -140,7 +140,7 @@ fn repair_session(env: &Arc<Env>, place: &Place, dry_run: bool, out: &mut Repair
         let session = session.map(|id| id.as_str().to_owned());
         out.skipped.push(Skipped { session, file: place.rel.clone(), why });
     };
-    let merged = env.catalog.merged()?;
+    let merged = env.catalog.current()?;
     let look = || look_at(env, &place.rel, &place.name, &place.dir, &merged);
     let Some(looked) = look()? else { return Ok(()) };
     if !fresh::is_needed(&looked) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::env::Env;
 use crate::error::{Error, Result};
-use crate::format::catalog::CatalogEntry;
+use crate::format::catalog::{CatalogEntry, Summary};
 use crate::fs::{Dir, Kind, sync_anew};
 use crate::ids::{BirthId, Incarnation, SessionId, is_session_dir, shard_of};
 use crate::session::{Core, Look, Phase, Poison, Seen, Whose, load_tail, locate, lock};
@@ -62,7 +62,12 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
         let dir = match locate(env, id) {
             Ok(Some(dir)) => dir,
             // An earlier attempt may have failed between the rename and the syncs behind it.
-            Ok(None) => break settle(env, id).map(|()| false),
+            Ok(None) => {
+                break settle(env, id).map(|()| {
+                    forget(env, id);
+                    false
+                });
+            }
             Err(e) => break Err(e),
         };
         let guard = match held.take() {
@@ -136,6 +141,14 @@ fn settle(env: &Env, id: &SessionId) -> Result<()> {
         Err(e) => return Err(io(e)),
     };
     sync_anew(&*shard).map_err(io)
+}
+
+/// Takes a session that is not there from the catalog: its directory was lost, or the note of its removal was.
+fn forget(env: &Env, id: &SessionId) {
+    let Ok(merged) = env.catalog.current() else { return };
+    if let Some(Summary { birth, incarnation, .. }) = merged.last_summary(&id.dir_name()) {
+        let _ = env.catalog.record(CatalogEntry::Removed { id: id.clone(), birth, incarnation });
+    }
 }
 
 /// Unlinks what earlier removals left in the trash. Their renames are made durable first: if one were undone by a

@@ -174,7 +174,8 @@ impl Store {
     }
 
     /// Removes a session with all its archives: one step, durable when it returns, and it never comes back.
-    /// `false` if there was none. Repeat it after an error: the disk is asked, not the memory.
+    /// `false` if there was none; of one whose directory was lost, [`check`](crate::doctor::check) does not warn any more.
+    /// Repeat it after an error: the disk is asked, not the memory.
     ///
     /// # Errors
     /// `Locked` if another process writes to it; `InvalidId`, `ReadOnly`, `Closed`, `Forked`, `Io`.

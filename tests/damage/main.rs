@@ -9,6 +9,7 @@ mod checkpoints;
 mod common;
 mod cuts;
 mod expect;
+mod gone;
 mod random;
 mod store;
 mod stories;

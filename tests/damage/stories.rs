@@ -223,34 +223,6 @@ fn the_first_block_can_rot_and_the_rest_is_kept() {
 }
 
 #[test]
-fn a_segment_that_is_a_link_to_nowhere_is_found() {
-    let (place, segment) = closed(|s| fill(s, 3));
-    std::fs::remove_file(&segment).unwrap();
-    std::os::unix::fs::symlink("/nowhere/at/all", &segment).unwrap();
-    assert!(check(place.path(), &CheckOptions::new()).unwrap().has_damage());
-}
-
-#[test]
-fn a_session_that_is_not_there_is_not_found_to_be_well() {
-    let (place, _) = closed(|s| fill(s, 3));
-    let asked = CheckOptions::new().session("sess").unwrap();
-    assert_eq!(check(place.path(), &asked).unwrap_err().kind(), ErrorKind::NotFound);
-    let asked = RepairOptions::new().session("sess").unwrap();
-    assert_eq!(repair(place.path(), &asked).unwrap_err().kind(), ErrorKind::NotFound);
-    // The catalog knows of one that was there.
-    let dir = session_dirs(&place.path()).remove(0);
-    std::fs::remove_dir_all(&dir).unwrap();
-    let found = check(place.path(), &CheckOptions::new().session("s").unwrap()).unwrap();
-    assert_eq!(found.findings.iter().map(|f| f.code).collect::<Vec<_>>(), [Code::MissingSession]);
-    assert!(found.findings[0].what.contains("3 live messages, of 3 that"), "{found:#?}");
-    // A repair cannot bring it back, and says so again and again.
-    for _ in 0..2 {
-        let done = repair(place.path(), &RepairOptions::new()).unwrap();
-        assert!(done.steps.is_empty() && done.skipped.len() == 1, "{done:#?}");
-    }
-}
-
-#[test]
 fn where_the_newest_segment_is_unreadable_no_writer_is_said_to_be_at_work() {
     let (place, segment) = closed(halved);
     assert!(segment.ends_with("00000002.log"));

@@ -111,18 +111,14 @@ impl Merged {
         self.sessions.len()
     }
 
-    /// The summaries of all sessions that were closed cleanly and not opened since.
+    /// The summaries of all sessions that were closed cleanly and not opened since, also those without the attributes.
     pub(crate) fn summaries(&self) -> impl Iterator<Item = Summary> {
-        self.sessions.values().filter_map(|said| match said {
-            Said::Closed { source, item } => {
-                let source = self.sources.get(*source as usize)?;
-                match source.items.get(*item as usize)?.entry(&source.bytes) {
-                    Some(CatalogEntry::Closed(summary)) => Some(summary),
-                    _ => None,
-                }
-            }
-            _ => None,
-        })
+        self.sessions.keys().filter_map(|hash| self.closed(*hash)?.abridged())
+    }
+
+    /// The last word about the session in the directory of this name, if that is a summary, also one without the attributes.
+    pub(crate) fn last_summary(&self, dir_name: &str) -> Option<Summary> {
+        self.closed(hash_in(dir_name)?)?.abridged()
     }
 
     /// What any entry of any file, outdated or not, says of the session in the directory of this name: its ids,
@@ -205,8 +201,13 @@ impl<'a> Closed<'a> {
 
     /// The summary, decoded; `None` if not all that is known of the session is in it, or only a newer program understands it.
     pub(crate) fn summary(&self) -> Option<Summary> {
+        self.abridged().filter(|summary| !summary.attributes_omitted)
+    }
+
+    /// The same, also without attributes that were too long for it.
+    fn abridged(&self) -> Option<Summary> {
         match self.item.entry(&self.source.bytes)? {
-            CatalogEntry::Closed(summary) if !summary.attributes_omitted => Some(summary),
+            CatalogEntry::Closed(summary) => Some(summary),
             _ => None,
         }
     }
