@@ -289,6 +289,45 @@ fn the_acknowledgement_of_an_archive_of_ten_thousand_messages_is_one_sync() {
 }
 
 #[test]
+fn a_message_in_the_middle_of_a_segment_costs_a_few_reads() {
+    let (spy, options) = sim();
+    let store = options.fs(Arc::new(spy.clone())).open(SIM).unwrap();
+    let session = store.session("s").unwrap();
+    let buffered = AppendOptions::new().durability(Durability::Buffered);
+    for _ in 0..7_000 {
+        session.append_with(vec![b'x'; 1024], &buffered).unwrap();
+    }
+    let (mut most, mut all) = (0, 0);
+    for seq in (0..7_000).step_by(70) {
+        let (found, c) = spy.during(|| session.get(seq).unwrap().unwrap());
+        assert_eq!(found.seq(), seq);
+        (most, all) = (c.bytes_read.max(most), all + c.bytes_read);
+    }
+    assert!(most < 300 << 10 && all / 100 < 120 << 10, "{most}, {all}");
+}
+
+#[test]
+fn a_reader_that_looks_again_reads_what_came_and_not_the_room_ahead() {
+    let (spy, options) = sim();
+    let store = options.fs(Arc::new(spy.clone())).open(SIM).unwrap();
+    let session = store.session("s").unwrap();
+    let buffered = AppendOptions::new().durability(Durability::Buffered);
+    for _ in 0..1_200 {
+        session.append_with(vec![b'x'; 1024], &buffered).unwrap();
+    }
+    let reader = store.reader("s").unwrap();
+    for _ in 0..4 {
+        let before = reader.message_count().unwrap();
+        let (_, c) = spy.during(|| reader.message_count().unwrap());
+        assert!(c.bytes_read <= 64 << 10, "{}", c.bytes_read);
+        fill(&session, 2);
+        let (count, c) = spy.during(|| reader.message_count().unwrap());
+        assert_eq!(count, before + 2);
+        assert!(c.bytes_read <= 128 << 10, "{}", c.bytes_read);
+    }
+}
+
+#[test]
 fn an_archive_soon_after_an_append_reads_nothing() {
     let (spy, options) = sim();
     let (_store, session) = steady(&spy, options, Path::new(SIM));

@@ -12,6 +12,7 @@ mod renew;
 pub(crate) mod resync;
 mod run;
 pub(crate) mod scan;
+mod seek;
 pub(crate) mod segment;
 pub(crate) mod stream;
 pub(crate) mod view;

@@ -39,79 +39,10 @@ pub(super) fn tokens(
     Ok(Some(u64::from(extras.tokens.unwrap_or(0))))
 }
 
-/// The offset of the first frame that ends behind `position` and, if `seq` is given, holds it or a later one;
-/// and a window on what was read to find it. Walks from the end, but where that message is among the first.
-pub(super) fn seek(
-    segment: &Arc<Segment>,
-    info: &SegmentInfo,
-    position: u64,
-    seq: Option<u64>,
-) -> Result<(u64, Window)> {
-    let start = SegmentHeader::LEN as u64;
-    let wanted = seq.unwrap_or(0);
-    if position <= info.low && wanted <= info.low_seq {
-        return Ok((start, Window::new()));
-    }
-    let near = |seq: &u64| {
-        let ahead = seq.saturating_sub(info.low_seq);
-        ahead < NEAR && ahead * 4 < info.end.saturating_sub(info.low)
-    };
-    if let Some(seq) = seq.filter(near)
-        && let Some(found) = seek_near(segment, info, position, seq)
-    {
-        return Ok(found);
-    }
-    let mut back = Backward::new(segment, info);
-    let mut best = info.end_offset;
-    loop {
-        match back.step() {
-            Ok(Some((table, offset))) => {
-                if table.header().kind == FrameKind::Snapshot
-                    || table.end_position() <= position
-                    || (seq.is_some() && table.header().next() <= wanted)
-                {
-                    return Ok((best, back.window));
-                }
-                best = offset;
-                if seq.is_some() && table.first_seq() <= wanted {
-                    // It begins with that message or before it, and so do all in front of it.
-                    return Ok((best, back.window));
-                }
-            }
-            Ok(None) => return Ok((best, back.window)),
-            // Damage on the way back: the way from the front goes around it.
-            Err(_) => return Ok((start, Window::new())),
-        }
-    }
-}
-
-/// A message with fewer than so many before it in its segment, and not a quarter of all, is looked for from the front.
-const NEAR: u64 = 16;
-
-/// The same from the front, over a few frames. `None` if it is not there, or anything is in the way.
-fn seek_near(segment: &Segment, info: &SegmentInfo, position: u64, seq: u64) -> Option<(u64, Window)> {
-    let mut window = Window::new();
-    let mut offset = SegmentHeader::LEN as u64;
-    for _ in 0..2 * NEAR {
-        let Ok(Found::Frame { len, head_len }) =
-            window.find(&*segment.file, segment.seed, offset, info.end_offset)
-        else {
-            return None;
-        };
-        let table = window.table(segment.seed, offset, head_len).ok()?;
-        let holds = table.header().kind != FrameKind::Snapshot;
-        if holds && table.end_position() > position && table.header().next() > seq {
-            return Some((offset, window));
-        }
-        offset += len as u64;
-    }
-    None
-}
-
 /// Walks over the headers and tables of a segment's frames from its end to its beginning.
 pub(super) struct Backward<'a> {
     segment: &'a Arc<Segment>,
-    window: Window,
+    pub(super) window: Window,
     end: u64,
     len: u32,
     limit: u64,

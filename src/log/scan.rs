@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::resync::{Search, Wanted};
 use super::segment::Segment;
-use super::window::{At, Window};
+use super::window::{At, READ, Window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     CRITICAL, Extras, Frame, FrameFault, FrameHeader, FrameKind, Record, RecordKind, SegmentHeader, Successor,
@@ -66,6 +66,8 @@ pub(crate) struct Tail {
     pub(crate) ending: Ending,
     /// Bytes behind the end that are neither zeros nor a good frame.
     pub(crate) torn: bool,
+    /// Up to this offset nothing but zeros lay behind the end when it was looked at last.
+    pub(super) zeros: u64,
     pub(crate) damage: Vec<Damage>,
     /// The successor that the witness behind the end names: number and salt.
     pub(crate) next: Option<(u64, u64)>,
@@ -144,6 +146,7 @@ impl Tail {
             checkpoint: carry_end,
             ending: Ending::Open,
             torn: false,
+            zeros: 0,
             damage,
             next: None,
             segment,
@@ -199,20 +202,22 @@ impl Tail {
     }
 
     /// Looks behind zeros: an allocated tail is zeros to its end. Anything else there is a later frame whose
-    /// predecessor was lost, or the remains of one.
-    fn behind(&self, window: &mut Window, offset: u64, limit: u64) -> Result<Option<FrameFault>> {
+    /// predecessor was lost, or the remains of one. What was zeros before is not looked at again, but for what comes next.
+    fn behind(&mut self, window: &mut Window, offset: u64, limit: u64) -> Result<Option<FrameFault>> {
         let io = |e| Error::io("read a segment", self.segment.path(), e);
         let mut at = offset;
         while at < limit {
-            let bytes = window.raw(&*self.segment.file, at, 256 << 10, limit).map_err(io)?;
+            let len = if at == offset { READ } else { 4 * READ };
+            let bytes = window.raw(&*self.segment.file, at, len, limit).map_err(io)?;
             if bytes.is_empty() {
                 break;
             }
             if !crate::format::is_zero(bytes) {
                 return Ok(Some(FrameFault::Field("zeros in front of other bytes")));
             }
-            at += bytes.len() as u64;
+            at = (at + bytes.len() as u64).max(self.zeros);
         }
+        self.zeros = limit;
         Ok(None)
     }
 

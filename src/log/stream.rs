@@ -5,7 +5,8 @@ use std::iter;
 use std::sync::Arc;
 
 use super::message::{Buffer, Message};
-use super::run::{Run, Step, Want, seek};
+use super::run::{Run, Step, Want};
+use super::seek::seek;
 use super::segment::Segment;
 use super::view::View;
 use super::window::Window;
@@ -153,12 +154,9 @@ impl Stream {
             self.position = Some(high.min(extent.to));
             return high < extent.to && self.start_run(extent);
         }
-        let opened = source.segment(&self.view.dir, self.view.owner).and_then(|segment| {
-            let found = seek(&segment, &info, position, seq)?;
-            Ok((segment, found))
-        });
-        match opened {
-            Ok((segment, (offset, window))) => {
+        match source.segment(&self.view.dir, self.view.owner) {
+            Ok(segment) => {
+                let (offset, window) = seek(&segment, &info, position, seq);
                 let sealed = source.pinned.is_none();
                 let map =
                     if self.bulk && self.view.map && sealed { segment.map(info.end_offset) } else { None };

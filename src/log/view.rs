@@ -6,7 +6,8 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::run::{Backward, Run, Whole, seek, tokens};
+use super::run::{Backward, Run, Whole, tokens};
+use super::seek::seek;
 use super::segment::{Owner, Segment};
 use super::stream::Stream;
 use super::window::Window;
@@ -222,7 +223,7 @@ impl View {
                 continue;
             }
             let segment = source.segment(&self.dir, self.owner)?;
-            let (start, window) = seek(&segment, &info, position, None)?;
+            let (start, window) = seek(&segment, &info, position, None);
             let mut run = Run::new(segment.clone(), window, start, info.end_offset, true);
             loop {
                 let offset = run.offset;

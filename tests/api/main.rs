@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod anywhere;
 mod append;
 mod archive;
 mod files;

@@ -1,0 +1,237 @@
+//! Finding a message's place in a segment.
+//!
+//! Frames lie one behind the other and say how long the one before is; no table says where a message is. What is near an end
+//! is found by walking there. All else is found by an interpolation search (Peterson 1957) over offsets, for a frame can be
+//! recognized wherever the search comes down: its checksum covers its offset and the salt of its segment.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::run::Backward;
+use super::segment::Segment;
+use super::window::{Found, Window};
+use crate::format::{FRAME_HEADER_LEN, FrameKind, SegmentHeader, Table, find_header};
+use crate::state::SegmentInfo;
+
+/// What is looked for: the first frame that ends behind `position` and, if `seq` is given, holds it or a later one.
+#[derive(Clone, Copy)]
+struct Goal {
+    position: u64,
+    seq: Option<u64>,
+}
+
+/// Where a frame lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Before,
+    /// It is the one, or nothing in front of it is.
+    Here,
+    /// It is the one or behind it.
+    Behind,
+}
+
+/// A place in the segment, and the sequence (or the position, if none is looked for) with which it begins.
+#[derive(Clone, Copy)]
+struct Place {
+    offset: u64,
+    key: u64,
+}
+
+impl Goal {
+    fn side(&self, table: &Table<'_>) -> Side {
+        let header = table.header();
+        let before = header.kind == FrameKind::Snapshot
+            || table.end_position() <= self.position
+            || self.seq.is_some_and(|seq| header.next() <= seq);
+        let first = match self.seq {
+            Some(seq) => table.first_seq() <= seq,
+            None => header.first_position <= self.position,
+        };
+        match (before, first) {
+            (true, _) => Side::Before,
+            (false, true) => Side::Here,
+            (false, false) => Side::Behind,
+        }
+    }
+
+    fn place(&self, offset: u64, table: &Table<'_>) -> Place {
+        let key = if self.seq.is_some() { table.first_seq() } else { table.header().first_position };
+        Place { offset, key }
+    }
+}
+
+/// The offset of the first frame that ends behind `position` and, if `seq` is given, holds it or a later one;
+/// and a window on what was read to find it.
+pub(super) fn seek(
+    segment: &Arc<Segment>,
+    info: &SegmentInfo,
+    position: u64,
+    seq: Option<u64>,
+) -> (u64, Window) {
+    let goal = Goal { position, seq };
+    let start = SegmentHeader::LEN as u64;
+    let wanted = seq.unwrap_or(0);
+    if position <= info.low && wanted <= info.low_seq {
+        return (start, Window::new());
+    }
+    let near = |seq: &u64| {
+        let ahead = seq.saturating_sub(info.low_seq);
+        ahead < NEAR && ahead * 4 < info.end.saturating_sub(info.low)
+    };
+    if seq.is_some_and(|seq| near(&seq))
+        && let Some(found) = from_the_front(segment, info, goal)
+    {
+        return found;
+    }
+    let mut back = Backward::new(segment, info);
+    let mut best = info.end_offset;
+    let (mut frames, mut searched) = (0, false);
+    loop {
+        match back.step() {
+            Ok(Some((table, offset))) => {
+                let side = goal.side(&table);
+                if side == Side::Before {
+                    return (best, back.window);
+                }
+                best = offset;
+                if side == Side::Here {
+                    return (best, back.window);
+                }
+                frames += 1;
+                let passed = info.end_offset - offset;
+                if !searched && frames >= FEW && (frames >= MANY || passed >= FAR) && passed <= frames * LONG
+                {
+                    searched = true;
+                    let low =
+                        Place { offset: start, key: if seq.is_some() { info.low_seq } else { info.low } };
+                    if let Some(found) = between(segment, info, goal, low, goal.place(offset, &table)) {
+                        return found;
+                    }
+                }
+            }
+            Ok(None) => return (best, back.window),
+            // Damage on the way back: the way from the front goes around it.
+            Err(_) => return (start, Window::new()),
+        }
+    }
+}
+
+/// A message with fewer than so many before it in its segment, and not a quarter of all, is looked for from the front.
+const NEAR: u64 = 16;
+
+/// The rest of the way back is searched and not walked once so many frames are passed, or so many bytes: a few frames at least,
+/// and none so long, on an average, that there cannot be many more.
+const MANY: u64 = 24;
+const FEW: u64 = 3;
+const FAR: u64 = 24 << 10;
+const LONG: u64 = 16 << 10;
+
+/// From the front, over a few frames. `None` if it is not there, or anything is in the way.
+fn from_the_front(segment: &Segment, info: &SegmentInfo, goal: Goal) -> Option<(u64, Window)> {
+    let mut window = Window::new();
+    let mut offset = SegmentHeader::LEN as u64;
+    for _ in 0..2 * NEAR {
+        let (table, len) = read(&mut window, segment, offset, info.end_offset)?;
+        if goal.side(&table) != Side::Before {
+            return Some((offset, window));
+        }
+        offset += len;
+    }
+    None
+}
+
+/// The frame at `offset`, as far as its table; and its length.
+fn read<'w>(window: &'w mut Window, segment: &Segment, offset: u64, limit: u64) -> Option<(Table<'w>, u64)> {
+    match window.find(&*segment.file, segment.seed, offset, limit) {
+        Ok(Found::Frame { len, head_len }) => {
+            let table = window.table(segment.seed, offset, head_len).ok()?;
+            Some((table, len as u64))
+        }
+        _ => None,
+    }
+}
+
+/// What is nearer than this in front of the goal is walked.
+const WALK: u64 = 16 << 10;
+/// So far in front of where the goal should be the search comes down.
+const SHORT_OF: u64 = 4 << 10;
+/// So many times; from the sixth on in the middle.
+const TURNS: u32 = 32;
+
+/// Between `low`, where a frame begins that lies before the goal, and `high`, which lies behind it. `None` if anything is in the
+/// way: damage, or a frame too long to search through.
+fn between(
+    segment: &Segment,
+    info: &SegmentInfo,
+    goal: Goal,
+    mut low: Place,
+    mut high: Place,
+) -> Option<(u64, Window)> {
+    let wanted = goal.seq.unwrap_or(goal.position);
+    let mut window = Window::new();
+    for turn in 0..TURNS {
+        let span = high.offset.checked_sub(low.offset)?;
+        let part = u128::from(span) * u128::from(wanted.saturating_sub(low.key))
+            / u128::from(high.key.saturating_sub(low.key).max(1));
+        let ahead = if turn < 6 { u64::try_from(part).unwrap_or(span).min(span) } else { span / 2 };
+        if ahead <= WALK {
+            let until = low.offset + 2 * WALK;
+            let mut offset = low.offset;
+            while offset < until {
+                let (table, len) = read(&mut window, segment, offset, info.end_offset)?;
+                if goal.side(&table) != Side::Before {
+                    return Some((offset, window));
+                }
+                low = goal.place(offset, &table);
+                offset += len;
+            }
+            continue;
+        }
+        let at = low.offset + ahead - SHORT_OF;
+        let Some(offset) = next_frame(&mut window, segment, at..high.offset, info.end_offset)? else {
+            high.offset = at;
+            continue;
+        };
+        let (table, _) = read(&mut window, segment, offset, info.end_offset)?;
+        match goal.side(&table) {
+            Side::Before => low = goal.place(offset, &table),
+            Side::Here => return Some((offset, window)),
+            Side::Behind => high = goal.place(offset, &table),
+        }
+    }
+    None
+}
+
+/// What is searched through at once for the beginning of a frame, and at most.
+const PIECE: u64 = 8 << 10;
+const MOST: u64 = 32 << 10;
+
+/// The offset of the first frame that begins in this range; `Some(None)` if none does, `None` if that is not certain.
+fn next_frame(window: &mut Window, segment: &Segment, range: Range<u64>, limit: u64) -> Option<Option<u64>> {
+    let mut from = range.start;
+    while from < range.end {
+        if from >= range.start + MOST {
+            return None;
+        }
+        // A header may begin in it and end behind it.
+        let to = (from + PIECE).min(range.end + FRAME_HEADER_LEN as u64 - 1).min(limit);
+        window.fill(&*segment.file, from, to).ok()?;
+        let mut offset = from;
+        while let Some(found) = find_header(segment.seed, offset, window.bytes(offset)) {
+            offset += found as u64;
+            if offset >= range.end {
+                return Some(None);
+            }
+            // Bytes that look like a header may have come over what is in the window of the rest.
+            if read(window, segment, offset, limit).is_some() {
+                return Some(Some(offset));
+            }
+            offset += 1;
+        }
+        if to < from + PIECE {
+            return Some(None);
+        }
+        from = to - (FRAME_HEADER_LEN as u64 - 1);
+    }
+    Some(None)
+}
