@@ -19,7 +19,7 @@ mod record;
 pub(crate) mod reseal;
 pub(crate) mod segment;
 #[cfg(test)]
-mod spec_tests;
+pub(crate) mod spec_tests;
 pub(crate) mod store;
 mod sum;
 #[cfg(test)]

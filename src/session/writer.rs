@@ -71,8 +71,8 @@ pub(crate) struct Writer {
 /// How much of the live tail is copied into a new segment at most, in bytes.
 const MAX_CARRY: u64 = 1 << 20;
 /// Segments that went long ago need not be remembered: their files went with them, but for one that was kept for a message
-/// that is rotten elsewhere, which a repair looks at.
-const RELEASED_KEPT: usize = 16;
+/// that is rotten elsewhere, which a repair looks at. Those of 2 GiB may go at once, and a power cut bring them back.
+const RELEASED_KEPT: usize = 256;
 
 impl Writer {
     /// The writer of a session that was found on disk, and what readers see of it.
@@ -499,11 +499,11 @@ fn start_segment(
     let from = if carry_live { required_from.min(first_live) } else { required_from };
     if prev.release {
         state.released.push(prev.info.number);
-        let surplus = state.released.len().saturating_sub(RELEASED_KEPT);
-        state.released.drain(..surplus);
     } else {
         state.segments.push(prev.info);
     }
+    let surplus = state.released.len().saturating_sub(RELEASED_KEPT);
+    state.released.drain(..surplus);
     if owes && !state.frozen {
         state.truncated = state.base;
         state.dead_bytes = 0;

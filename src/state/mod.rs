@@ -9,6 +9,8 @@ mod extent;
 mod fold;
 mod keys;
 mod op;
+#[cfg(test)]
+mod spec_tests;
 
 pub use attributes::Attributes;
 pub(crate) use extent::{Extent, Hole};

@@ -5,8 +5,8 @@ use sessionlog::fs::SimFs;
 use sessionlog::{Batch, ErrorKind, Keep, NewMessage, Options, Outcome, Session, Store, limits};
 
 use crate::common::{
-    Place, Rng, SIM, fill, kind, live, numbered, segments, session_dirs, sim_options, sim_segments,
-    sim_session, texts,
+    Place, Rng, SIM, fill, kind, live, numbered, segments, session_dirs, sim_options, sim_read, sim_segments,
+    sim_session, sim_store, texts,
 };
 
 /// Turns of three messages each, the first of which starts the turn.
@@ -355,4 +355,23 @@ fn the_attributes_of_all_archives_stay_within_their_limit_and_what_makes_them_fe
     session.patch_archive(1, &json!({"text": null})).unwrap();
     session.patch_archive(65, &json!({"b": "z".repeat(100)})).unwrap();
     assert!(all() < limits::MAX_ARCHIVE_ATTRIBUTES - limits::MAX_ATTRIBUTES + 4096);
+}
+
+#[test]
+fn what_was_released_long_ago_is_not_remembered() {
+    let fs = SimFs::new(1);
+    let store = sim_store(&fs);
+    let session = store.session("s").unwrap();
+    for _ in 0..1_000 {
+        fill(&session, 1);
+        let done = session.archive(Keep::Nothing).unwrap();
+        session.truncate().unwrap();
+        session.remove_archive(done.archive.unwrap()).unwrap();
+    }
+    session.close().unwrap();
+    store.close().unwrap();
+    let dir = sim_session(&fs);
+    let names = sim_segments(&*dir);
+    let len: usize = names.iter().map(|name| sim_read(&*dir, name).len()).sum();
+    assert!(names.len() <= 2 && len < 1_500, "{names:?}: {len} bytes");
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::format::bin;
 use crate::format::catalog::*;
+use crate::format::spec_tests::{fields_of, listed};
 
 fn header() -> Header {
     Header {
@@ -207,4 +208,10 @@ fn long_things_are_cut_or_refused() {
     let (before, mut out) = (chain, vec![1]);
     assert!(chain.push(&CatalogEntry::Closed(big), &mut out).is_err());
     assert_eq!((chain, out), (before, vec![1]));
+}
+
+#[test]
+fn a_summary_has_the_fields_of_the_specification() {
+    let summary = summary("s", 1, 1, 1);
+    assert_eq!(listed("CLOSED, version 1, in this order\n", "```"), fields_of(&summary));
 }
