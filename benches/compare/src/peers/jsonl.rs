@@ -237,6 +237,27 @@ impl Session for Handle {
         bytes.split_inclusive(|b| *b == b'\n').try_for_each(|line| give(line, each))
     }
 
+    fn range(&mut self, from: u64, n: u64, each: Each<'_>) -> Result<()> {
+        let mut file = BufReader::with_capacity(PIECE as usize, File::open(self.parts.live(self.id))?);
+        let mut bytes = Vec::new();
+        let mut left = None;
+        while file.read_until(b'\n', &mut bytes)? > 0 && bytes.last() == Some(&b'\n') {
+            // How many lines are passed over the first one says.
+            let (passed, given) = match left {
+                Some(left) => left,
+                None => (from.saturating_sub(serde_json::from_slice::<Line<'_>>(&bytes)?.seq), n),
+            };
+            match (passed, given) {
+                (_, 0) => break,
+                (0, _) => give(&bytes, each)?,
+                _ => {}
+            }
+            left = Some((passed.saturating_sub(1), given - u64::from(passed == 0)));
+            bytes.clear();
+        }
+        Ok(())
+    }
+
     fn archive(&mut self, keep: u64) -> Result<()> {
         let state = self.state()?;
         let mut state = lock(&state);

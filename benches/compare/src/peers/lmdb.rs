@@ -88,11 +88,11 @@ impl Handle {
         Ok(transaction.commit()?)
     }
 
-    fn give(&self, from: impl FnOnce(Meta) -> u64, each: Each<'_>) -> Result<()> {
+    fn give(&self, range: impl FnOnce(Meta) -> (u64, u64), each: Each<'_>) -> Result<()> {
         let transaction = self.parts.env.read_txn()?;
         let meta = self.parts.meta(&transaction, self.id)?;
-        let from = from(meta);
-        let (first, last) = (key(self.id, from), key(self.id, meta.next));
+        let (from, upto) = range(meta);
+        let (first, last) = (key(self.id, from), key(self.id, upto));
         let range = (Bound::Included(&first[..]), Bound::Excluded(&last[..]));
         let mut found = 0;
         for entry in self.parts.messages.range(&transaction, &range)? {
@@ -100,7 +100,7 @@ impl Handle {
             each(word(key.get(8..).unwrap_or_default())?, payload)?;
             found += 1;
         }
-        expect(found, meta.next - from)
+        expect(found, upto - from)
     }
 }
 
@@ -137,11 +137,15 @@ impl Session for Handle {
     }
 
     fn load(&mut self, each: Each<'_>) -> Result<()> {
-        self.give(|meta| meta.base, each)
+        self.give(|meta| (meta.base, meta.next), each)
     }
 
     fn tail(&mut self, n: u64, each: Each<'_>) -> Result<()> {
-        self.give(|meta| meta.tail(n), each)
+        self.give(|meta| (meta.tail(n), meta.next), each)
+    }
+
+    fn range(&mut self, from: u64, n: u64, each: Each<'_>) -> Result<()> {
+        self.give(|meta| (from.max(meta.base), meta.next.min(from + n)), each)
     }
 
     fn archive(&mut self, keep: u64) -> Result<()> {

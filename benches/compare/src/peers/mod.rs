@@ -61,6 +61,9 @@ pub(crate) trait Session: Send {
     /// The last `n` live messages, in order.
     fn tail(&mut self, n: u64, each: Each<'_>) -> Result<()>;
 
+    /// `n` live messages from `from` on, in order. They are there.
+    fn range(&mut self, from: u64, n: u64, each: Each<'_>) -> Result<()>;
+
     /// Archives all but the last `keep` messages, durably.
     fn archive(&mut self, keep: u64) -> Result<()>;
 }

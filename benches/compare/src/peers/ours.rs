@@ -78,6 +78,10 @@ impl Session for Handle {
         give(self.0.tail(n)?, each)
     }
 
+    fn range(&mut self, from: u64, n: u64, each: Each<'_>) -> Result<()> {
+        give(self.0.range(from..from + n)?, each)
+    }
+
     fn archive(&mut self, keep: u64) -> Result<()> {
         Ok(self.0.archive(Keep::Messages(keep)).map(drop)?)
     }

@@ -150,6 +150,11 @@ impl Session for Handle {
         self.give(meta.tail(n), meta.next, each)
     }
 
+    fn range(&mut self, from: u64, n: u64, each: Each<'_>) -> Result<()> {
+        let meta = self.now();
+        self.give(from.max(meta.base), meta.next.min(from + n), each)
+    }
+
     fn archive(&mut self, keep: u64) -> Result<()> {
         let mut meta = lock(&self.meta);
         let (after, [first, upto]) = meta.archived(keep);

@@ -74,16 +74,15 @@ impl Handle {
         Ok((transaction, meta))
     }
 
-    fn give(&self, view: (ReadTransaction, Meta), from: u64, each: Each<'_>) -> Result<()> {
-        let (transaction, meta) = view;
+    fn give(&self, transaction: &ReadTransaction, from: u64, upto: u64, each: Each<'_>) -> Result<()> {
         let messages = transaction.open_table(MESSAGES)?;
         let mut found = 0;
-        for entry in messages.range((self.id, from)..(self.id, meta.next))? {
+        for entry in messages.range((self.id, from)..(self.id, upto))? {
             let (key, payload) = entry?;
             each(key.value().1, payload.value())?;
             found += 1;
         }
-        expect(found, meta.next - from)
+        expect(found, upto - from)
     }
 }
 
@@ -120,15 +119,18 @@ impl Session for Handle {
     }
 
     fn load(&mut self, each: Each<'_>) -> Result<()> {
-        let view = self.view()?;
-        let from = view.1.base;
-        self.give(view, from, each)
+        let (transaction, meta) = self.view()?;
+        self.give(&transaction, meta.base, meta.next, each)
     }
 
     fn tail(&mut self, n: u64, each: Each<'_>) -> Result<()> {
-        let view = self.view()?;
-        let from = view.1.tail(n);
-        self.give(view, from, each)
+        let (transaction, meta) = self.view()?;
+        self.give(&transaction, meta.tail(n), meta.next, each)
+    }
+
+    fn range(&mut self, from: u64, n: u64, each: Each<'_>) -> Result<()> {
+        let (transaction, meta) = self.view()?;
+        self.give(&transaction, from.max(meta.base), meta.next.min(from + n), each)
     }
 
     fn archive(&mut self, keep: u64) -> Result<()> {

@@ -54,6 +54,10 @@ const TAIL: &str = "
     SELECT m.seq, m.payload FROM sessions s JOIN messages m ON m.session = s.id
         AND m.seq >= max(s.base, s.next - ?2)
     WHERE s.id = ?1 ORDER BY m.seq";
+const PART: &str = "
+    SELECT m.seq, m.payload FROM sessions s JOIN messages m ON m.session = s.id
+        AND m.seq >= max(s.base, ?2) AND m.seq < ?3
+    WHERE s.id = ?1 ORDER BY m.seq";
 const RANGE: &str = "SELECT base, next, archives FROM sessions WHERE id = ?1";
 const MOVE: &str = "UPDATE sessions SET base = ?2, archives = ?3 WHERE id = ?1";
 const ARCHIVE: &str = "INSERT INTO archives (session, number, first, upto) VALUES (?1, ?2, ?3, ?4)";
@@ -149,6 +153,15 @@ impl Session for Handle {
     fn tail(&mut self, n: u64, each: Each<'_>) -> Result<()> {
         let mut statement = self.connection.prepare_cached(TAIL)?;
         let mut rows = statement.query([self.id, n as i64])?;
+        while let Some(row) = rows.next()? {
+            each(row.get::<_, i64>(0)? as u64, row.get_ref(1)?.as_blob()?)?;
+        }
+        Ok(())
+    }
+
+    fn range(&mut self, from: u64, n: u64, each: Each<'_>) -> Result<()> {
+        let mut statement = self.connection.prepare_cached(PART)?;
+        let mut rows = statement.query([self.id, from as i64, (from + n) as i64])?;
         while let Some(row) = rows.next()? {
             each(row.get::<_, i64>(0)? as u64, row.get_ref(1)?.as_blob()?)?;
         }

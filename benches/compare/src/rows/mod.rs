@@ -61,7 +61,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group { keys: &["shared-16"], measure: append::shared },
     Group { keys: &["batch"], measure: append::batch },
     Group { keys: &["unsynced"], measure: append::unsynced },
-    Group { keys: &["load", "tail"], measure: read::load_and_tail },
+    Group { keys: &["load", "tail", "anywhere"], measure: read::load_and_tail },
     Group { keys: &["archive"], measure: append::archive },
     Group { keys: &["open", "list"], measure: store::open_and_list },
     Group { keys: &["killed"], measure: store::killed },

@@ -27,6 +27,25 @@ fn verify_tail(session: &mut dyn Session, count: u64, n: u64) -> Result<()> {
     if next == count { Ok(()) } else { Err(format!("the end is at {next}, not at {count}").into()) }
 }
 
+/// `n` of `count` messages from anywhere: from other ones in each `turn`, the same for all.
+fn verify_part(session: &mut dyn Session, count: u64, n: u64, turn: u64) -> Result<()> {
+    let from = anywhere(count, n, turn);
+    let mut next = from;
+    session.range(from, n, &mut |seq, found| {
+        if seq != next {
+            return Err(format!("message {seq} stands where {next} belongs").into());
+        }
+        next += 1;
+        payload::check(0, seq, KIB, found)
+    })?;
+    if next == from + n { Ok(()) } else { Err(format!("it ends at {next}, not at {}", from + n).into()) }
+}
+
+/// The first of `n` messages in a row of `count`.
+fn anywhere(count: u64, n: u64, turn: u64) -> u64 {
+    turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (count - n)
+}
+
 /// The floor of a load: a flat file in pieces of 1 MiB; of each KiB a checksum, and the comparison that all have.
 fn read_flat(path: &Path, count: u64) -> Result<u64> {
     let mut file = File::open(path)?;
@@ -45,13 +64,13 @@ fn read_flat(path: &Path, count: u64) -> Result<u64> {
     Ok(sums)
 }
 
-/// The floor of a tail: one read at the end of an open file.
-fn read_tail(mut file: &File, count: u64, n: u64) -> Result<u64> {
+/// The floor of a tail, and of messages from anywhere: one read of an open file.
+fn read_part(mut file: &File, from: u64, n: u64) -> Result<u64> {
     let mut buffer = vec![0; n as usize * KIB];
-    file.seek(SeekFrom::End(-(buffer.len() as i64)))?;
+    file.seek(SeekFrom::Start(from * KIB as u64))?;
     file.read_exact(&mut buffer)?;
     let mut sums = 0u64;
-    for (number, bytes) in (count - n..).zip(buffer.chunks(KIB)) {
+    for (number, bytes) in (from..).zip(buffer.chunks(KIB)) {
         sums = sums.wrapping_add(u64::from(crc32fast::hash(bytes)));
         payload::check(0, number, KIB, bytes)?;
     }
@@ -100,7 +119,7 @@ pub(super) fn load_and_tail(plan: &Plan) -> Result<Vec<Row>> {
         let flat = File::open(&path)?;
         let mut sides = vec![Side::new(FLOOR, |step| match step {
             Step::Prepare => Ok(0.0),
-            Step::Run => burst(50, |_| read_tail(&flat, count, TAIL).map(drop)),
+            Step::Run => burst(50, |_| read_part(&flat, count - TAIL, TAIL).map(drop)),
         })];
         for (store, session) in stores.iter().zip(&mut sessions) {
             sides.push(Side::new(store.kind.name, |step| match step {
@@ -112,6 +131,31 @@ pub(super) fn load_and_tail(plan: &Plan) -> Result<Vec<Row>> {
         let title = format!("the last {TAIL} of {}, warm", thousands(count));
         let base = Base::Floor("one read of 20 KiB, with a CRC-32 for each KiB");
         rows.push(Row { key: "tail", title, base, measured });
+    }
+    if plan.wants("anywhere") {
+        let flat = File::open(&path)?;
+        let mut turn = 0;
+        let mut sides = vec![Side::new(FLOOR, |step| match step {
+            Step::Prepare => Ok(0.0),
+            Step::Run => burst(20, |_| {
+                turn += 1;
+                read_part(&flat, anywhere(count, TAIL, turn), TAIL).map(drop)
+            }),
+        })];
+        for (store, session) in stores.iter().zip(&mut sessions) {
+            let mut turn = 0;
+            sides.push(Side::new(store.kind.name, move |step| match step {
+                Step::Prepare => Ok(0.0),
+                Step::Run => burst(20, |_| {
+                    turn += 1;
+                    verify_part(&mut **session, count, TAIL, turn)
+                }),
+            }));
+        }
+        let measured = take(sides, plan.limits(Duration::ZERO))?;
+        let title = format!("{TAIL} in a row from anywhere among {}, warm", thousands(count));
+        let base = Base::Floor("one read of 20 KiB, with a CRC-32 for each KiB");
+        rows.push(Row { key: "anywhere", title, base, measured });
     }
     drop(sessions);
     close_all(stores)?;
