@@ -303,7 +303,7 @@ fn a_message_in_the_middle_of_a_segment_costs_a_few_reads() {
         assert_eq!(found.seq(), seq);
         (most, all) = (c.bytes_read.max(most), all + c.bytes_read);
     }
-    assert!(most < 300 << 10 && all / 100 < 120 << 10, "{most}, {all}");
+    assert!(most < 128 << 10 && all / 100 < 24 << 10, "{most}, {all}");
 }
 
 #[test]

@@ -54,6 +54,11 @@ impl Goal {
         }
     }
 
+    /// What is compared with the keys of places.
+    fn key(&self) -> u64 {
+        self.seq.unwrap_or(self.position)
+    }
+
     fn place(&self, offset: u64, table: &Table<'_>) -> Place {
         let key = if self.seq.is_some() { table.first_seq() } else { table.header().first_position };
         Place { offset, key }
@@ -70,8 +75,7 @@ pub(super) fn seek(
 ) -> (u64, Window) {
     let goal = Goal { position, seq };
     let start = SegmentHeader::LEN as u64;
-    let wanted = seq.unwrap_or(0);
-    if position <= info.low && wanted <= info.low_seq {
+    if position <= info.low && seq.unwrap_or(0) <= info.low_seq {
         return (start, Window::new());
     }
     let near = |seq: &u64| {
@@ -83,9 +87,16 @@ pub(super) fn seek(
     {
         return found;
     }
+    let low = Place { offset: start, key: if seq.is_some() { info.low_seq } else { info.low } };
+    // Where nearly all records are messages this is right; else the search comes down too early at first.
+    let high = Place { offset: info.end_offset, key: low.key + info.end.saturating_sub(info.low) };
+    let mut to_search = u64::from(info.end_len) <= LONG && goal.key() + MANY < high.key;
+    if to_search && let Some(found) = between(segment, info, goal, low, high) {
+        return found;
+    }
+    to_search = !to_search;
     let mut back = Backward::new(segment, info);
-    let mut best = info.end_offset;
-    let (mut frames, mut searched) = (0, false);
+    let (mut best, mut frames) = (info.end_offset, 0);
     loop {
         match back.step() {
             Ok(Some((table, offset))) => {
@@ -99,11 +110,9 @@ pub(super) fn seek(
                 }
                 frames += 1;
                 let passed = info.end_offset - offset;
-                if !searched && frames >= FEW && (frames >= MANY || passed >= FAR) && passed <= frames * LONG
+                if to_search && frames >= FEW && (frames >= MANY || passed >= FAR) && passed <= frames * LONG
                 {
-                    searched = true;
-                    let low =
-                        Place { offset: start, key: if seq.is_some() { info.low_seq } else { info.low } };
+                    to_search = false;
                     if let Some(found) = between(segment, info, goal, low, goal.place(offset, &table)) {
                         return found;
                     }
@@ -167,7 +176,7 @@ fn between(
     mut low: Place,
     mut high: Place,
 ) -> Option<(u64, Window)> {
-    let wanted = goal.seq.unwrap_or(goal.position);
+    let wanted = goal.key();
     let mut window = Window::new();
     for turn in 0..TURNS {
         let span = high.offset.checked_sub(low.offset)?;

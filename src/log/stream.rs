@@ -9,7 +9,7 @@ use super::run::{Run, Step, Want};
 use super::seek::seek;
 use super::segment::Segment;
 use super::view::View;
-use super::window::Window;
+use super::window::{READ, Window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Entry, Single};
 use crate::state::Extent;
@@ -157,9 +157,10 @@ impl Stream {
         match source.segment(&self.view.dir, self.view.owner) {
             Ok(segment) => {
                 let (offset, window) = seek(&segment, &info, position, seq);
-                let sealed = source.pinned.is_none();
-                let map =
-                    if self.bulk && self.view.map && sealed { segment.map(info.end_offset) } else { None };
+                // To map a segment costs as much as to read so much of it.
+                let much = extent.count.saturating_mul(info.mean_len()) > READ as u64;
+                let map = self.bulk && much && self.view.map && source.pinned.is_none();
+                let map = if map { segment.map(info.end_offset) } else { None };
                 let window = map.map_or(window, Window::mapped);
                 self.run = Some((Run::new(segment, window, offset, info.end_offset, self.bulk), stop));
                 true

@@ -46,6 +46,13 @@ pub(crate) struct SegmentInfo {
     pub(crate) low_seq: u64,
 }
 
+impl SegmentInfo {
+    /// How many bytes of the file one of its records takes on an average.
+    pub(crate) fn mean_len(&self) -> u64 {
+        self.end_offset / self.end.saturating_sub(self.low).max(1)
+    }
+}
+
 /// The state of a session. See the module.
 ///
 /// Invariants: `base <= next`; the live extents and the accepted holes cover exactly `[base, next)`; archives are in order of their
