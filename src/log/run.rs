@@ -225,7 +225,7 @@ impl Run {
         if !snapshot && table.header().first_position >= want.positions.end {
             return Step::End;
         }
-        let (mut records, count) = (table.cursor(), table.count());
+        let (mut records, count, first_seq) = (table.cursor(), table.count(), table.first_seq());
         if snapshot || table.end_position() <= want.positions.start {
             records = Cursor::END;
         } else if !whole {
@@ -237,7 +237,7 @@ impl Run {
                 }
             }
         }
-        window.expect(len / count.max(1));
+        window.expect(len / count.max(1), want.seqs.end.saturating_sub(first_seq));
         if !whole && records.left() > 0 && !window.is_mapped() && (count == 1 || self.bulk && len <= READ) {
             // What is in the window of it stays: it was judged.
             let limit = if self.bulk { limit } else { end };
@@ -272,7 +272,7 @@ impl Run {
             return Ok(&self.window);
         }
         let bodies = self.bodies.get_or_insert_with(Window::new);
-        bodies.expect(len);
+        bodies.expect(len, u64::MAX);
         bodies.extend_ahead(&*self.segment.file, from, to, self.bodies_end)?;
         Ok(bodies)
     }

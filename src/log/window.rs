@@ -172,11 +172,12 @@ impl Window {
         done
     }
 
-    /// Frames, or bodies, of about this length follow. Of long ones more is read at once: who keeps them keeps all that was read
-    /// with them, and that is to be theirs.
-    pub(super) fn expect(&mut self, len: usize) {
+    /// So many frames, or bodies, of about this length follow. Of long ones more is read at once: who keeps them keeps all that
+    /// was read with them, and that is to be theirs.
+    pub(super) fn expect(&mut self, len: usize, count: u64) {
         if !self.is_mapped() {
-            self.ahead = if len > READ / 4 { AHEAD } else { READ };
+            let all = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(len);
+            self.ahead = all.clamp(READ / 4, if len > READ / 4 { AHEAD } else { READ });
         }
     }
 
