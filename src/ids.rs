@@ -206,6 +206,17 @@ pub struct Incarnation {
     pub nonce: u64,
 }
 
+impl Incarnation {
+    /// The term behind that of this number.
+    pub(crate) fn after(number: u64, nonce: u64) -> Result<Incarnation> {
+        if number >= limits::MAX_NUMBER {
+            let full = Error::new(ErrorKind::TooLarge, "write to a session");
+            return Err(full.hint("there are no numbers left for its writers"));
+        }
+        Ok(Incarnation { number: number + 1, nonce })
+    }
+}
+
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{:016x}", self.number, self.nonce)

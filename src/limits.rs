@@ -33,5 +33,8 @@ pub const DEFAULT_SEGMENT: u64 = 8 << 20;
 pub(crate) const MAX_FRAME: usize = 256 << 20;
 /// The most records in one frame.
 pub(crate) const MAX_FRAME_RECORDS: usize = 1 << 20;
+/// The highest position, and number of a segment or of a writer: 2^62, which nobody reaches. What stands in a file above it
+/// is damage, so that one more never overflows.
+pub(crate) const MAX_NUMBER: u64 = 1 << 62;
 /// The largest state snapshot or journal record, in bytes.
 pub(crate) const MAX_SNAPSHOT: usize = 64 << 20;

@@ -254,7 +254,7 @@ fn place(
 
     let gone = state.segments.iter().map(|i| i.number).chain(inventory.segments.iter().map(|s| s.number));
     let gone: Vec<u64> = gone.filter(|n| !kept.iter().any(|k| k.info.number == *n)).collect();
-    let number = 1 + numbers(looked, &state).max().unwrap_or(0);
+    let number = 1 + numbers(looked, &state).filter(|n| *n < limits::MAX_NUMBER).max().unwrap_or(0);
     state.position = positions(looked, &state, newest);
     state.released.extend(gone);
     state.released.sort_unstable();
@@ -345,8 +345,7 @@ pub(crate) fn perform(
 /// Writes the new segment, and closes it in good order.
 fn start(env: &Arc<Env>, place: &Place, looked: &Looked, id: &SessionId, fresh: Fresh) -> Result<()> {
     let Fresh { number, mut state, previous, carry } = fresh;
-    let incarnation =
-        Incarnation { number: state.incarnation.number.saturating_add(1), nonce: env.random_u64()? };
+    let incarnation = Incarnation::after(state.incarnation.number, env.random_u64()?)?;
     let (prev, prev_end_crc) = match &previous {
         Some((info, crc)) => (Some(info), *crc),
         None => (None, 0),

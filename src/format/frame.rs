@@ -10,7 +10,7 @@ use std::ops::Deref;
 use super::layout::layout;
 use super::record::{Cursor, ENTRY_LEN, Entries, Entry, RecordKind, Records};
 use super::sum::Seed;
-use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS};
+use crate::limits::{MAX_FRAME, MAX_FRAME_RECORDS, MAX_NUMBER};
 
 layout! {
     struct RawHeader, 63 {
@@ -172,11 +172,13 @@ impl RawHeader {
     #[inline]
     fn meaning(&self) -> Result<FrameKind, FrameFault> {
         let kind = FrameKind::from_number(self.kind).ok_or(FrameFault::Kind(self.kind))?;
-        if self.first_seq().is_none() {
-            return Err(FrameFault::Field("base"));
-        }
-        if self.first_position.checked_add(self.count().all() as u64).is_none() {
+        let end = self.first_position.saturating_add(self.count().all() as u64);
+        if end > MAX_NUMBER {
             return Err(FrameFault::Field("first_position"));
+        }
+        // Each message has a position, so none has a sequence above it.
+        if self.first_seq().is_none_or(|seq| seq > self.first_position) {
+            return Err(FrameFault::Field("base"));
         }
         if self.mark_delta != NO_MARK && u64::from(self.mark_delta) > self.first_position {
             return Err(FrameFault::Field("mark_delta"));

@@ -5,6 +5,7 @@ use super::header::{HEADER_LEN, Preamble};
 use super::layout::layout;
 use super::sum::Seed;
 use crate::ids::{BirthId, StoreId};
+use crate::limits::MAX_NUMBER;
 
 const MAGIC: [u8; 8] = *b"SLOGSEG\x01";
 
@@ -113,8 +114,14 @@ impl SegmentHeader {
         if raw.reserved != 0 {
             return Err(HeaderFault::Field("reserved"));
         }
-        if raw.number == 0 || raw.prev_number >= raw.number {
-            return Err(HeaderFault::Field(if raw.number == 0 { "number" } else { "prev_number" }));
+        if !(1..=MAX_NUMBER).contains(&raw.number) {
+            return Err(HeaderFault::Field("number"));
+        }
+        if raw.first_position > MAX_NUMBER {
+            return Err(HeaderFault::Field("first_position"));
+        }
+        if raw.prev_number >= raw.number {
+            return Err(HeaderFault::Field("prev_number"));
         }
         Ok(SegmentHeader {
             store: StoreId(raw.store_id),
@@ -161,10 +168,10 @@ impl Successor {
         RawSuccessor { number: self.number, salt: self.salt }.encode()
     }
 
-    /// `None` if the payload has another length.
+    /// `None` if the payload has another length, or no segment has that number.
     pub(crate) fn decode(payload: &[u8]) -> Option<Successor> {
         let RawSuccessor { number, salt } = RawSuccessor::decode(payload.try_into().ok()?);
-        Some(Successor { number, salt })
+        (number <= MAX_NUMBER).then_some(Successor { number, salt })
     }
 }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ids::{BirthId, StoreId};
+use crate::limits::MAX_NUMBER;
 
 const BIRTH: BirthId = BirthId(*b"the birth id 16!");
 const OFFSET: u64 = 4096;
@@ -273,12 +274,12 @@ fn values_that_no_writer_writes_are_refused_even_under_a_good_checksum() {
 fn a_mark_too_far_back_to_say_promises_nothing() {
     let far = u64::from(u16::MAX);
     for (first_position, mark, read) in
-        [(5, 5, 5), (5, 0, 0), (far - 1, 0, 0), (far + 9, 10, 10), (far + 9, 9, 0), (u64::MAX - 9, 7, 0)]
+        [(5, 5, 5), (5, 0, 0), (far - 1, 0, 0), (far + 9, 10, 10), (far + 9, 9, 0), (MAX_NUMBER - 9, 7, 0)]
     {
         let mut builder = FrameBuilder::new();
         builder.begin(1, OFFSET, seed());
         builder.push(&MESSAGE, b"", b"");
-        builder.finish(&FrameHeader { first_position, mark, ..header(FrameKind::Commit) });
+        builder.finish(&FrameHeader { first_position, mark, base: 0, span: 1, ..header(FrameKind::Commit) });
         let frame = Frame::parse(seed(), OFFSET, builder.bytes()).unwrap();
         assert_eq!(frame.header().mark, read, "{mark} of {first_position}");
         assert!(read <= mark);
@@ -504,13 +505,13 @@ proptest! {
         offset in 0..u64::MAX / 2,
         salt in any::<u64>(),
         numbers in any::<(u32, u32, u32, u16, u16, u64)>(),
-        (base, span) in (0..u64::MAX / 2, 20..u32::MAX),
-        mark in 0..u64::MAX / 4,
+        (base, span) in (0..MAX_NUMBER / 2, 20..u32::MAX),
         ahead in 0..u64::from(u16::MAX),
         change in any::<(prop::sample::Index, u8)>(),
     ) {
         let (prev_crc, prev_len, archives, epoch, journal, time) = numbers;
         let kind = FrameKind::Commit;
+        let mark = base + u64::from(span);
         let first_position = mark + ahead;
         let header = FrameHeader {
             kind, prev_crc, prev_len, first_position, time, base, mark, span, archives, epoch, journal

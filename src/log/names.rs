@@ -1,5 +1,7 @@
 //! The names of files in a session's directory.
 
+use crate::limits::MAX_NUMBER;
+
 /// The file that carries the writer's lock. Never replaced and never removed while the session lives.
 pub(crate) const LOCK_FILE: &str = "lock";
 
@@ -12,7 +14,7 @@ pub(crate) fn segment_name(number: u64) -> String {
 pub(crate) fn parse_segment_name(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".log")?;
     let number: u64 = digits.parse().ok()?;
-    (number > 0 && segment_name(number) == name).then_some(number)
+    ((1..=MAX_NUMBER).contains(&number) && segment_name(number) == name).then_some(number)
 }
 
 #[cfg(test)]
@@ -29,5 +31,6 @@ mod tests {
         {
             assert_eq!(parse_segment_name(name), None, "{name}");
         }
+        assert_eq!(parse_segment_name(&segment_name(u64::MAX)), None);
     }
 }

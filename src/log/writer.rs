@@ -16,6 +16,7 @@ use crate::format::{
     frame_len,
 };
 use crate::fs::{Access, Dir, File, write_all_at, write_at_counted};
+use crate::limits::MAX_NUMBER;
 use crate::state::{Op, SegmentInfo, State};
 
 /// Room that an ordinary commit leaves free in the allocated space, so that an intent, a close and the
@@ -412,6 +413,7 @@ impl SegmentWriter {
         keep_reserve: bool,
     ) -> Result<(), WriteFault> {
         let count = records.len();
+        self.has_numbers(count, after)?;
         let len = frame_len(count, bytes) as u64;
         let allocated = self.make_room(len, if keep_reserve { RESERVE } else { 0 })?;
         self.builder.begin(count, self.end, self.segment.seed);
@@ -446,6 +448,19 @@ impl SegmentWriter {
         self.used = true;
         self.builder.shrink(1 << 20);
         Ok(())
+    }
+
+    /// Refuses what no reader would accept, or read as it was meant.
+    fn has_numbers(&self, count: usize, after: After) -> Result<(), WriteFault> {
+        let what = if self.position.saturating_add(count as u64) > MAX_NUMBER {
+            "there are no positions left in this session"
+        } else if after.span > u64::from(u32::MAX) {
+            "more than 4,294,967,295 messages would be live: archive some"
+        } else {
+            return Ok(());
+        };
+        let error = Error::new(ErrorKind::TooLarge, "write to a segment").path(self.segment.path());
+        Err(WriteFault::TakenBack(error.hint(what)))
     }
 
     /// Writes the built frame at the end, with what lies aside of it, or takes it back.

@@ -454,6 +454,10 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
     with_writer(core, phase, |w| {
         w.begin(&core.env, &core.shared)?;
         number = core.with_shared(|s| u64::from(s.state.archives_made) + 1).unwrap_or_default();
+        if number > u64::from(u32::MAX) {
+            let full = Error::new(ErrorKind::TooLarge, "archive");
+            return Err(full.hint("there are no numbers left for its archives").into());
+        }
         let op = Op::Archive {
             number,
             base,

@@ -156,8 +156,8 @@ impl Writer {
         }
         // Above the last one that got a record into the log, and above one that got no further than the catalog.
         let seen = env.catalog.witness(id, &tail.state.birth)?.map_or(0, |w| w.incarnation.number);
-        let number = tail.state.incarnation.number.max(seen) + 1;
-        self.incarnation = Incarnation { number, nonce: env.random_u64()? };
+        let before = tail.state.incarnation.number.max(seen);
+        self.incarnation = Incarnation::after(before, env.random_u64()?).map_err(|e| e.session(id))?;
         if self.plan.end == EndVerdict::Append {
             let log = SegmentWriter::resume(&self.dir, tail)?;
             if let Some(s) = shared.lock().as_mut() {

@@ -173,12 +173,24 @@ impl CatalogEntry {
         self
     }
 
+    /// Whether a session can have these numbers.
+    pub(crate) fn is_possible(&self) -> bool {
+        let highest = match self {
+            CatalogEntry::Open(mark) | CatalogEntry::Doubt(mark) => mark.segment,
+            CatalogEntry::Closed(s) if s.base <= s.next && s.next <= s.position => s.segment.max(s.position),
+            CatalogEntry::Closed(_) => return false,
+            CatalogEntry::Removed { .. } => 0,
+        };
+        highest.max(self.incarnation().number) <= limits::MAX_NUMBER
+    }
+
     /// Appends the body of its frame to `out`.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) -> Result<(), String> {
         bin::encode(ENTRY_VERSION, self, out)
     }
 
-    /// Decodes the body of a frame whose checksum was good. An error means a newer program wrote it.
+    /// Decodes the body of a frame whose checksum was good. An error means a newer program wrote it, or that no program
+    /// can have written it.
     pub(crate) fn decode(body: &[u8]) -> Result<CatalogEntry, String> {
         let glance = Glance::at(body)?;
         glance.entry().ok_or_else(|| format!("an entry of kind {:?} in another form", glance.kind))
@@ -226,7 +238,8 @@ impl<'a> Glance<'a> {
         };
         let id = values.str().filter(|id| (1..=limits::MAX_SESSION_ID).contains(&id.len()))?;
         let birth = BirthId(values.bytes()?);
-        let incarnation = Incarnation { number: values.u64()?, nonce: values.u64()? };
+        let number = values.u64().filter(|number| *number <= limits::MAX_NUMBER)?;
+        let incarnation = Incarnation { number, nonce: values.u64()? };
         Some(Glance { kind, id, birth, incarnation, rest: values })
     }
 
@@ -241,7 +254,7 @@ impl<'a> Glance<'a> {
                 CatalogEntry::Removed { id, birth: self.birth, incarnation: self.incarnation }
             }
         };
-        rest.0.is_empty().then_some(entry)
+        (rest.0.is_empty() && entry.is_possible()).then_some(entry)
     }
 
     fn mark(&self, id: SessionId, rest: &mut Values<'_>) -> Option<Open> {
@@ -303,6 +316,10 @@ impl<'a> Glance<'a> {
         }
         let mut rest = self.rest;
         let (segment, salt, third) = (rest.u64()?, rest.u64()?, rest.u64()?);
+        let position = if self.kind == EntryKind::Closed { third } else { 0 };
+        if segment.max(position) > limits::MAX_NUMBER {
+            return None;
+        }
         Some((segment, salt, (self.kind == EntryKind::Closed).then_some(third)))
     }
 }
