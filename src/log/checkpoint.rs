@@ -113,7 +113,7 @@ fn begun(
     (crc, len): (u32, u32),
 ) -> Option<Tail> {
     let Checkpoint { low, low_seq, state } = checkpoint;
-    if !states(header, &state) || low > segment.header.first_position {
+    if !states(header, &state) || low > segment.header.first_position || low_seq > state.next {
         return None;
     }
     let offset = at + u64::from(len);

@@ -129,7 +129,13 @@ impl Tail {
             offset += frame.len() as u64;
         }
         let state = state.ok_or_else(|| corrupt(start, "there is no state snapshot".into()))?;
-        if state.position != segment.header.first_position || state.birth != segment.header.birth {
+        let number = segment.header.number;
+        let later = |n: &u64| *n >= number;
+        if state.position != segment.header.first_position
+            || state.birth != segment.header.birth
+            || state.segments.last().is_some_and(|s| later(&s.number))
+            || state.released.iter().any(later)
+        {
             return Err(corrupt(start, "the snapshot belongs to another segment".into()));
         }
         let mark = state.position;
@@ -326,6 +332,12 @@ impl Tail {
                     (true, what) => Refusal::Unsupported(what),
                     (false, what) => Refusal::Damaged(what),
                 })?;
+                let number = self.segment.header.number;
+                if matches!(&op, Op::Released { segments } if segments.iter().any(|n| *n >= number)) {
+                    return Err(Refusal::Damaged(
+                        "a record releases the segment that it is in, or a later one".into(),
+                    ));
+                }
                 self.state.apply_op(&op, record.time)?;
                 if let Op::CloseWith(checkpoint) = &op {
                     self.confirm_state(checkpoint, record.position + 1)?;

@@ -128,6 +128,12 @@ pub(crate) struct Birth {
 impl Birth {
     /// Begins with the snapshot of `state`, which is the state after everything that will be carried.
     pub(crate) fn new(header: SegmentHeader, state: &State) -> Result<Birth> {
+        let refused = |what| Error::new(ErrorKind::Corrupt, "write a snapshot").session(&state.id).hint(what);
+        // Nobody could read a session again whose last segment begins with what is refused.
+        state.check().map_err(refused)?;
+        if header.number > MAX_NUMBER {
+            return Err(refused("there are no numbers left for its segments".to_owned()));
+        }
         let body =
             state.encode().map_err(|e| Error::new(ErrorKind::InvalidInput, "write a snapshot").hint(e))?;
         if body.len() > crate::limits::MAX_SNAPSHOT {

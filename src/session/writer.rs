@@ -486,11 +486,8 @@ fn start_segment(
     truncate: bool,
     incarnation: Incarnation,
 ) -> Result<SegmentWriter, Fault> {
-    let (view, mut state) = {
-        let guard = shared.lock();
-        let Some(s) = guard.as_ref() else { return Err(closed().into()) };
-        (s.view(s.state.live.clone()), s.state.clone())
-    };
+    let seen = shared.lock().as_ref().map(|s| (s.view(s.state.live.clone()), s.state.clone()));
+    let (view, mut state) = seen.ok_or_else(closed)?;
     let owes = state.truncated < state.base;
     let first_live = state.live.first().map_or(state.position, |e| e.from);
     let carry_live = (owes || truncate)
@@ -522,7 +519,8 @@ fn start_segment(
         incarnation: incarnation.number,
         created: env.now(),
     };
-    let mut birth = Birth::new(header, &state)?;
+    let begin = |header| Birth::new(header, &state).map_err(|e| e.path(dir.path()));
+    let mut birth = begin(header)?;
     let room = birth.len() + MAX_CARRY as usize;
     let carried = view.frames(from, |frame, positions| {
         birth.carry(frame, positions);
@@ -538,7 +536,7 @@ fn start_segment(
         }
         // The live tail is too much, or cannot be read whole: it stays where it is, and nothing is rewritten
         // around damage.
-        birth = Birth::new(birth.into_header(), &state)?;
+        birth = begin(birth.into_header())?;
         view.frames(required_from, |frame, positions| {
             birth.carry(frame, positions);
             Ok(())

@@ -20,6 +20,11 @@ impl Extent {
         self.seq.saturating_add(self.count)
     }
 
+    /// Whether so many messages have room between the bounds.
+    pub(crate) fn fits(&self) -> bool {
+        self.to.checked_sub(self.from).is_some_and(|room| self.count <= room)
+    }
+
     /// Adds one message at `position` to the last extent, or begins a new one if it cannot follow it.
     pub(crate) fn push(extents: &mut Vec<Extent>, seq: u64, position: u64) {
         match extents.last_mut() {
@@ -80,13 +85,20 @@ pub(crate) struct Hole {
 impl Hole {
     /// The first sequence from `seq` on that lies in no hole. The holes are in order.
     pub(crate) fn skip(holes: &[Hole], seq: u64) -> u64 {
+        let behind = holes.partition_point(|h| h.end() <= seq);
         let mut seq = seq;
-        for h in holes.iter().filter(|h| h.count > 0) {
-            if (h.seq..h.seq.saturating_add(h.count)).contains(&seq) {
-                seq = h.seq.saturating_add(h.count);
+        for h in holes.get(behind..).unwrap_or_default() {
+            if h.seq > seq {
+                break;
             }
+            seq = h.end();
         }
         seq
+    }
+
+    /// The sequence behind the last one.
+    pub(crate) fn end(&self) -> u64 {
+        self.seq.saturating_add(self.count)
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Attributes, Extent, Hole, KeyEntry, Keys, Op, attributes};
 use crate::format::{Lineage, bin};
 use crate::ids::{BirthId, Incarnation, SessionId};
+use crate::limits::MAX_NUMBER;
 
 /// Bytes of payload and estimated tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,19 +175,15 @@ impl State {
 
     /// What a snapshot must satisfy whatever its checksum says.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let mut seq = self.base;
-        for e in &self.live {
-            if e.seq != Hole::skip(&self.holes, seq)
-                || e.from > e.to
-                || e.to > self.position
-                || e.count > e.to - e.from
-            {
-                return Err("the live extents do not cover the live range".to_owned());
-            }
-            seq = e.end();
+        // Each message has a position, so the next one has none below its sequence.
+        if self.position.max(self.incarnation.number) > MAX_NUMBER || self.next > self.position {
+            return Err("its numbers are impossible".to_owned());
         }
-        let covered = seq <= self.next && Hole::skip(&self.holes, seq) >= self.next;
-        if !covered || self.base > self.next || self.message_count != Extent::total(&self.live) {
+        self.check_holes()?;
+        if !self.covers(&self.live, self.base, self.next) {
+            return Err("the live extents do not cover the live range".to_owned());
+        }
+        if self.message_count != Extent::total(&self.live) {
             return Err("the live range does not agree with message_count".to_owned());
         }
         if self.truncated > self.base {
@@ -195,7 +192,65 @@ impl State {
         if !self.archives.windows(2).all(|w| matches!(w, [a, b] if a.number < b.number)) {
             return Err("the archives are out of order".to_owned());
         }
+        self.check_archives()?;
+        self.check_segments()
+    }
+
+    /// Whether these extents and the holes are `[base, upto)`, at positions that there are.
+    fn covers(&self, extents: &[Extent], base: u64, upto: u64) -> bool {
+        let mut seq = base;
+        for e in extents {
+            if e.seq != Hole::skip(&self.holes, seq) || e.to > self.position || !e.fits() {
+                return false;
+            }
+            seq = e.end();
+        }
+        base <= upto && seq <= upto && Hole::skip(&self.holes, seq) >= upto
+    }
+
+    /// The archives were live once, one behind the other.
+    fn check_archives(&self) -> Result<(), String> {
+        let mut base = 0;
+        for a in &self.archives {
+            let behind = base <= a.base && a.upto <= self.base;
+            if !behind || a.number > self.archives_made.into() || !self.covers(&a.extents, a.base, a.upto) {
+                return Err(format!("archive {} cannot hold what it states", a.number));
+            }
+            base = a.upto;
+        }
         Ok(())
+    }
+
+    fn check_holes(&self) -> Result<(), String> {
+        let mut seq = 0;
+        for h in &self.holes {
+            if h.seq < seq || h.end() > self.next {
+                return Err("the losses that were accepted are out of order".to_owned());
+            }
+            seq = h.end();
+        }
+        match self.keys.iter().any(|k| k.seq > self.next) {
+            true => Err("a key is one of messages that do not exist".to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    fn check_segments(&self) -> Result<(), String> {
+        let mut number = 0;
+        for s in &self.segments {
+            let rises = s.low <= s.first && s.first <= s.end && s.end <= self.position;
+            let ends = u64::from(s.end_len) <= s.end_offset && s.end_offset <= MAX_NUMBER;
+            if s.number <= number || !rises || !ends || s.low_seq > self.next {
+                return Err(format!("segment {} cannot be as it is stated", s.number));
+            }
+            number = s.number;
+        }
+        // What is released is removed.
+        let released = |n: &u64| *n > MAX_NUMBER || self.segments.iter().any(|s| s.number == *n);
+        match number > MAX_NUMBER || self.released.iter().any(released) {
+            true => Err("a segment is needed and released, or has an impossible number".to_owned()),
+            false => Ok(()),
+        }
     }
 
     /// The time of a record that is written at wall-clock time `now`: never before the one in front of it.
@@ -236,7 +291,7 @@ impl State {
         let position = self.position;
         match op {
             Op::Opened { incarnation } => {
-                if incarnation.number <= self.incarnation.number {
+                if incarnation.number <= self.incarnation.number || incarnation.number > MAX_NUMBER {
                     return Err(Contradiction(format!(
                         "writer {incarnation} came after writer {}",
                         self.incarnation
@@ -261,7 +316,10 @@ impl State {
                     return Err(Contradiction(format!("archive {number} came after {}", self.archives_made)));
                 }
                 let attributes = Attributes::parse(attributes.as_str()).map_err(Contradiction)?;
-                let (archived, live) = Extent::split(std::mem::take(&mut self.live), *upto, *at);
+                let (archived, live) = Extent::split(self.live.clone(), *upto, *at);
+                if !archived.iter().chain(&live).all(Extent::fits) {
+                    return Err(Contradiction(format!("message {upto} cannot be at position {at}")));
+                }
                 self.live = live;
                 self.base = *upto;
                 self.message_count = Extent::total(&self.live);

@@ -32,6 +32,10 @@ impl Keys {
         self.0.iter().rev().find(|e| e.key == key)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &KeyEntry> {
+        self.0.iter()
+    }
+
     pub(crate) fn push(&mut self, entry: KeyEntry) {
         if self.0.len() >= limits::IDEMPOTENCY_KEYS {
             self.0.pop_front();
