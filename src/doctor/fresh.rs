@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::check::Place;
 use super::code::Code;
+use super::finding::Finding;
 use super::inventory::{FrameAt, Inventory, SegmentFile};
 use super::plan::{Action, Step};
 use super::quarantine::{Note, keep};
@@ -217,11 +218,15 @@ fn place(
     let Salvage { mut state, lost, gaps } = saved;
     let newest = inventory.segments.iter().rev().find(|s| s.snapshot.is_some()).map_or(0, |s| s.number);
     let listed = |n: u64| n >= newest || state.segments.iter().any(|i| i.number == n);
+    // Header and neighbour of such a one would be found to contradict each other again and again: what it holds is copied.
+    let wrong = |f: &&Finding| matches!(f.code, Code::BrokenChain | Code::ForeignSegment);
+    let broken: Vec<&str> = looked.findings.iter().filter(wrong).map(|f| f.file.as_str()).collect();
+    let contradicts = |s: &SegmentFile| broken.contains(&format!("{}/{}", looked.rel, s.name).as_str());
     let mut kept: Vec<Prefix> = inventory
         .segments
         .iter()
         .enumerate()
-        .filter(|(_, s)| listed(s.number))
+        .filter(|(_, s)| listed(s.number) && !contradicts(s))
         .filter_map(|(i, s)| Prefix::of(i, s, ends))
         .collect();
 
