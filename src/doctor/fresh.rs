@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::check::Place;
 use super::code::Code;
 use super::finding::Finding;
-use super::inventory::{FrameAt, Inventory, SegmentFile};
+use super::inventory::{FrameAt, Inventory, SegmentFile, What};
 use super::plan::{Action, Step};
 use super::quarantine::{Note, keep};
 use super::salvage::{Salvage, salvage};
@@ -143,7 +143,6 @@ fn frame_of<'a>(inventory: &'a Inventory, run: &Run) -> Option<&'a FrameAt> {
 }
 
 fn messages(inventory: &Inventory, run: &Run) -> u64 {
-    use super::inventory::What;
     let records = frame_of(inventory, run).into_iter().flat_map(|f| &f.records);
     let inside = records.filter(|r| (run.from..run.to).contains(&r.position));
     inside.filter(|r| matches!(r.what, What::Message { .. })).count() as u64
@@ -176,10 +175,12 @@ impl Prefix {
             }
             if f.header.kind == FrameKind::Carry {
                 low = low.min(f.header.first_position);
-                // Of a carry block that holds messages, this is the sequence of its first one.
-                if low_seq.is_none() && f.header.span > 0 {
-                    low_seq = Some(f.header.base);
-                }
+                low_seq = low_seq.or_else(|| {
+                    f.records.iter().find_map(|r| match r.what {
+                        What::Message { seq, .. } => Some(seq),
+                        _ => None,
+                    })
+                });
             } else {
                 end = f.end;
             }

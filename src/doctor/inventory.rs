@@ -124,11 +124,13 @@ impl SegmentFile {
     /// The position behind everything carried.
     pub(crate) fn first_position(&self) -> Option<u64> {
         let commit = |f: &&FrameAt| f.header.kind == FrameKind::Commit;
-        self.header().map(|h| h.first_position).or(self.snapshot.as_ref().map(|s| s.position)).or(self
-            .frames
-            .iter()
-            .find(commit)
-            .map(|f| f.header.first_position))
+        let first = self.frames.iter().find(commit).map(|f| f.header.first_position);
+        match (&self.snapshot, self.header()) {
+            (Some(_), Some(header)) => Some(header.first_position),
+            (Some(state), None) => Some(state.position),
+            // Without a state that agrees, nothing says that the header is right: the lower one hides no commit.
+            (None, header) => header.map(|h| h.first_position).into_iter().chain(first).min(),
+        }
     }
 
     /// True if header, state and carried records are what was written.
@@ -146,7 +148,8 @@ impl SegmentFile {
         // Where the last commit ends that is good: a mark above it proves that what is bad behind it was durable once.
         let mut whole = position;
         let head_end = self.head_end();
-        for f in self.frames.iter().take_while(|f| sealed.is_none_or(|end| f.offset < end)) {
+        let below = |f: &FrameAt| sealed.is_none_or(|end| f.offset < end);
+        for (at, f) in self.frames.iter().enumerate().take_while(|(_, f)| below(f)) {
             match f.header.kind {
                 FrameKind::Snapshot | FrameKind::Carry => {
                     if f.offset < head_end {
@@ -157,7 +160,11 @@ impl SegmentFile {
                 FrameKind::Next => {}
                 FrameKind::Commit => {
                     let behind = pending.back().map_or(position, |p| p.end);
-                    if f.header.first_position < behind {
+                    let next = self.frames.iter().skip(at + 1).find(|f| f.header.kind == FrameKind::Commit);
+                    // One that jumps over those behind it is not where it says.
+                    let jumps = f.header.first_position > behind
+                        && next.is_some_and(|n| (behind..f.end).contains(&n.header.first_position));
+                    if f.header.first_position < behind || jumps {
                         continue;
                     }
                     pending.push_back(f);

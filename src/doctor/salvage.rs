@@ -76,9 +76,25 @@ fn scratch(id: &SessionId, birth: BirthId, survivors: &Survivors<'_>) -> State {
     state
 }
 
+/// The sequence of the message behind this position, if it is near: no record in front of it has a higher one.
+fn ahead(survivors: &Survivors<'_>, position: u64) -> u64 {
+    const NEAR: usize = 64;
+    let mut near = survivors.range(position..).take(NEAR);
+    let seq = near.find_map(|(_, s)| match s.record.what {
+        What::Message { seq, .. } => Some(seq),
+        _ => None,
+    });
+    seq.unwrap_or(u64::MAX)
+}
+
 fn roll(state: &mut State, survivors: &Survivors<'_>, gaps: &mut bool) {
+    let mut most = (u64::MAX, u64::MAX);
     for (position, s) in survivors.range(state.position..) {
         let frame = s.frame;
+        if most.0 != frame.end {
+            most = (frame.end, ahead(survivors, frame.end));
+        }
+        let most = most.1;
         let commit = frame.header.kind == FrameKind::Commit;
         if *position > state.position {
             *gaps = true;
@@ -86,9 +102,11 @@ fn roll(state: &mut State, survivors: &Survivors<'_>, gaps: &mut bool) {
             state.position = *position;
         }
         if commit && *position == frame.header.first_position {
-            pass(state, frame.first_seq);
+            pass(state, frame.first_seq.min(most));
         }
         match &s.record.what {
+            // It is not what its frame says: those behind it are.
+            What::Message { seq, .. } if *seq >= most && *seq != state.next => state.position += 1,
             What::Message { seq, bytes, tokens } => {
                 pass(state, *seq);
                 let facts = MessageFacts { seq: *seq, bytes: *bytes, tokens: *tokens, time: s.record.time };
@@ -123,7 +141,7 @@ fn roll(state: &mut State, survivors: &Survivors<'_>, gaps: &mut bool) {
             What::Mark | What::Other => state.apply_ignored(),
         }
         if commit && position + 1 == frame.end {
-            agree(state, frame, survivors);
+            agree(state, frame, survivors, most);
         }
     }
 }
@@ -137,7 +155,11 @@ fn pass(state: &mut State, seq: u64) {
 }
 
 fn apply(state: &mut State, op: &Op, time: u64, survivors: &Survivors<'_>) {
-    if let Op::Archive { number, base, upto, .. } = op {
+    // No message has a sequence above its position.
+    if let Op::Archive { number, base, upto, .. } = op
+        && base <= upto
+        && *upto <= state.position
+    {
         if *base > state.base {
             archive_unseen(state, *base, number.saturating_sub(1), survivors);
         }
@@ -152,12 +174,12 @@ fn apply(state: &mut State, op: &Op, time: u64, survivors: &Survivors<'_>) {
 }
 
 /// What the header of a commit says of the state behind it.
-fn agree(state: &mut State, frame: &FrameAt, survivors: &Survivors<'_>) {
+fn agree(state: &mut State, frame: &FrameAt, survivors: &Survivors<'_>, most: u64) {
     let h = &frame.header;
-    if h.base > state.base {
+    if h.base > state.base && h.base <= most {
         archive_unseen(state, h.base, u64::from(h.archives), survivors);
     }
-    pass(state, h.next());
+    pass(state, h.next().min(most));
     state.archives_made = state.archives_made.max(h.archives);
     (state.epoch, state.journal) = (h.epoch, h.journal);
 }
