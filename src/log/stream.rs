@@ -152,7 +152,7 @@ impl Stream {
         if stop <= position {
             // A stretch that no segment holds: go on where one begins.
             self.position = Some(high.min(extent.to));
-            return high < extent.to && self.start_run(extent);
+            return high < extent.to;
         }
         match source.segment(&self.view.dir, self.view.owner) {
             Ok(segment) => {
