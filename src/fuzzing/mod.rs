@@ -17,6 +17,12 @@ mod crash;
 mod damage;
 mod decode;
 mod doctor;
+#[cfg(test)]
+mod forge;
+#[cfg(test)]
+mod forge_values;
+#[cfg(test)]
+mod forged;
 mod image;
 mod input;
 mod model;
