@@ -109,7 +109,7 @@ impl Log {
     pub(super) fn follow(&mut self) {
         let mut state: State = {
             let bytes = &self.parts[0].recs[0].payload;
-            match bin::decode(&bytes[1..]) {
+            match bin::decode(bytes.get(1..).unwrap_or_default()) {
                 Ok(state) => state,
                 Err(_) => return,
             }
