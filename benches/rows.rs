@@ -195,6 +195,26 @@ fn load_and_tail(c: &mut Criterion, store: &Store, dir: &Path, count: usize) -> 
             })
         },
         |n| timed(n, || Ok(raw::read_tail(&flat, 20, KIB).map(drop)?)),
+    )?;
+    let (mut ours, mut theirs) = (0, 0);
+    pair(
+        c,
+        &format!("range of 20 anywhere among {count}"),
+        Throughput::Elements(20),
+        |n| {
+            timed(n, || {
+                ours += 1;
+                let from = raw::anywhere(ours, count, 20) as u64;
+                let read = session.range(from..from + 20)?.try_fold(0, |sum, m| m.map(|_| sum + 1))?;
+                if read == 20 { Ok(()) } else { Err("not all messages were there".into()) }
+            })
+        },
+        |n| {
+            timed(n, || {
+                theirs += 1;
+                Ok(raw::read_part(&flat, raw::anywhere(theirs, count, 20), 20, KIB).map(drop)?)
+            })
+        },
     )
 }
 

@@ -85,10 +85,20 @@ pub(crate) fn read_mapped(path: &Path, record: usize) -> io::Result<u64> {
 
 /// The floor of a tail: one read at the end of an open file, and the checksums.
 pub(crate) fn read_tail(file: &File, records: usize, record: usize) -> io::Result<u64> {
-    let len = file.metadata()?.len();
+    let all = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)? / record;
+    read_part(file, all - records, records, record)
+}
+
+/// The same from anywhere.
+pub(crate) fn read_part(file: &File, from: usize, records: usize, record: usize) -> io::Result<u64> {
     let mut buffer = vec![0; records * record];
-    read_at(file, &mut buffer, len - (records * record) as u64)?;
+    read_at(file, &mut buffer, (from * record) as u64)?;
     Ok(buffer.chunks(record).map(|bytes| u64::from(crc32fast::hash(bytes))).sum())
+}
+
+/// Where a row of `records` begins, anywhere among `count`: in each turn somewhere else.
+pub(crate) fn anywhere(turn: u64, count: usize, records: usize) -> usize {
+    (turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (count - records) as u64) as usize
 }
 
 /// The floor of a listing: every file of a directory, read whole.

@@ -76,6 +76,24 @@ pub(crate) fn load_and_tail(store: &Store, dir: &Path, turns: usize, count: usiz
             row.turn(here, burst(50, || Ok(raw::read_tail(&flat, 20, KIB).map(drop)?))?);
         }
         row.print();
+
+        let name = format!("range of 20 anywhere among {count}, {}", came.name());
+        let mut row = Row::new(name, "pread of 20 KiB, a CRC-32 per KiB");
+        let (mut ours, mut theirs) = (0, 0);
+        for _ in 0..turns {
+            let here = burst(50, || {
+                ours += 1;
+                let from = raw::anywhere(ours, count, 20) as u64;
+                let found = session.range(from..from + 20)?.try_fold(0, |n, m| m.map(|_| n + 1))?;
+                if found == 20 { Ok(()) } else { Err("not all messages were there".into()) }
+            })?;
+            let floor = burst(50, || {
+                theirs += 1;
+                Ok(raw::read_part(&flat, raw::anywhere(theirs, count, 20), 20, KIB).map(drop)?)
+            })?;
+            row.turn(here, floor);
+        }
+        row.print();
     }
     Ok(())
 }

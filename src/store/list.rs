@@ -105,6 +105,27 @@ pub struct Listing {
     pub catalog_notes: Vec<String>,
 }
 
+impl Listing {
+    /// How many sessions are in it: of [`total`](Listing::total), what `offset` and `limit` left.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// True if no session is.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+}
+
+impl<'a> IntoIterator for &'a Listing {
+    type Item = &'a Arc<SessionInfo>;
+    type IntoIter = std::slice::Iter<'a, Arc<SessionInfo>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.sessions.iter()
+    }
+}
+
 impl IntoIterator for Listing {
     type Item = Arc<SessionInfo>;
     type IntoIter = std::vec::IntoIter<Arc<SessionInfo>>;

@@ -59,7 +59,12 @@ fn pages_filters_and_orders_fit_together() {
     fill(&store.session("s21").unwrap(), 1);
     let ids = |options: &ListOptions| -> (usize, Vec<String>) {
         let listing = store.sessions_with(options).unwrap();
-        (listing.total, listing.into_iter().map(|s| s.id.to_string()).collect())
+        let mut ids = Vec::new();
+        for session in &listing {
+            ids.push(session.id.to_string());
+        }
+        assert_eq!((listing.len(), listing.is_empty()), (ids.len(), ids.is_empty()));
+        (listing.total, ids)
     };
     let (total, all) = ids(&ListOptions::new());
     assert_eq!(total, 30);

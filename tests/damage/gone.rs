@@ -60,7 +60,7 @@ fn who_removes_a_session_that_is_lost_hears_of_it_no_more() {
         std::fs::rename(&backup, &dir).unwrap();
         assert_eq!(codes(), [], "{long}");
         let store = place.open();
-        assert_eq!(store.sessions().unwrap().into_iter().count(), 1);
+        assert_eq!(store.sessions().unwrap().len(), 1);
         assert_eq!(store.session("s").unwrap().load().unwrap().count(), 3);
     }
 }
