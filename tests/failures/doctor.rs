@@ -171,7 +171,7 @@ fn f25_what_nothing_refers_to_is_named_planned_and_moved_and_nothing_else_is() {
     let mut sim = SimFs::new(25);
     let store = sim_store(&sim);
     let session = store.session("s").unwrap();
-    for _ in 0..30 {
+    for _ in 0..260 {
         fill(&session, 3);
         let done = session.archive(Keep::Messages(1)).unwrap();
         session.truncate().unwrap();

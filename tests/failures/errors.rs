@@ -381,7 +381,7 @@ fn f37_a_network_file_system_is_refused_unless_allowed_and_then_nothing_is_mappe
     let read_all = |store: &Store| {
         let session = store.session("s").unwrap();
         for i in 0..100 {
-            session.append(&format!("{i:04}{}", "x".repeat(500))).unwrap();
+            session.append(&format!("{i:04}{}", "x".repeat(1500))).unwrap();
         }
         session.archive(Keep::Messages(10)).unwrap();
         session.truncate().unwrap();
