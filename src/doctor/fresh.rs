@@ -265,6 +265,8 @@ fn place(
     state.released.extend(gone);
     state.released.sort_unstable();
     state.released.dedup();
+    // One that a power cut brought back may be needed again: what is released is removed.
+    state.released.retain(|number| kept.iter().all(|k| k.info.number != *number));
     state.segments = kept.iter().map(|k| k.info).collect();
     if !lost.is_empty() || gaps {
         state.epoch = state.epoch.wrapping_add(1);

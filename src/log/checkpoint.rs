@@ -132,7 +132,7 @@ fn begun(
         checkpoint: offset,
         ending: Ending::Closing,
         torn: false,
-        zeros: 0,
+        zeros: (0, 0),
         damage: Vec::new(),
         next: None,
         state,

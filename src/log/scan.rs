@@ -66,8 +66,8 @@ pub(crate) struct Tail {
     pub(crate) ending: Ending,
     /// Bytes behind the end that are neither zeros nor a good frame.
     pub(crate) torn: bool,
-    /// Up to this offset nothing but zeros lay behind the end when it was looked at last.
-    pub(super) zeros: u64,
+    /// Up to this offset nothing but zeros lay behind the end, so many looks ago.
+    pub(super) zeros: (u64, u8),
     pub(crate) damage: Vec<Damage>,
     /// The successor that the witness behind the end names: number and salt.
     pub(crate) next: Option<(u64, u64)>,
@@ -152,7 +152,7 @@ impl Tail {
             checkpoint: carry_end,
             ending: Ending::Open,
             torn: false,
-            zeros: 0,
+            zeros: (0, 0),
             damage,
             next: None,
             segment,
@@ -208,9 +208,12 @@ impl Tail {
     }
 
     /// Looks behind zeros: an allocated tail is zeros to its end. Anything else there is a later frame whose
-    /// predecessor was lost, or the remains of one. What was zeros before is not looked at again, but for what comes next.
+    /// predecessor was lost, or the remains of one. What was zeros is not read at each look, but for what comes next.
     fn behind(&mut self, window: &mut Window, offset: u64, limit: u64) -> Result<Option<FrameFault>> {
+        /// So often.
+        const LOOKS: u8 = 32;
         let io = |e| Error::io("read a segment", self.segment.path(), e);
+        let (zeros, looks) = if self.zeros.1 < LOOKS { self.zeros } else { (0, 0) };
         let mut at = offset;
         while at < limit {
             let len = if at == offset { READ } else { 4 * READ };
@@ -221,9 +224,9 @@ impl Tail {
             if !crate::format::is_zero(bytes) {
                 return Ok(Some(FrameFault::Field("zeros in front of other bytes")));
             }
-            at = (at + bytes.len() as u64).max(self.zeros);
+            at = (at + bytes.len() as u64).max(zeros);
         }
-        self.zeros = limit;
+        self.zeros = (at.min(limit), looks + 1);
         Ok(None)
     }
 

@@ -63,6 +63,12 @@ impl Goal {
         let key = if self.seq.is_some() { table.first_seq() } else { table.header().first_position };
         Place { offset, key }
     }
+
+    /// The place behind a frame.
+    fn behind(&self, offset: u64, table: &Table<'_>) -> Place {
+        let key = if self.seq.is_some() { table.header().next() } else { table.end_position() };
+        Place { offset: offset + table.len() as u64, key }
+    }
 }
 
 /// The offset of the first frame that ends behind `position` and, if `seq` is given, holds it or a later one;
@@ -140,22 +146,19 @@ fn from_the_front(segment: &Segment, info: &SegmentInfo, goal: Goal) -> Option<(
     let mut window = Window::new();
     let mut offset = SegmentHeader::LEN as u64;
     for _ in 0..2 * NEAR {
-        let (table, len) = read(&mut window, segment, offset, info.end_offset)?;
+        let table = read(&mut window, segment, offset, info.end_offset)?;
         if goal.side(&table) != Side::Before {
             return Some((offset, window));
         }
-        offset += len;
+        offset += table.len() as u64;
     }
     None
 }
 
-/// The frame at `offset`, as far as its table; and its length.
-fn read<'w>(window: &'w mut Window, segment: &Segment, offset: u64, limit: u64) -> Option<(Table<'w>, u64)> {
+/// The frame at `offset`, as far as its table.
+fn read<'w>(window: &'w mut Window, segment: &Segment, offset: u64, limit: u64) -> Option<Table<'w>> {
     match window.find(&*segment.file, segment.seed, offset, limit) {
-        Ok(Found::Frame { len, head_len }) => {
-            let table = window.table(segment.seed, offset, head_len).ok()?;
-            Some((table, len as u64))
-        }
+        Ok(Found::Frame { head_len, .. }) => window.table(segment.seed, offset, head_len).ok(),
         _ => None,
     }
 }
@@ -167,43 +170,50 @@ const SHORT_OF: u64 = 4 << 10;
 /// So many times; from the sixth on in the middle.
 const TURNS: u32 = 32;
 
-/// Between `low`, where a frame begins that lies before the goal, and `high`, which lies behind it. `None` if anything is in the
-/// way: damage, or a frame too long to search through.
+/// From `low`, where a frame begins and the goal does not lie in front of, to `high`, behind it. `None` if anything is in the way:
+/// damage, or frames too long to search through.
 fn between(
     segment: &Segment,
     info: &SegmentInfo,
     goal: Goal,
     mut low: Place,
-    mut high: Place,
+    end: Place,
 ) -> Option<(u64, Window)> {
     let wanted = goal.key();
     let mut window = Window::new();
+    let (mut high, mut misses) = (end, 0);
     for turn in 0..TURNS {
-        let span = high.offset.checked_sub(low.offset)?;
+        if low.offset >= high.offset {
+            high = end;
+        }
+        let span = high.offset.saturating_sub(low.offset);
         let part = u128::from(span) * u128::from(wanted.saturating_sub(low.key))
             / u128::from(high.key.saturating_sub(low.key).max(1));
         let ahead = if turn < 6 { u64::try_from(part).unwrap_or(span).min(span) } else { span / 2 };
         if ahead <= WALK {
             let until = low.offset + 2 * WALK;
-            let mut offset = low.offset;
-            while offset < until {
-                let (table, len) = read(&mut window, segment, offset, info.end_offset)?;
+            while low.offset < until {
+                let table = read(&mut window, segment, low.offset, info.end_offset)?;
                 if goal.side(&table) != Side::Before {
-                    return Some((offset, window));
+                    return Some((low.offset, window));
                 }
-                low = goal.place(offset, &table);
-                offset += len;
+                low = goal.behind(low.offset, &table);
             }
             continue;
         }
         let at = low.offset + ahead - SHORT_OF;
-        let Some(offset) = next_frame(&mut window, segment, at..high.offset, info.end_offset)? else {
+        let Some(offset) = next_frame(&mut window, segment, at..high.offset, info.end_offset) else {
+            // Where a long frame lies the way goes on in front of it, and over it in one step.
+            misses += 1;
+            if misses == MISSES {
+                return None;
+            }
             high.offset = at;
             continue;
         };
-        let (table, _) = read(&mut window, segment, offset, info.end_offset)?;
+        let table = read(&mut window, segment, offset, info.end_offset)?;
         match goal.side(&table) {
-            Side::Before => low = goal.place(offset, &table),
+            Side::Before => low = goal.behind(offset, &table),
             Side::Here => return Some((offset, window)),
             Side::Behind => high = goal.place(offset, &table),
         }
@@ -213,34 +223,34 @@ fn between(
 
 /// What is searched through at once for the beginning of a frame, and at most.
 const PIECE: u64 = 8 << 10;
-const MOST: u64 = 32 << 10;
+const MOST: u64 = 16 << 10;
+/// So often nothing is found there, and then frames are too long for this.
+const MISSES: u32 = 3;
 
-/// The offset of the first frame that begins in this range; `Some(None)` if none does, `None` if that is not certain.
-fn next_frame(window: &mut Window, segment: &Segment, range: Range<u64>, limit: u64) -> Option<Option<u64>> {
+/// The offset of the first frame that begins in the first bytes of this range.
+fn next_frame(window: &mut Window, segment: &Segment, range: Range<u64>, limit: u64) -> Option<u64> {
+    let end = range.end.min(range.start + MOST);
     let mut from = range.start;
-    while from < range.end {
-        if from >= range.start + MOST {
-            return None;
-        }
+    while from < end {
         // A header may begin in it and end behind it.
-        let to = (from + PIECE).min(range.end + FRAME_HEADER_LEN as u64 - 1).min(limit);
+        let to = (from + PIECE).min(end + FRAME_HEADER_LEN as u64 - 1).min(limit);
         window.fill(&*segment.file, from, to).ok()?;
         let mut offset = from;
         while let Some(found) = find_header(segment.seed, offset, window.bytes(offset)) {
             offset += found as u64;
-            if offset >= range.end {
-                return Some(None);
+            if offset >= end {
+                return None;
             }
             // Bytes that look like a header may have come over what is in the window of the rest.
             if read(window, segment, offset, limit).is_some() {
-                return Some(Some(offset));
+                return Some(offset);
             }
             offset += 1;
         }
         if to < from + PIECE {
-            return Some(None);
+            return None;
         }
         from = to - (FRAME_HEADER_LEN as u64 - 1);
     }
-    Some(None)
+    None
 }

@@ -20,14 +20,14 @@ fn payload(rng: &mut Rng, kind: u64) -> Vec<u8> {
     (0..len).map(|_| rng.below(most) as u8).collect()
 }
 
-/// A session of some 2 MiB, of stretches of this and that.
+/// A session of some 4 MiB, of stretches of this and that.
 fn session(fs: &SimFs, rng: &mut Rng) -> (Store, Session) {
     let segment = [64 << 10, 512 << 10, 8 << 20][rng.below(3) as usize];
     let store = sim_options(fs.clone()).create(true).segment_size(segment).open(SIM).unwrap();
     let session = store.session("s").unwrap();
     let buffered = AppendOptions::new().durability(Durability::Buffered);
     let mut written = 0;
-    while written < 2 << 20 {
+    while written < 4 << 20 {
         let (kind, batches) = (rng.below(12), rng.chance(30));
         for _ in 0..=rng.below(150) {
             let count = if batches { 1 + rng.below(40) } else { 1 };
@@ -37,10 +37,15 @@ fn session(fs: &SimFs, rng: &mut Rng) -> (Store, Session) {
                 batch.message(NewMessage::new(payload).tokens(rng.below(9) as u32))
             });
             session.append_batch_with(&batch, &buffered).unwrap();
+            if rng.chance(1) {
+                // One that is long lies among short ones.
+                written += 300_000;
+                session.append_with(vec![b'~'; 300_000], &buffered).unwrap();
+            }
             if rng.chance(2) {
                 session.patch_attributes(&json!({"n": written})).unwrap();
             }
-            if written > 2 << 20 {
+            if written > 4 << 20 {
                 break;
             }
         }

@@ -1,10 +1,13 @@
-//! What is not there any more: segments, and whole sessions.
+//! What is not there any more, or there again: commits, segments, and whole sessions.
 
 use serde_json::json;
-use sessionlog::ErrorKind;
 use sessionlog::doctor::{CheckOptions, Code, RepairOptions, check, repair};
+use sessionlog::fs::SimFs;
+use sessionlog::{ErrorKind, Keep};
 
-use crate::common::{fill, session_dirs};
+use crate::common::{
+    SIM, fill, place_of, session_dirs, sim_options, sim_read, sim_segments, sim_session, sim_store, sim_write,
+};
 use crate::stories::closed;
 
 #[test]
@@ -63,4 +66,63 @@ fn who_removes_a_session_that_is_lost_hears_of_it_no_more() {
         assert_eq!(store.sessions().unwrap().len(), 1);
         assert_eq!(store.session("s").unwrap().load().unwrap().count(), 3);
     }
+}
+
+#[test]
+fn a_released_segment_that_comes_back_stands_in_the_way_of_no_repair() {
+    let fs = SimFs::new(1);
+    let store = sim_options(fs.clone()).segment_size(16 << 10).open(SIM).unwrap();
+    let session = store.session("s").unwrap();
+    for i in 0..10 {
+        session.append(&format!("m{i} {}", "x".repeat(900))).unwrap();
+    }
+    session.archive(Keep::Messages(2)).unwrap();
+    session.truncate().unwrap();
+    let dir = sim_session(&fs);
+    let before: Vec<_> = sim_segments(&*dir).into_iter().map(|n| (n.clone(), sim_read(&*dir, &n))).collect();
+    session.remove_archive(1).unwrap();
+    session.append("acknowledged").unwrap();
+    session.close().unwrap();
+    store.close().unwrap();
+    // A power cut undid the last unlink, and the state with which the newest segment begins rots.
+    let newest = sim_segments(&*dir).pop().unwrap();
+    let (back, bytes) = before.iter().rfind(|(name, _)| *name < newest).unwrap();
+    dir.create(back).unwrap();
+    sim_write(&*dir, back, bytes);
+    let mut bytes = sim_read(&*dir, &newest);
+    bytes[150] ^= 1;
+    sim_write(&*dir, &newest, &bytes);
+
+    let options = sim_options(fs.process_new());
+    let done = repair(SIM, &RepairOptions::new().store(&options)).unwrap();
+    assert!(done.skipped.is_empty() && !done.steps.is_empty(), "{done:#?}");
+    for i in 0..3 {
+        assert!(!check(SIM, &CheckOptions::new().store(&options)).unwrap().has_damage());
+        let store = sim_store(&fs.process_new());
+        let session = store.session("s").unwrap();
+        let live = session.load().unwrap().map(|m| m.unwrap().payload().to_vec()).collect::<Vec<_>>();
+        assert_eq!((live.len(), &live[2][..]), (3 + i, &b"acknowledged"[..]));
+        session.append("more").unwrap();
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn who_looks_again_and_again_notices_that_a_long_commit_went() {
+    let fs = SimFs::new(1);
+    let store = sim_store(&fs);
+    let session = store.session("s").unwrap();
+    fill(&session, 3);
+    let reader = store.reader("s").unwrap();
+    assert_eq!(reader.message_count().unwrap(), 3);
+    session.append(format!("long{}", "~".repeat(100_000)).as_bytes()).unwrap();
+    fill(&session, 5);
+    let dir = sim_session(&fs);
+    let name = sim_segments(&*dir).remove(0);
+    let mut bytes = sim_read(&*dir, &name);
+    let at = place_of(&bytes, "long~");
+    bytes[at - 76..at + 100_004].fill(0);
+    sim_write(&*dir, &name, &bytes);
+    let noticed = (0..100).position(|_| reader.load().unwrap().any(|m| m.is_err()));
+    assert!(noticed.is_some(), "nothing was noticed");
 }
