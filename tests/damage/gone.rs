@@ -112,9 +112,12 @@ fn who_looks_again_and_again_notices_that_a_long_commit_went() {
     let fs = SimFs::new(1);
     let store = sim_store(&fs);
     let session = store.session("s").unwrap();
-    fill(&session, 3);
+    // So many that much room is allocated ahead.
+    for _ in 0..1_000 {
+        session.append(&"x".repeat(1_000)).unwrap();
+    }
     let reader = store.reader("s").unwrap();
-    assert_eq!(reader.message_count().unwrap(), 3);
+    assert_eq!(reader.message_count().unwrap(), 1_000);
     session.append(format!("long{}", "~".repeat(100_000)).as_bytes()).unwrap();
     fill(&session, 5);
     let dir = sim_session(&fs);
