@@ -288,15 +288,21 @@ fn the_acknowledgement_of_an_archive_of_ten_thousand_messages_is_one_sync() {
     assert_eq!((c.all_syncs(), c.bytes_read), (1, 0), "{c:?}");
 }
 
-#[test]
-fn a_message_in_the_middle_of_a_segment_costs_a_few_reads() {
+/// A session of so many messages of 1 KiB, appended singly.
+fn filled(messages: u64) -> (Spy, Store, Session) {
     let (spy, options) = sim();
     let store = options.fs(Arc::new(spy.clone())).open(SIM).unwrap();
     let session = store.session("s").unwrap();
     let buffered = AppendOptions::new().durability(Durability::Buffered);
-    for _ in 0..7_000 {
+    for _ in 0..messages {
         session.append_with(vec![b'x'; 1024], &buffered).unwrap();
     }
+    (spy, store, session)
+}
+
+#[test]
+fn a_message_in_the_middle_of_a_segment_costs_a_few_reads() {
+    let (spy, _store, session) = filled(7_000);
     let (mut most, mut all) = (0, 0);
     for seq in (0..7_000).step_by(70) {
         let (found, c) = spy.during(|| session.get(seq).unwrap().unwrap());
@@ -308,13 +314,7 @@ fn a_message_in_the_middle_of_a_segment_costs_a_few_reads() {
 
 #[test]
 fn a_reader_that_looks_again_reads_what_came_and_not_the_room_ahead() {
-    let (spy, options) = sim();
-    let store = options.fs(Arc::new(spy.clone())).open(SIM).unwrap();
-    let session = store.session("s").unwrap();
-    let buffered = AppendOptions::new().durability(Durability::Buffered);
-    for _ in 0..1_200 {
-        session.append_with(vec![b'x'; 1024], &buffered).unwrap();
-    }
+    let (spy, store, session) = filled(1_200);
     let reader = store.reader("s").unwrap();
     for _ in 0..4 {
         let before = reader.message_count().unwrap();

@@ -14,7 +14,7 @@ use super::session::look_at;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SessionId;
 use crate::log::LOCK_FILE;
-use crate::session::{Phase, Poison, lock, locked};
+use crate::session::{Phase, lock, locked};
 use crate::store::{Env, Layout, Options, UNTOLD};
 
 /// Does what is safe about the damage in a store, or says what would be done (see
@@ -67,7 +67,7 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
     if let Some(store) = &store {
         env = store.env().clone();
     }
-    let missing = missing(&env, &places, &env.catalog.merged()?, &options.check)?;
+    let missing = missing(&env, &places, &*env.catalog.current()?, &options.check)?;
     for f in beside.into_iter().chain(missing).filter(|f| f.severity > Severity::Info) {
         let why = format!("{}: {}", f.what, f.remedy);
         out.skipped.push(Skipped { session: f.session, file: f.file, why });
@@ -169,9 +169,7 @@ fn repair_session(env: &Arc<Env>, place: &Place, dry_run: bool, out: &mut Repair
     drop((plan, looked));
     let core = loop {
         let core = env.claim(&id)?;
-        // Another may have the place of one that is over.
-        let over = matches!(*core.phase.lock(), Phase::Poisoned(Poison { writer: None, told: true, .. }));
-        if !over {
+        if !core.phase.lock().is_over() {
             break core;
         }
         env.evict(&core);

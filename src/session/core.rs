@@ -147,6 +147,13 @@ pub(crate) enum Phase {
     Removed,
 }
 
+impl Phase {
+    /// True if nothing comes of it any more, and another [`Core`] may have its place.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, Phase::Poisoned(Poison { writer: None, told: true, .. }) | Phase::Removed)
+    }
+}
+
 /// Why a session is poisoned.
 pub(crate) struct Poison {
     /// It stays as it is, descriptor and all, until the session is opened again (as another [`Core`]), or closed.

@@ -180,6 +180,9 @@ impl State {
             return Err("its numbers are impossible".to_owned());
         }
         self.check_holes()?;
+        if self.keys.iter().any(|k| k.seq > self.next) {
+            return Err("a key is one of messages that do not exist".to_owned());
+        }
         if !self.covers(&self.live, self.base, self.next) {
             return Err("the live extents do not cover the live range".to_owned());
         }
@@ -229,10 +232,7 @@ impl State {
             }
             seq = h.end();
         }
-        match self.keys.iter().any(|k| k.seq > self.next) {
-            true => Err("a key is one of messages that do not exist".to_owned()),
-            false => Ok(()),
-        }
+        Ok(())
     }
 
     fn check_segments(&self) -> Result<(), String> {

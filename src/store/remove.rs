@@ -27,13 +27,9 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
     env.settle()?;
     // A commit under way ends first; ops behind it meet a removed session.
     let mut phase = core.phase.lock();
-    match &*phase {
-        // Another may have its place.
-        Phase::Poisoned(Poison { writer: None, told: true, .. }) | Phase::Removed => {
-            env.evict(core);
-            return Ok(None);
-        }
-        _ => {}
+    if phase.is_over() {
+        env.evict(core);
+        return Ok(None);
     }
     let mut known = core.with_shared(|s| (s.state.birth, s.state.incarnation));
     let mut seen = core.with_shared(|s| Seen { birth: s.state.birth, position: s.state.position });
@@ -62,12 +58,7 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
         let dir = match locate(env, id) {
             Ok(Some(dir)) => dir,
             // An earlier attempt may have failed between the rename and the syncs behind it.
-            Ok(None) => {
-                break settle(env, id).map(|()| {
-                    forget(env, id);
-                    false
-                });
-            }
+            Ok(None) => break settle(env, id).map(|()| false),
             Err(e) => break Err(e),
         };
         let guard = match held.take() {
@@ -131,16 +122,17 @@ fn throw_away(env: &Env, id: &SessionId, known: Option<(BirthId, Incarnation)>) 
     Ok(name)
 }
 
-/// Makes durable that the session is not there: an earlier sync may have failed, and a failed sync must not be
-/// trusted when it is only repeated. A new entry makes the directory dirty again.
+/// Makes durable that the session is not there, and has the catalog forget it: an earlier sync may have failed, and a failed
+/// sync must not be trusted when it is only repeated. A new entry makes the directory dirty again.
 fn settle(env: &Env, id: &SessionId) -> Result<()> {
     let io = |e| Error::io("remove a session", env.layout.sessions.path().join(id.shard()), e).session(id);
-    let shard = match env.layout.sessions.open_dir(id.shard()) {
-        Ok(shard) => shard,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+    match env.layout.sessions.open_dir(id.shard()) {
+        Ok(shard) => sync_anew(&*shard).map_err(io)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(io(e)),
-    };
-    sync_anew(&*shard).map_err(io)
+    }
+    forget(env, id);
+    Ok(())
 }
 
 /// Takes a session that is not there from the catalog: its directory was lost, or the note of its removal was.
