@@ -14,6 +14,8 @@ use crate::log::segment::header_error;
 
 const STORE: &str = "STORE";
 const DIRS: [&str; 4] = ["sessions", "catalog", "trash", "quarantine"];
+/// What ext4 puts into the root of each file system: a volume may be mounted for a store alone.
+const LOST_AND_FOUND: &str = "lost+found";
 
 /// The open directories of a store.
 #[derive(Debug)]
@@ -224,7 +226,8 @@ fn create(fs: &Arc<dyn Fs>, root: &Arc<dyn Dir>, wish: &Wish<'_>) -> Result<(Sto
     let io = |e| Error::io("create a store", root.path(), e);
     for entry in root.list().map_err(io)? {
         // Another process may create the same store: whose file gets the name is decided when it is written.
-        let ours = DIRS.contains(&entry.name.as_str()) && entry.kind == Kind::Dir
+        let ours = (DIRS.contains(&entry.name.as_str()) || entry.name == LOST_AND_FOUND)
+            && entry.kind == Kind::Dir
             || entry.name == STORE
             || entry.name.starts_with(STORE) && entry.name.ends_with(".tmp")
             || is_sync_leftover(&entry.name);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sessionlog::doctor::{self, CheckOptions};
 use sessionlog::fs::SimFs;
 use sessionlog::{Durability, ErrorKind, Options, Store, limits};
 
@@ -24,6 +25,20 @@ fn open_creates_and_the_strict_forms_do_not() {
     assert_ne!(fresh.id(), id);
     // Missing parents are made.
     Store::open(place.beside("a/b/c")).unwrap();
+}
+
+#[test]
+fn the_root_of_a_new_volume_is_made_a_store() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.path().join("lost+found")).unwrap();
+    let store = Store::open(place.path()).unwrap();
+    store.session("s").unwrap().append("a").unwrap();
+    store.close().unwrap();
+    assert!(doctor::check(place.path(), &CheckOptions::new()).unwrap().is_well());
+    let file = place.beside("other");
+    std::fs::create_dir(&file).unwrap();
+    std::fs::write(file.join("lost+found"), "no directory").unwrap();
+    assert_eq!(kind(Store::open(&file)), Some(ErrorKind::InvalidInput));
 }
 
 #[test]
