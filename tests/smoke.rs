@@ -81,9 +81,16 @@ fn what_a_crash_left_half_made_is_cleared_away_and_what_lives_is_not() {
     }
     let lock = std::fs::File::open(alive.join("lock")).unwrap();
     lock.lock().unwrap();
-    let trashed = path.join("trash").join(format!("b~{:032x}~{:016x}", 7, 8));
-    std::fs::create_dir(&trashed).unwrap();
-    std::fs::write(trashed.join("00000001.log"), "x").unwrap();
+    // Somebody died behind the first removal, and is about to tell the catalog of the second.
+    let trash = |random: u64| {
+        let trashed = path.join("trash").join(format!("b~{:032x}~{random:016x}", 7));
+        std::fs::create_dir(&trashed).unwrap();
+        std::fs::write(trashed.join("00000001.log"), "x").unwrap();
+        let held = std::fs::File::create(trashed.join("lock")).unwrap();
+        (trashed, held)
+    };
+    let ((going, held), (trashed, _)) = (trash(8), trash(9));
+    held.lock().unwrap();
     let store = Store::open(&path).unwrap();
     store.session("a").unwrap().append("2").unwrap();
     let start = std::time::Instant::now();
@@ -91,5 +98,5 @@ fn what_a_crash_left_half_made_is_cleared_away_and_what_lives_is_not() {
         assert!(start.elapsed() < std::time::Duration::from_secs(20), "it is still there");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    assert!(alive.exists());
+    assert!(alive.exists() && going.join("00000001.log").exists());
 }

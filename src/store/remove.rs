@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::env::Env;
 use crate::error::{Error, Result};
 use crate::format::catalog::{CatalogEntry, Summary};
-use crate::fs::{Dir, Kind, sync_anew};
+use crate::fs::{Access, Dir, Kind, sync_anew};
 use crate::ids::{BirthId, Incarnation, SessionId, is_session_dir, shard_of};
+use crate::log::LOCK_FILE;
 use crate::session::{Core, Look, Phase, Poison, Seen, Whose, load_tail, locate, lock};
 
 /// Removes the session from the disk; `false` if it was not there.
@@ -159,8 +160,12 @@ pub(crate) fn empty_trash(env: &Env) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e),
         };
-        let there = trash.open_dir(&entry.name).is_ok_and(|dir| still_named(env, dir_name, &*dir));
-        if durable.is_ok() && !there {
+        let Ok(dir) = trash.open_dir(&entry.name) else { continue };
+        // Who removes it holds its lock until the catalog knows: before that a session that is nowhere looks like one
+        // that was lost. (A lock that lies elsewhere may be that of its successor.)
+        let lock = dir.open(LOCK_FILE, Access::Write).ok();
+        let removing = lock.as_ref().is_some_and(|lock| !lock.try_lock().unwrap_or(false));
+        if durable.is_ok() && !removing && !still_named(env, dir_name, &*dir) {
             discard(env, &entry.name);
         }
     }
