@@ -276,7 +276,8 @@ pub(super) fn reseal(file: &mut [u8]) {
     loop {
         let at = chain.offset;
         let Some(len) = array(file, at + 4).map(u32::from_le_bytes).filter(|len| *len > 0) else { return };
-        let Some(covered) = file.get(at + 4..at + FRAME_HEAD + len as usize) else { return };
+        let covered = file.get(at + 4..).and_then(|rest| rest.get(..(len as usize).checked_add(4)?));
+        let Some(covered) = covered else { return };
         let crc = chain.crc_of(covered);
         put(file, at, crc);
         if !matches!(chain.step(file), Step::Frame(_)) {

@@ -88,7 +88,8 @@ impl Item {
     /// Of an entry with this body, which stands there.
     fn of(body: &[u8], start: usize) -> Result<Item, String> {
         let Glance { kind, id, birth, incarnation, .. } = Glance::at(body)?;
-        let (start, len) = (start as u32, body.len() as u32);
+        let start = u32::try_from(start).map_err(|_| "it stands behind the first 4 GiB".to_owned())?;
+        let len = body.len() as u32;
         Ok(Item { session: xxh3_128(id.as_bytes()), birth, incarnation, kind, start, len })
     }
 
