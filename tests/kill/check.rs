@@ -33,7 +33,8 @@ pub(crate) fn check(
             Ok(look) => look,
             Err(e) if e.kind() == ErrorKind::NotFound && model.is_empty() => {
                 let acknowledged = journal.of_session(session as u64).concat();
-                let acknowledged = acknowledged.iter().find(|s| s.answer != Answer::None);
+                let acknowledged =
+                    acknowledged.iter().find(|s| !matches!(s.answer, Answer::None | Answer::Refused));
                 assert!(acknowledged.is_none(), "session {session} is lost: {acknowledged:?}");
                 continue;
             }
