@@ -82,6 +82,7 @@ fn main() -> ExitCode {
     let chosen = KINDS.iter().filter(|k| settings.only.as_ref().is_none_or(|only| *only == k.name));
     let (mut held, mut failed) = (0, 0);
     for kind in chosen {
+        let _dog = Watchdog::new("the power cuts", Duration::from_secs(60 + 5 * settings.rounds));
         match catch_unwind(AssertUnwindSafe(|| Rig::new(kind, &settings).map(|rig| rig.run(&settings)))) {
             Ok(Ok(())) => held += 1,
             Ok(Err(why)) => println!("{}: skipped, {why}", kind.name),
@@ -146,7 +147,6 @@ impl Rig {
     }
 
     fn run(mut self, settings: &Settings) {
-        let _dog = Watchdog::new("the power cuts", Duration::from_secs(60 + 5 * settings.rounds));
         let mut models: Vec<Model> = (0..SESSIONS).map(Model::new).collect();
         let mut rng = Rng(settings.seed);
         let (mut acknowledged, mut at_stake) = (0, 0);
