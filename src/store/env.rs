@@ -345,9 +345,17 @@ impl Env {
             return Ok(());
         }
         let _gone = SetOnDrop(&self.gone);
-        for core in self.io.stop() {
+        let undone = self.io.stop();
+        for core in undone.leads {
             // Also of sessions that are not listed any more, because they were removed.
             core.complete();
+        }
+        // Lives that are all too short for it leave one file each.
+        if undone.maintain
+            && self.catalog.is_crowded()
+            && let Err(e) = self.catalog.maintain()
+        {
+            self.io.report(Event::new("tidy the catalog", None, e));
         }
         let mut closing = Closing::default();
         let mut result = Ok(());

@@ -103,6 +103,15 @@ struct Desk {
     events: Option<EventCallback>,
 }
 
+/// What the thread had not begun when it was ended.
+#[derive(Default)]
+pub(crate) struct Undone {
+    /// The sessions whose commits it was to lead.
+    pub(crate) leads: Vec<Arc<Core>>,
+    /// It was to tidy the catalog.
+    pub(crate) maintain: bool,
+}
+
 /// The thread, and what it has to do. Started when first needed.
 pub(crate) struct IoThread {
     desk: Arc<Desk>,
@@ -170,20 +179,22 @@ impl IoThread {
         self.desk.report(event);
     }
 
-    /// Ends the thread and waits for it. Gives the sessions whose commits it was still to lead; what else it was
-    /// to do, closing does.
-    pub(crate) fn stop(&self) -> Vec<Arc<Core>> {
-        let (thread, undone) = {
+    /// Ends the thread and waits for it. What it was still to do is given back, or done by closing anyhow.
+    pub(crate) fn stop(&self) -> Undone {
+        let mut undone = Undone::default();
+        let thread = {
             let mut todo = self.desk.todo.lock();
             todo.stop = true;
-            let lead = |job| match job {
-                Job::Lead(core) => Some(core),
-                _ => None,
-            };
-            let undone = todo.ready.drain(..).filter_map(lead).collect();
+            for job in todo.ready.drain(..) {
+                match job {
+                    Job::Lead(core) => undone.leads.push(core),
+                    Job::Maintain(_) => undone.maintain = true,
+                    _ => {}
+                }
+            }
             todo.timed.clear();
             self.desk.wake.notify_one();
-            (todo.thread.take(), undone)
+            todo.thread.take()
         };
         // The last handle may be dropped by a job of this very thread.
         if let Some(thread) = thread.filter(|t| t.thread().id() != std::thread::current().id()) {

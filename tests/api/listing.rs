@@ -247,6 +247,23 @@ fn the_catalog_of_a_process_that_goes_on_for_long_stays_short() {
     assert_eq!(after.sessions().unwrap().sessions[0].message_count, 1_000);
 }
 
+/// The thread in the background, which tidies, often has not begun when a short life is over.
+#[test]
+fn short_lives_leave_no_pile_of_catalog_files() {
+    let fs = SimFs::new(4);
+    let mut most = 0;
+    for life in 0..200 {
+        let store = sim_options(fs.process_new()).open(SIM).unwrap();
+        store.session(format!("s{}", life % 5)).unwrap().append("a").unwrap();
+        store.close().unwrap();
+        let catalog = fs.open_root(Path::new(SIM)).unwrap().open_dir("catalog").unwrap();
+        most = most.max(catalog.list().unwrap().len());
+    }
+    assert!(most <= 10, "{most} files");
+    let store = sim_store(&fs);
+    assert_eq!(told(&store).iter().map(|(_, messages, _)| messages).sum::<u64>(), 200);
+}
+
 #[test]
 fn what_cannot_be_read_is_listed_in_the_order_of_its_names() {
     let place = Place::new();
