@@ -39,6 +39,8 @@ use support::{Kid, Place, Rng, Watchdog, role, text};
 
 /// What XFS wants at least, and something.
 const SIZE: u64 = 320 << 20;
+/// So many cuts for one store, and it never fills that.
+const PER_STORE: u64 = 20;
 
 struct Settings {
     rounds: u64,
@@ -83,7 +85,7 @@ fn main() -> ExitCode {
     let (mut held, mut failed) = (0, 0);
     for kind in chosen {
         let _dog = Watchdog::new("the power cuts", Duration::from_secs(60 + 5 * settings.rounds));
-        match catch_unwind(AssertUnwindSafe(|| Rig::new(kind, &settings).map(|rig| rig.run(&settings)))) {
+        match catch_unwind(AssertUnwindSafe(|| cut_again_and_again(kind, &settings))) {
             Ok(Ok(())) => held += 1,
             Ok(Err(why)) => println!("{}: skipped, {why}", kind.name),
             Err(_) => {
@@ -98,6 +100,15 @@ fn main() -> ExitCode {
         (_, 0) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
+}
+
+/// Or why it cannot be tried here.
+fn cut_again_and_again(kind: &'static Kind, settings: &Settings) -> Result<(), String> {
+    for first in (0..settings.rounds).step_by(PER_STORE as usize) {
+        let rounds = PER_STORE.min(settings.rounds - first);
+        Rig::new(kind, settings)?.run(rounds, settings.seed.wrapping_add(first));
+    }
+    Ok(())
 }
 
 /// A store alone on a file system, on a disk whose power can be cut. Fields are dropped in their order.
@@ -146,17 +157,17 @@ impl Rig {
         writes
     }
 
-    fn run(mut self, settings: &Settings) {
+    fn run(mut self, rounds: u64, seed: u64) {
         let mut models: Vec<Model> = (0..SESSIONS).map(Model::new).collect();
-        let mut rng = Rng(settings.seed);
+        let mut rng = Rng(seed);
         let (mut acknowledged, mut at_stake) = (0, 0);
-        for round in 1..=settings.rounds {
-            at_stake += self.cut(round, settings.seed, &mut rng);
+        for round in 1..=rounds {
+            at_stake += self.cut(round, seed, &mut rng);
             let dir = self.place.dir.path();
             let journal = Journal::read(dir, round);
             assert!(journal.failures.is_empty(), "ops failed: {:#?}", journal.failures);
             acknowledged += journal.threads.iter().flatten().filter(|s| s.answer != Answer::None).count();
-            let full = round % 10 == 0 || round == settings.rounds;
+            let full = round % 10 == 0 || round == rounds;
             check(dir, Durability::Sync, &mut models, &journal, round % 2 == 0, full);
             if self.kind.mends_itself() {
                 let found = doctor::check(self.place.store(), &CheckOptions::new()).unwrap();
@@ -167,8 +178,8 @@ impl Rig {
         let (flushes, lies) = self.disk.flushes();
         println!(
             "{}: {} cuts, {acknowledged} acknowledged ops, {at_stake} writes at stake, {flushes} flushes ({lies} lies)",
-            self.kind.name, settings.rounds
+            self.kind.name, rounds
         );
-        assert!(acknowledged as u64 > settings.rounds, "nearly nothing happened between the cuts");
+        assert!(acknowledged as u64 > rounds, "nearly nothing happened between the cuts");
     }
 }
