@@ -350,9 +350,8 @@ impl Env {
             // Also of sessions that are not listed any more, because they were removed.
             core.complete();
         }
-        // Lives that are all too short for it leave one file each.
+        // Lives that are all too short for it would leave one file each.
         if undone.maintain
-            && self.catalog.is_crowded()
             && let Err(e) = self.catalog.maintain()
         {
             self.io.report(Event::new("tidy the catalog", None, e));

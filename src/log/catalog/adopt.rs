@@ -88,11 +88,6 @@ fn few_births(dead: &[Dead]) -> Option<Vec<BirthId>> {
 }
 
 impl Catalog {
-    /// There are so many files that each listing feels it.
-    pub(crate) fn is_crowded(&self) -> bool {
-        files::names(&*self.dir).is_ok_and(|names| names.files.len() > MANY)
-    }
-
     /// Takes over the files of instances that are gone, removes what crashes left, and rewrites the own file
     /// if it is long and mostly garbage. Meant to be called now and then; the work is bounded by what was
     /// written since, and nothing waits for it except another maintenance.
