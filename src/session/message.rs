@@ -1,6 +1,7 @@
 //! What is appended, and how.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
 use serde::Serialize;
@@ -28,7 +29,7 @@ pub enum Durability {
 /// let typed = NewMessage::json(&serde_json::json!({"role": "assistant"}))?.tag("assistant");
 /// # Ok::<(), sessionlog::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewMessage<'a> {
     pub(crate) payload: Cow<'a, [u8]>,
     pub(crate) codec: Codec,
@@ -101,6 +102,18 @@ impl<'a> NewMessage<'a> {
     pub fn parent_id(mut self, parent: &'a str) -> Self {
         self.parent = Some(parent);
         self
+    }
+}
+
+/// As that of a [`Message`](crate::Message): the payload by its length.
+impl fmt::Debug for NewMessage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewMessage")
+            .field("bytes", &self.payload.len())
+            .field("codec", &self.codec)
+            .field("tag", &self.tag)
+            .field("turn_start", &self.turn_start)
+            .finish_non_exhaustive()
     }
 }
 

@@ -12,6 +12,26 @@ use sessionlog::{
 use crate::common::{Place, SIM, eventually, fill, kind, live, numbered, sim_options, sim_store, texts};
 
 #[test]
+fn nothing_shows_a_payload_that_is_asked_what_it_is() {
+    let fs = SimFs::new(1);
+    let store = sim_store(&fs);
+    let session = store.session("s").unwrap();
+    let secret = NewMessage::from("hunter2").tag("user");
+    session.append(secret.clone()).unwrap();
+    let message = session.get(0).unwrap().unwrap();
+    let shown = [
+        format!("{secret:?}"),
+        format!("{:?}", Batch::new().message(secret.clone())),
+        format!("{message:?} {:?}", message.to_payload()),
+        format!("{:?} {:?} {:?}", session.load().unwrap(), session.submit(secret).unwrap(), session),
+    ];
+    let bytes = format!("{:?}", b"hunter2");
+    for text in shown {
+        assert!(!text.contains("hunter2") && !text.contains(bytes.trim_matches(['[', ']'])), "{text}");
+    }
+}
+
+#[test]
 fn a_batch_and_its_attributes_are_there_together_or_not_at_all() {
     let fs = SimFs::new(1);
     let spy = crate::common::Spy::new(fs.clone());
