@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -14,7 +14,7 @@ use crate::limits;
 /// Colons, slashes, upper and lower case, emoji and line ends are all allowed: an id never becomes a
 /// file name by itself. Two ids that differ in one byte are two sessions,
 /// on case-insensitive file systems too.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct SessionId(Arc<str>);
 
@@ -142,6 +142,13 @@ pub(crate) const SHARDS: [&str; 16] =
 /// Whether a shard is named like this.
 pub(crate) fn is_shard(name: &str) -> bool {
     SHARDS.contains(&name)
+}
+
+/// What is no id is an error here too.
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SessionId, D::Error> {
+        SessionId::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
 }
 
 impl fmt::Debug for SessionId {
@@ -285,5 +292,9 @@ mod tests {
         assert_eq!(SessionId::new("").unwrap_err().kind(), ErrorKind::InvalidId);
         assert_eq!(SessionId::new("x".repeat(513)).unwrap_err().kind(), ErrorKind::InvalidId);
         assert!(SessionId::new("x".repeat(512)).is_ok());
+        for id in ["", "a", "\0日", &"x".repeat(512), &"x".repeat(513)] {
+            let read = serde_json::from_value::<SessionId>(id.into());
+            assert_eq!(read.ok(), SessionId::new(id).ok(), "{id}");
+        }
     }
 }
