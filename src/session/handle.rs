@@ -399,15 +399,12 @@ impl Session {
         self.core.control(Control::Truncate).map(|_| ())
     }
 
-    /// Makes everything that was appended as `Buffered` durable.
+    /// Makes everything that was appended as `Buffered` durable: nothing, of a session that nothing was ever written to.
     ///
     /// # Errors
     /// `Poisoned` if the sync fails; otherwise as [`Session::append_with`].
     pub fn sync(&self) -> Result<()> {
-        match self.core.control(Control::Sync) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            other => other.map(|_| ()),
-        }
+        self.core.control(Control::Sync).map(|_| ())
     }
 
     /// What opening the session found and did. (Of a large segment that was closed in good order only the end was read: damage in

@@ -348,10 +348,12 @@ fn run_control(core: &Arc<Core>, phase: &mut Phase, control: &Control) -> Reply 
             }
             return Ok(Done::Nothing);
         }
+        // What was never written is as durable as can be.
+        Control::Sync if !core.ready(phase)? => return Ok(Done::Nothing),
         _ if !core.ready(phase)? => {
             return Err(Error::new(ErrorKind::NotFound, "use a session")
                 .session(&core.id)
-                .hint("nothing was ever appended to it"));
+                .hint("nothing was ever written to it"));
         }
         _ => {}
     }

@@ -301,6 +301,7 @@ fn a_removed_session_is_gone_for_good_and_its_name_is_free() {
         assert_eq!(kind(session.load()), Some(ErrorKind::NotFound));
         assert_eq!(kind(session.message_count()), Some(ErrorKind::NotFound));
         assert_eq!(kind(session.report()), Some(ErrorKind::NotFound));
+        assert_eq!(kind(session.sync()), Some(ErrorKind::NotFound));
         assert_eq!(kind(reader.load()), Some(ErrorKind::NotFound));
         assert_eq!(kind(reader.info()), Some(ErrorKind::NotFound));
     };
