@@ -119,7 +119,7 @@ impl Session {
     /// `InvalidInput` for what JSON could not give back exactly (see [`NewMessage::json`]), and as
     /// [`Session::append_with`].
     pub fn append_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<Appended> {
-        self.append(NewMessage::json(value)?)
+        self.append(self.own(NewMessage::json(value))?)
     }
 
     /// Appends messages and changes attributes as one: all of it is there, or nothing. One sync.
@@ -135,9 +135,9 @@ impl Session {
     /// # Errors
     /// As [`Session::append_batch`].
     pub fn append_batch_with(&self, batch: &Batch<'_>, options: &AppendOptions<'_>) -> Result<Appended> {
-        check_batch(batch)?;
+        self.own(check_batch(batch))?;
         self.check(&batch.messages, options)?;
-        let patch = check_patch(batch.patch.as_ref(), None)?;
+        let patch = self.own(check_patch(batch.patch.as_ref(), None))?;
         let durability = options.durability.unwrap_or(self.core.env.settings.durability);
         appended(self.core.run(|p| p.push_append(&batch.messages, options, patch, durability)))
     }
@@ -182,9 +182,9 @@ impl Session {
     /// # Errors
     /// As [`Session::submit_batch`].
     pub fn submit_batch_with(&self, batch: &Batch<'_>, options: &AppendOptions<'_>) -> Result<Ticket> {
-        check_batch(batch)?;
+        self.own(check_batch(batch))?;
         self.check(&batch.messages, options)?;
-        let patch = check_patch(batch.patch.as_ref(), None)?;
+        let patch = self.own(check_patch(batch.patch.as_ref(), None))?;
         let durability = options.durability.unwrap_or(self.core.env.settings.durability);
         self.core
             .submit(|p| p.push_append(&batch.messages, options, patch, durability))
@@ -193,7 +193,12 @@ impl Session {
 
     fn check(&self, messages: &[NewMessage<'_>], options: &AppendOptions<'_>) -> Result<()> {
         let max_payload = self.core.env.settings.max_payload;
-        check(messages, options, max_payload, limits::MAX_BATCH_BYTES).map_err(|e| e.session(&self.core.id))
+        self.own(check(messages, options, max_payload, limits::MAX_BATCH_BYTES))
+    }
+
+    /// What a check said, of this session.
+    fn own<T>(&self, checked: Result<T>) -> Result<T> {
+        checked.map_err(|e| e.session(&self.core.id))
     }
 
     /// The live messages, in order; none of a session that nothing was ever written to.
@@ -305,7 +310,7 @@ impl Session {
     }
 
     fn patch(&self, patch: &Value, version: Option<u64>) -> Result<()> {
-        let patch = check_patch(Some(patch), version)?;
+        let patch = self.own(check_patch(Some(patch), version))?;
         let options = AppendOptions::default();
         let durability = self.core.env.settings.durability;
         self.core.run(|p| p.push_append(&[], &options, patch, durability)).map(|_| ())
@@ -342,7 +347,7 @@ impl Session {
     /// # Errors
     /// As [`Session::archive`].
     pub fn archive_with(&self, keep: Keep, attributes: &Value) -> Result<ArchiveOutcome> {
-        let text = patch_text(attributes)?;
+        let text = self.own(patch_text(attributes))?;
         match self.core.control(Control::Archive { keep, attributes: text })? {
             Done::Archived(outcome) => Ok(*outcome),
             _ => Err(Error::new(ErrorKind::Io, "archive").hint("the answer of another op arrived").unknown()),
@@ -379,7 +384,7 @@ impl Session {
     /// # Errors
     /// `NotFound` if there is no archive of this number; otherwise as [`Session::patch_attributes`].
     pub fn patch_archive(&self, number: u64, patch: &Value) -> Result<()> {
-        let patch = patch_text(patch)?;
+        let patch = self.own(patch_text(patch))?;
         self.core.control(Control::ArchiveAttributes { number, patch }).map(|_| ())
     }
 

@@ -12,6 +12,31 @@ use sessionlog::{
 use crate::common::{Place, SIM, eventually, fill, kind, live, numbered, sim_options, sim_store, texts};
 
 #[test]
+fn an_argument_that_is_refused_is_one_of_its_session() {
+    let store = sim_store(&SimFs::new(1));
+    let session = store.session("s").unwrap();
+    fill(&session, 1);
+    let bad = json!([1]);
+    let no_object = Batch::new().message("x").attributes(bad.clone());
+    let errors = [
+        session.append_json(&f64::NAN).unwrap_err(),
+        session.append_batch(&Batch::new()).unwrap_err(),
+        session.submit_batch(&Batch::new()).unwrap_err(),
+        session.append_batch(&no_object).unwrap_err(),
+        session.submit_batch(&no_object).unwrap_err(),
+        session.patch_attributes(&bad).unwrap_err(),
+        session.archive_with(Keep::Nothing, &bad).unwrap_err(),
+        session.patch_archive(1, &bad).unwrap_err(),
+        session.append_with("x", &AppendOptions::new().key("")).unwrap_err(),
+    ];
+    for e in errors {
+        let what = (e.kind(), e.outcome(), e.session_id());
+        assert_eq!(what, (ErrorKind::InvalidInput, Outcome::NotApplied, Some("s")), "{e}");
+    }
+    assert_eq!(live(&session), numbered(0..1));
+}
+
+#[test]
 fn nothing_shows_a_payload_that_is_asked_what_it_is() {
     let fs = SimFs::new(1);
     let store = sim_store(&fs);
