@@ -160,6 +160,15 @@ impl Error {
         self
     }
 
+    /// The error of an op that was not begun because of this one: where it happened and by what, and then what to do.
+    pub(crate) fn because(mut self, cause: &Error, what_to_do: &str) -> Error {
+        let c = &*cause.0;
+        let reason = c.hint.as_deref().filter(|_| c.source.is_none()).map(|r| format!(" ({r})"));
+        let hint = format!("it failed to {}{}; {what_to_do}", c.doing, reason.unwrap_or_default());
+        (self.0.path, self.0.offset, self.0.source) = (c.path.clone(), c.offset, c.source.clone());
+        self.hint(hint)
+    }
+
     /// What is wrong or what to do, without kind and place.
     pub(crate) fn reason(&self) -> Option<&str> {
         self.0.hint.as_deref()

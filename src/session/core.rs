@@ -322,6 +322,6 @@ impl Core {
     pub(crate) fn poisoned(&self, cause: &Error) -> Error {
         Error::new(ErrorKind::Poisoned, "write to a session")
             .session(&self.id)
-            .hint(format!("open it again with Store::session or Store::open_session; the cause was: {cause}"))
+            .because(cause, "open it again with Store::session or Store::open_session")
     }
 }

@@ -1,5 +1,6 @@
 //! Row 32: a sync that failed is not repeated as if nothing were, and whoever relied on it is told.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,7 +28,13 @@ fn f32_after_a_failed_sync_nothing_is_retried_and_the_disk_decides() {
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Poisoned, Outcome::Unknown), "{error:?}");
         spy.always(Action::Go, |c| log(c, Op::Sync));
         for _ in 0..3 {
-            assert_eq!(kind(session.append("x")), Some(ErrorKind::Poisoned));
+            let later = session.append("x").unwrap_err();
+            assert_eq!((later.kind(), later.outcome()), (ErrorKind::Poisoned, Outcome::NotApplied));
+            // It says where and by what, and nothing of the first one's outcome.
+            assert_eq!(later.file(), error.file());
+            assert!(later.file().is_some() && later.source().is_some(), "{later}");
+            let text = later.to_string();
+            assert!(text.contains("Store::session") && !text.contains("may have taken effect"), "{text}");
             assert_eq!(kind(session.sync()), Some(ErrorKind::Poisoned));
             assert_eq!(kind(session.archive(Keep::Nothing)), Some(ErrorKind::Poisoned));
             assert_eq!(kind(session.patch_attributes(&json!({"a": 1}))), Some(ErrorKind::Poisoned));
