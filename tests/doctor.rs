@@ -43,6 +43,15 @@ fn edit(fs: &SimFs, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[test]
+fn whoever_forgot_to_say_which_store_gets_no_other() {
+    assert_eq!(kind(check("", &CheckOptions::new())), Some(ErrorKind::InvalidInput));
+    for dry_run in [true, false] {
+        let options = RepairOptions::new().dry_run(dry_run);
+        assert_eq!(kind(repair("", &options)), Some(ErrorKind::InvalidInput));
+    }
+}
+
+#[test]
 fn a_check_beside_a_busy_writer_finds_no_damage() {
     let place = Place::new();
     let store = Options::new().create(true).segment_size(16 << 10).open(place.path()).unwrap();

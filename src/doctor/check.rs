@@ -25,7 +25,7 @@ use crate::store::{Env, Store};
 ///
 /// # Errors
 /// `NotFound` if there is no store, or not the session that is asked for; `Unsupported` if a newer program made it;
-/// `Io` if its directories cannot be listed. Everything else is a finding.
+/// `Io` if its directories cannot be listed; `InvalidInput` for an empty path. Everything else is a finding.
 ///
 /// ```
 /// # fn main() -> sessionlog::Result<()> {

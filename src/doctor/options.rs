@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::fs::Fs;
 use crate::ids::SessionId;
-use crate::store::{Env, Layout, Options, Settings, Wish};
+use crate::store::{Env, Layout, Options, Settings, Wish, check_path};
 
 /// How far a check or a repair has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +149,7 @@ pub(crate) fn wish(settings: &Settings, read_only: bool) -> Wish<'_> {
 
 /// The store for who only looks, whatever is wrong with it, and what is wrong with its own file.
 pub(crate) fn look(path: &Path, store: &Options) -> Result<(Arc<Env>, Option<crate::Error>)> {
+    check_path(path, "look at a store")?;
     let (fs, mut settings) = reach(store);
     let (layout, fault) = Layout::examine(&fs, path, &wish(&settings, true))?;
     settings.read_only = true;

@@ -29,7 +29,7 @@ use crate::store::{Env, Layout, Options, UNTOLD};
 /// # Errors
 /// `NotFound` if there is no store, or not the session that is asked for; `Unsupported` if a newer program made it;
 /// `NoSpace`, `Io` if the quarantine or a catalog cannot be written; `Conflict` if this process has the store open
-/// with other options: pass them by [`RepairOptions::store`]. What goes wrong with one session is in
+/// with other options: pass them by [`RepairOptions::store`]; `InvalidInput` for an empty path. What goes wrong with one session is in
 /// [`Repair::skipped`].
 ///
 /// ```

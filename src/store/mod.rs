@@ -22,6 +22,6 @@ pub(crate) use io_thread::Job;
 pub(crate) use layout::{Layout, UNTOLD, Wish};
 pub use list::{ListOptions, Listing, SortBy};
 pub use options::Options;
-pub(crate) use options::Settings;
+pub(crate) use options::{Settings, check_path};
 pub use stats::StoreStats;
 pub use store::Store;

@@ -115,6 +115,15 @@ impl Default for Options {
     }
 }
 
+/// Whoever forgot to say where must not find a store in whatever directory he is.
+pub(crate) fn check_path(dir: &Path, doing: &'static str) -> Result<()> {
+    if dir.as_os_str().is_empty() {
+        return Err(Error::new(ErrorKind::InvalidInput, doing)
+            .hint("the path is empty; the working directory is \".\""));
+    }
+    Ok(())
+}
+
 impl Options {
     /// The defaults: open what is there, for reading and writing, durability `Sync`.
     pub fn new() -> Options {
@@ -252,11 +261,7 @@ impl Options {
     /// else, is no directory, or is empty, or for an option out of its range.
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
-        if dir.as_ref().as_os_str().is_empty() {
-            // Whoever forgot to say where must not find a store in whatever directory he is.
-            return Err(Error::new(ErrorKind::InvalidInput, "open a store")
-                .hint("the path is empty; the working directory is \".\""));
-        }
+        check_path(dir.as_ref(), "open a store")?;
         let fs = self.fs.clone().unwrap_or_else(|| Arc::new(DiskFs::new()));
         Store::open_with(fs, dir.as_ref(), self.create, self.create_new, self.settings.clone())
     }
