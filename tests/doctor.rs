@@ -52,6 +52,18 @@ fn whoever_forgot_to_say_which_store_gets_no_other() {
 }
 
 #[test]
+fn a_dump_that_cannot_be_written_is_not_held_against_the_segment() {
+    let fs = SimFs::new(1);
+    fill(&sim_store(&fs).session("s").unwrap(), 3);
+    let options = CheckOptions::new().store(&sim_options(fs.clone()));
+    let path = sim_session(&fs).path().join("00000001.log");
+    assert!(dump(&path, &options, &mut Vec::new()).is_ok());
+    let error = dump(&path, &options, &mut [0; 64].as_mut_slice()).unwrap_err();
+    assert_eq!((error.kind(), error.file()), (ErrorKind::Io, None), "{error}");
+    assert_eq!(kind(dump("/", &options, &mut Vec::new())), Some(ErrorKind::InvalidInput));
+}
+
+#[test]
 fn a_check_beside_a_busy_writer_finds_no_damage() {
     let place = Place::new();
     let store = Options::new().create(true).segment_size(16 << 10).open(place.path()).unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::options::{CheckOptions, reach};
 use super::walk::{Met, is_there, walk};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     CRITICAL, Extras, Frame, FrameKind, Record, RecordKind, SegmentHeader, Successor, TURN_START,
 };
@@ -14,7 +14,7 @@ use crate::state::{Op, State, op_error};
 
 /// Writes what stands in a segment file: its header, every frame with offset, positions and the state it claims, every
 /// record with its size and whether its checksum is right, journal records in words. Goes on past damage. Payloads are not
-/// shown, only their lengths.
+/// shown, only their lengths; session id, attributes, tags and the caller's ids are.
 ///
 /// The text is the same for the same bytes, and so fit for tests. For reading by people: its form may change.
 ///
@@ -22,7 +22,8 @@ use crate::state::{Op, State, op_error};
 /// told of it is not, though [`check`](super::check()), which sees more than one file, calls it no damage.
 ///
 /// # Errors
-/// `Io` and `NotFound` of the file or the output. Damage is part of the text.
+/// `Io` and `NotFound` of the file; `Io` of the output, which names no file; `InvalidInput` for a path that ends in no name, or
+/// in one that is not UTF-8. Damage is part of the text.
 ///
 /// ```
 /// # fn main() -> sessionlog::Result<()> {
@@ -44,11 +45,38 @@ pub fn dump(path: impl AsRef<Path>, options: &CheckOptions, out: &mut impl Write
     let (fs, _) = reach(&options.store);
     let io = |e| Error::io("read a segment", path, e);
     let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
-        return Err(io(io::ErrorKind::InvalidInput.into()));
+        return Err(Error::new(ErrorKind::InvalidInput, "read a segment")
+            .path(path)
+            .hint("it does not end in the name of a file, or that is not UTF-8"));
     };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     let file = fs.open_root(parent).and_then(|dir| dir.open(name, Access::Read)).map_err(io)?;
-    write_all(&*file, name, out).map_err(io)
+    let mut out = Output { out, failed: false };
+    write_all(&*file, name, &mut out).map_err(|e| match out.failed {
+        true => Error::new(ErrorKind::Io, "write what a segment holds").with_source(e),
+        false => io(e),
+    })
+}
+
+/// The output, which is not to be taken for the segment when it fails.
+struct Output<'a, W> {
+    out: &'a mut W,
+    failed: bool,
+}
+
+impl<W: Write> Write for Output<'_, W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let done = self.out.write(buf);
+        self.failed |= match &done {
+            Ok(n) => *n == 0,
+            Err(e) => e.kind() != io::ErrorKind::Interrupted,
+        };
+        done
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 fn write_all(file: &dyn File, name: &str, out: &mut impl Write) -> io::Result<bool> {
