@@ -206,11 +206,11 @@ random_id! {
 /// Durable before that writer's first acknowledgement, and so the token by which an older writer can be
 /// told from a newer one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub struct Incarnation {
+pub(crate) struct Incarnation {
     /// Counts the writers of this session, from 1.
-    pub number: u64,
+    pub(crate) number: u64,
     /// Random, so that two writers which took the same number by accident still differ.
-    pub nonce: u64,
+    pub(crate) nonce: u64,
 }
 
 impl Incarnation {

@@ -29,7 +29,7 @@ mod store;
 pub use codec::Codec;
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use format::Lineage;
-pub use ids::{BirthId, Incarnation, SessionId, StoreId};
+pub use ids::{BirthId, SessionId, StoreId};
 pub use log::{Message, Payload};
 pub use recovery::{Finding, Report};
 pub use session::{

@@ -303,7 +303,7 @@ pub(super) fn op(rng: &mut Rng, op: &mut Op) -> String {
 pub(super) fn fresh(rng: &mut Rng) -> Op {
     let n = small(rng);
     match rng.below(7) {
-        0 => Op::Opened { incarnation: crate::Incarnation { number: small(rng), nonce: n } },
+        0 => Op::Opened { incarnation: crate::ids::Incarnation { number: small(rng), nonce: n } },
         1 => Op::Attributes { patch: text(rng) },
         2 => Op::Key { key: xxhash_rust::xxh3::xxh3_128(b"key"), digest: 0, count: n as u32 },
         3 => Op::Archive {
