@@ -24,8 +24,8 @@ pub enum ErrorKind {
     AlreadyExists,
     /// Another process is the writer of this session. The text names it as far as it is known.
     Locked,
-    /// An expectation did not hold, an idempotency key was used with other content, or another process
-    /// wrote to the session while it was parked.
+    /// An expectation did not hold, an idempotency key was used with other content, another process wrote to the session
+    /// while it was parked, or the options are not those with which the store is open here, or was made.
     Conflict,
     /// Bytes on disk are not what was written: the text names file and offset. Nothing was changed.
     Corrupt,
@@ -47,7 +47,7 @@ pub enum ErrorKind {
     InvalidId,
     /// An argument or an option that makes no sense; the text says which.
     InvalidInput,
-    /// The store was opened read-only.
+    /// The store was opened read-only, or lies on a file system that is.
     ReadOnly,
     /// The operating system reported an error that is none of the above.
     Io,

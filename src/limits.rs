@@ -1,5 +1,6 @@
-//! Every limit of the store, named. What is over a limit is refused at the call with `TooLarge`, before
-//! anything is written; a reader that meets a length over its limit knows it for damage.
+//! Every limit of the store, named. What is over a limit is refused at the call with `TooLarge` (a session id with `InvalidId`;
+//! nesting, and options out of their range, with `InvalidInput`), before anything is written; a reader that meets a length over
+//! its limit knows it for damage.
 
 /// The longest session id, in bytes of UTF-8.
 pub const MAX_SESSION_ID: usize = 512;
@@ -19,7 +20,7 @@ pub const MAX_ATTRIBUTES: usize = 256 << 10;
 pub const MAX_ARCHIVE_ATTRIBUTES: usize = 16 << 20;
 /// How many idempotency keys a session remembers.
 pub const IDEMPOTENCY_KEYS: usize = 1024;
-/// The deepest nesting of JSON that `append_json` accepts: what `serde_json` reads back.
+/// The deepest nesting of JSON that `append_json` and attributes accept: what `serde_json` reads back.
 pub const MAX_JSON_DEPTH: usize = 127;
 
 /// The smallest segment that can be configured, in bytes.

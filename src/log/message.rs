@@ -107,7 +107,7 @@ impl Message {
     /// Decodes the payload of a message that was appended with `append_json` (or as bytes that are JSON).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the bytes are not JSON for this type.
+    /// [`ErrorKind::InvalidInput`] if the bytes are not JSON for this type. (Its text is `serde_json`'s, and may quote a value.)
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         from_json(self.payload()).map_err(|e| {
             Error::new(ErrorKind::InvalidInput, "decode a message").hint(format!("message {}: {e}", self.seq))
@@ -139,8 +139,8 @@ impl Message {
         self.flags & TURN_START != 0
     }
 
-    /// True if it is known to be on disk. False only for the newest messages, seen by a reader in another
-    /// process or appended as `Buffered`: a crash of the machine may still take them.
+    /// True if it is known to be on disk. False only for the newest messages, seen by a [`Reader`](crate::Reader) or appended as
+    /// `Buffered`: a crash of the machine may still take them.
     pub fn is_confirmed(&self) -> bool {
         self.confirmed
     }

@@ -15,8 +15,8 @@ pub enum Keep {
     /// The last so many turns: everything from the so-manieth last message on that was appended with
     /// `turn_start`. If there are fewer turns, everything stays.
     Turns(u64),
-    /// As many of the last messages as have at most so many estimated tokens together. Reads those that have
-    /// an estimate, and is `Corrupt` if one of them is damaged.
+    /// As many of the last messages as have at most so many estimated tokens together; one without an estimate counts
+    /// nothing. Reads those that have one, and is `Corrupt` if one of them is damaged.
     Tokens(u64),
     /// As many of the last messages as have at most so many bytes of payload together.
     Bytes(u64),

@@ -96,8 +96,9 @@ impl Session {
     /// Appends one message, with an expectation, an idempotency key or a durability of its own.
     ///
     /// # Errors
-    /// `TooLarge` over a limit; `Conflict` if the expectation does not hold or the key was used with other
-    /// content; `Locked` if another process is the writer; `NoSpace` if the disk is full (nothing was applied,
+    /// `TooLarge` over a limit; `InvalidInput` for an empty key, or one without a message; `Conflict` if the expectation does
+    /// not hold, the key was used with other content, or another process wrote to the session while it was closed here (once:
+    /// look at it, then go on); `Locked` if another process is the writer; `NoSpace` if the disk is full (nothing was applied,
     /// and it works again when there is room); `Poisoned` after a failed sync: open the session again;
     /// `Corrupt` if damage may hide part of the state; `NotFound` if the session was removed; `Closed`,
     /// `Forked`, `ReadOnly`, `Io`.
@@ -146,7 +147,8 @@ impl Session {
     /// calls. Blocks only while more than 64 MiB wait.
     ///
     /// # Errors
-    /// `TooLarge` over a limit, `Closed`, `Forked`; all else comes with the ticket.
+    /// `TooLarge` and `InvalidInput` as [`Session::append_with`], `Closed`, `Forked`, and `Io` if no thread can be started; all else
+    /// comes with the ticket.
     pub fn submit<'a>(&self, message: impl Into<NewMessage<'a>>) -> Result<Ticket> {
         self.submit_with(message, &AppendOptions::default())
     }
@@ -204,7 +206,7 @@ impl Session {
     /// The live messages, in order; none of a session that nothing was ever written to.
     ///
     /// # Errors
-    /// `NotFound` if the session was removed; `Closed`, `Io`, or `Corrupt` if no state can be read; damage to single
+    /// `NotFound` if the session was removed; `Closed`, `Forked`, `Io`, or `Corrupt` if no state can be read; damage to single
     /// messages comes as items.
     pub fn load(&self) -> Result<Messages> {
         self.range(..)
@@ -229,8 +231,8 @@ impl Session {
         self.tail_within(Budget::Bytes(bytes))
     }
 
-    /// As many of the last live messages as have at most `tokens` estimated tokens together. A damaged message
-    /// counts nothing, and comes as an error.
+    /// As many of the last live messages as have at most `tokens` estimated tokens together. One without an estimate counts
+    /// nothing, nor does a damaged one, which comes as an error.
     ///
     /// # Errors
     /// As [`Session::load`].
@@ -295,7 +297,8 @@ impl Session {
     /// Durable when it returns; creates the session if it is not there. An empty patch changes their version alone.
     ///
     /// # Errors
-    /// `TooLarge` if they would have more than 256 KiB of JSON; otherwise as [`Session::append_with`].
+    /// `TooLarge` if they would have more than 256 KiB of JSON; `InvalidInput` if the patch is no object, or nested deeper than
+    /// [`limits::MAX_JSON_DEPTH`]; otherwise as [`Session::append_with`].
     pub fn patch_attributes(&self, patch: &Value) -> Result<()> {
         self.patch(patch, None)
     }
@@ -341,11 +344,12 @@ impl Session {
         self.archive_with(keep, &Value::Object(Map::new()))
     }
 
-    /// As [`Session::archive`], with attributes of the archive in the same record. Where there is nothing to archive
-    /// ([`ArchiveOutcome::archive`] is `None`) there is nothing either to have them.
+    /// As [`Session::archive`], with attributes of the archive in the same record: an object, and no patch (a `null` in it stays).
+    /// Where there is nothing to archive ([`ArchiveOutcome::archive`] is `None`) there is nothing either to have them.
     ///
     /// # Errors
-    /// As [`Session::archive`].
+    /// As [`Session::archive`]; of the attributes as [`Session::patch_attributes`], and `TooLarge` if those of all archives
+    /// would have more than 16 MiB.
     pub fn archive_with(&self, keep: Keep, attributes: &Value) -> Result<ArchiveOutcome> {
         let text = self.own(patch_text(attributes))?;
         match self.core.control(Control::Archive { keep, attributes: text })? {
@@ -382,7 +386,7 @@ impl Session {
     /// together, in one record.
     ///
     /// # Errors
-    /// `NotFound` if there is no archive of this number; otherwise as [`Session::patch_attributes`].
+    /// `NotFound` if there is no archive of this number; otherwise as [`Session::archive_with`].
     pub fn patch_archive(&self, number: u64, patch: &Value) -> Result<()> {
         let patch = self.own(patch_text(patch))?;
         self.core.control(Control::ArchiveAttributes { number, patch }).map(|_| ())
@@ -432,7 +436,7 @@ impl Session {
     /// # Errors
     /// `NoSpace` or `Io` if the close could not be written (what was acknowledged is safe all the same), and
     /// `Poisoned` if a sync fails or failed: what was acknowledged as `Buffered` and not synced may be gone then, and the
-    /// handles that are left say so too.
+    /// handles that are left say so too; `Closed`, `Forked`.
     pub fn close(self) -> Result<()> {
         self.core.env.check()?;
         self.core.park()

@@ -229,8 +229,8 @@ impl<'a> AppendOptions<'a> {
         self
     }
 
-    /// An idempotency key of at most 256 bytes: a repeat with the same content gets the first result and
-    /// appends nothing, a repeat with other content is a `Conflict`. A session remembers its last 1,024 keys,
+    /// An idempotency key of 1 to 256 bytes, for messages: a repeat with the same content gets the first result and
+    /// appends nothing, whatever it expects; a repeat with other content is a `Conflict`. A session remembers its last 1,024 keys,
     /// across archives, crashes and processes; and a repair, as long as one of the messages survives: the repeat of a batch
     /// of which some are lost is still a repeat.
     #[must_use]

@@ -118,7 +118,7 @@ impl Reader {
     ///
     /// # Errors
     /// `NotFound` if the session was removed; `Corrupt` if no state can be read (damage to single messages
-    /// comes as items); `Closed`, `Io`.
+    /// comes as items); `Closed`, `Forked`, `Io`.
     pub fn load(&self) -> Result<Messages> {
         self.range(..)
     }
@@ -141,8 +141,8 @@ impl Reader {
         self.tail_within(Budget::Bytes(bytes))
     }
 
-    /// As many of the last live messages as have at most `tokens` estimated tokens together. A damaged message
-    /// counts nothing, and comes as an error.
+    /// As many of the last live messages as have at most `tokens` estimated tokens together. One without an estimate counts
+    /// nothing, nor does a damaged one, which comes as an error.
     ///
     /// # Errors
     /// As [`Reader::load`].

@@ -59,7 +59,7 @@ impl ListOptions {
         self
     }
 
-    /// Only sessions whose attribute `key` (of the first level) has this value. May be given several times: all
+    /// Only sessions whose attribute `key` (of the first level) has this value; 1 is not 1.0. May be given several times: all
     /// must hold.
     #[must_use]
     pub fn attribute(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {

@@ -251,7 +251,7 @@ impl Options {
         self
     }
 
-    /// Opens the store in `dir`. Replays nothing and reads two small files, however many sessions there are.
+    /// Opens the store in `dir`. Replays nothing and reads one small file, however many sessions there are.
     ///
     /// # Errors
     /// `NotFound` if there is no store and it was not to be created; `AlreadyExists` with `create_new`;

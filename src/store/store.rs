@@ -102,8 +102,9 @@ impl Store {
     /// first op, so that looking for a session leaves nothing behind.
     ///
     /// # Errors
-    /// `InvalidId`; `Locked` at once if another process is its writer; `Corrupt` if no state can be read;
-    /// `Unsupported` for a newer format; `ReadOnly`, `Closed`, `Forked`, `Io`.
+    /// `InvalidId`; `Locked` at once if another process is its writer; `Corrupt` if no state can be read; `Poisoned`, once, if a
+    /// sync failed in the background and what was acknowledged as `Buffered` may be gone; `Unsupported` for a newer format;
+    /// `ReadOnly`, `Closed`, `Forked`, `Io`.
     pub fn session(&self, id: impl AsRef<str>) -> Result<Session> {
         self.claim_and(id, Core::open_now).map(|(session, _)| session)
     }
