@@ -116,6 +116,18 @@ impl fmt::Display for Finding {
 }
 
 /// What opening a session found: empty if everything agrees.
+///
+/// ```
+/// # fn main() -> sessionlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = sessionlog::Store::open(dir.path().join("s"))?;
+/// let report = store.session("chat")?.report()?;
+/// for finding in report.findings.iter().filter(|f| f.is_damage()) {
+///     eprintln!("{finding}");
+/// }
+/// assert!(report.is_clean());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {

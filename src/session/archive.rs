@@ -34,7 +34,25 @@ pub struct ArchiveOutcome {
     pub live: Range<u64>,
 }
 
-/// A numbered, immutable range of messages that were live once. A plain value.
+/// A numbered range of messages that were live once, and never change; its attributes may. A plain value.
+///
+/// ```
+/// # fn main() -> sessionlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = sessionlog::Store::open(dir.path().join("s"))?;
+/// use serde_json::json;
+/// let session = store.session("chat")?;
+/// session.append("hello")?;
+/// let done = session.archive_with(sessionlog::Keep::Nothing, &json!({"status": "new"}))?;
+/// let number = done.archive.expect("there was something to archive");
+/// session.patch_archive(number, &json!({"status": "summed up", "summary": "a greeting"}))?;
+/// let archive = &session.archives()?[0];
+/// assert_eq!((archive.number, &archive.seqs), (number, &(0..1)));
+/// assert_eq!(archive.attributes["status"], "summed up");
+/// assert_eq!(session.archived(number)?.count(), 1);
+/// session.remove_archive(number)?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Archive {

@@ -308,6 +308,20 @@ impl Session {
     ///
     /// # Errors
     /// `Conflict` if they changed since; otherwise as [`Session::patch_attributes`].
+    ///
+    /// ```
+    /// # fn main() -> sessionlog::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = sessionlog::Store::open(dir.path().join("s"))?;
+    /// use serde_json::json;
+    /// let session = store.session("chat")?;
+    /// session.patch_attributes(&json!({"turns": 1}))?;
+    /// let seen = session.info()?;
+    /// let turns = seen.attributes["turns"].as_u64().unwrap_or(0) + 1;
+    /// session.patch_attributes_if(seen.attributes_version, &json!({"turns": turns}))?;
+    /// assert!(session.patch_attributes_if(seen.attributes_version, &json!({"turns": 0})).is_err());
+    /// # Ok(()) }
+    /// ```
     pub fn patch_attributes_if(&self, version: u64, patch: &Value) -> Result<()> {
         self.patch(patch, Some(version))
     }

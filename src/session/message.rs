@@ -156,11 +156,16 @@ impl<'a> From<&'a String> for NewMessage<'a> {
 /// Messages, and changes of attributes, that are applied together or not at all.
 ///
 /// ```
-/// # use sessionlog::Batch;
+/// # fn main() -> sessionlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = sessionlog::Store::open(dir.path().join("s"))?;
+/// use sessionlog::Batch;
 /// let batch = Batch::new()
 ///     .message("the question")
 ///     .message("the answer")
 ///     .attributes(serde_json::json!({"title": "a talk"}));
+/// assert_eq!(store.session("chat")?.append_batch(&batch)?.seqs, 0..2);
+/// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Batch<'a> {
@@ -202,6 +207,21 @@ impl<'a, M: Into<NewMessage<'a>>> Extend<M> for Batch<'a> {
 }
 
 /// Options of one append.
+///
+/// ```
+/// # fn main() -> sessionlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = sessionlog::Store::open(dir.path().join("s"))?;
+/// use sessionlog::{AppendOptions, ErrorKind};
+/// let session = store.session("chat")?;
+/// let once = AppendOptions::new().key("request-17");
+/// session.append_with("hello", &once)?;
+/// assert!(session.append_with("hello", &once)?.repeated);
+/// let stale = session.append_with("late", &AppendOptions::new().expect_next(0)).unwrap_err();
+/// assert_eq!(stale.kind(), ErrorKind::Conflict);
+/// assert_eq!(session.message_count()?, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct AppendOptions<'a> {
     pub(crate) expect: Option<(u64, Option<u64>)>,

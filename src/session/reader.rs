@@ -31,6 +31,19 @@ use crate::store::{Env, Lease};
 /// acknowledged is seen at once (it is in the file before it is acknowledged); the newest messages may be
 /// there before they are durable, and then say so: see [`Message::is_confirmed`]. A session that was removed is
 /// `NotFound`, also when another one was made under its id.
+///
+/// ```
+/// # fn main() -> sessionlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = sessionlog::Store::open(dir.path().join("s"))?;
+/// let session = store.session("chat")?;
+/// session.append("hello")?;
+/// let reader = store.reader("chat")?; // in any process
+/// session.append("hello again")?;
+/// let last = reader.tail(1)?.next().unwrap()?;
+/// assert_eq!((last.seq(), last.payload()), (1, &b"hello again"[..]));
+/// # Ok(()) }
+/// ```
 pub struct Reader {
     env: Arc<Env>,
     id: SessionId,

@@ -15,6 +15,17 @@ use crate::log::queue;
 /// An append under way. It happens whether or not anybody looks: dropping a ticket withdraws nothing.
 ///
 /// A plain `Future`, for any runtime; polling never does I/O. Or wait for it with [`Ticket::wait`].
+///
+/// ```
+/// # fn main() -> sessionlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = sessionlog::Store::open(dir.path().join("s"))?;
+/// let session = store.session("chat")?;
+/// let question = session.submit("what came first?")?;
+/// let answer = session.submit("this did")?;
+/// assert_eq!((question.wait()?.seq(), answer.wait()?.seq()), (0, 1)); // or `question.await?`
+/// # Ok(()) }
+/// ```
 #[must_use = "the ticket tells whether the append succeeded"]
 pub struct Ticket {
     inner: queue::Ticket<Reply>,
