@@ -69,6 +69,14 @@ impl<'a> NewMessage<'a> {
         Ok(message)
     }
 
+    /// How the payload is to be read: [`Codec::Bytes`] where nothing is said, [`Codec::Json`] from [`NewMessage::json`]. A label
+    /// for readers, which is not checked.
+    #[must_use]
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
     /// A label by which runtimes tell messages apart without decoding them: the role, say. At most 256 bytes.
     #[must_use]
     pub fn tag(mut self, tag: &'a str) -> Self {

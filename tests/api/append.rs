@@ -37,6 +37,20 @@ fn an_argument_that_is_refused_is_one_of_its_session() {
 }
 
 #[test]
+fn the_codec_is_the_callers_label_and_part_of_the_content() {
+    let store = sim_store(&SimFs::new(1));
+    let session = store.session("s").unwrap();
+    let once = AppendOptions::new().key("k");
+    session.append_with(NewMessage::from("{\"a\":1}").codec(Codec::Json), &once).unwrap();
+    assert_eq!(kind(session.append_with("{\"a\":1}", &once)), Some(ErrorKind::Conflict));
+    session.append(NewMessage::new(b"\xa1aa\x01".to_vec()).codec(Codec::Other(200))).unwrap();
+    session.append("x").unwrap();
+    session.close().unwrap();
+    let codecs: Vec<_> = store.reader("s").unwrap().load().unwrap().map(|m| m.unwrap().codec()).collect();
+    assert_eq!(codecs, [Codec::Json, Codec::Other(200), Codec::Bytes]);
+}
+
+#[test]
 fn nothing_shows_a_payload_that_is_asked_what_it_is() {
     let fs = SimFs::new(1);
     let store = sim_store(&fs);
