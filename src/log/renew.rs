@@ -47,6 +47,7 @@ fn newest(view: &View) -> Result<(View, State)> {
     let tail = Tail::open(Arc::new(Segment::open(dir, number, view.owner)?))?;
     let info = tail.info();
     let fresh = View {
+        id: view.id.clone(),
         dir: dir.clone(),
         owner: view.owner,
         sealed: Arc::new(tail.state.segments.iter().map(|s| Source::sealed(*s)).collect()),

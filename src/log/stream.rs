@@ -12,6 +12,7 @@ use super::view::View;
 use super::window::{READ, Window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Entry, Single};
+use crate::ids::SessionId;
 use crate::state::Extent;
 
 /// Messages of a view, read in order. See `Messages` for what it promises.
@@ -32,6 +33,11 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// The session that it reads.
+    pub(crate) fn session(&self) -> &SessionId {
+        &self.view.id
+    }
+
     /// How many messages are still to come, damage aside.
     pub(crate) fn remaining(&self) -> u64 {
         (self.ready.len() as u64).saturating_add(Extent::total(&self.extents))
@@ -41,7 +47,7 @@ impl Stream {
     pub(crate) fn next(&mut self) -> Option<Result<Message>> {
         loop {
             if let Some(item) = self.ready.pop_front() {
-                return Some(item);
+                return Some(item.map_err(|e| e.session(&self.view.id)));
             }
             if self.run.as_ref().is_some_and(|(run, _)| run.under_way()) {
                 if let Some(item) = self.record() {
@@ -51,7 +57,7 @@ impl Stream {
                 return Some(Ok(message));
             }
             if !self.fill() {
-                return self.lost.take().map(Err);
+                return self.lost.take().map(|e| Err(e.session(&self.view.id)));
             }
         }
     }
@@ -94,17 +100,17 @@ impl Stream {
                     Ok(()) => Ok(message(&e, window.buffer(), self.view.mark)),
                     Err(fault) => {
                         let what = format!("message {}: {fault}", e.seq);
-                        Err(Error::corrupt(run.segment.path(), e.body_offset, what))
+                        Err(Error::corrupt(run.segment.path(), e.body_offset, what).session(&self.view.id))
                     }
                 }
             }
-            Err(fault) => Err(Error::io("read a segment", run.segment.path(), fault)),
+            Err(fault) => Err(Error::io("read a segment", run.segment.path(), fault).session(&self.view.id)),
         };
         run.let_go();
         if e.seq > expected {
             let error = missing(&run.segment, run.frame, expected, e.seq);
             self.ready.push_back(item);
-            return Some(Err(error));
+            return Some(Err(error.session(&self.view.id)));
         }
         Some(item)
     }

@@ -14,6 +14,7 @@ use super::window::Window;
 use crate::error::{Error, Result};
 use crate::format::{Entry, Frame, FrameFault, FrameKind, RecordKind, TURN_START};
 use crate::fs::Dir;
+use crate::ids::SessionId;
 use crate::state::{Extent, SegmentInfo};
 
 /// A segment that a view can read: opened when first needed, closed when nobody reads it any more.
@@ -73,6 +74,7 @@ impl Source {
 /// segment file is immutable below its end.
 #[derive(Clone)]
 pub(crate) struct View {
+    pub(crate) id: SessionId,
     pub(crate) dir: Arc<dyn Dir>,
     pub(crate) owner: Owner,
     /// The sealed segments, in order of their numbers.

@@ -121,6 +121,7 @@ impl Shared {
 
     pub(crate) fn view(&self, extents: Vec<Extent>) -> View {
         View {
+            id: self.state.id.clone(),
             dir: self.dir.clone(),
             owner: crate::log::segment::Owner { store: self.store, birth: Some(self.state.birth) },
             sealed: self.sealed.clone(),

@@ -560,6 +560,7 @@ fn tail_of(view: &View, next: u64, budget: Budget) -> Result<Messages> {
         }
         from = head.seq;
         ControlFlow::Continue(())
-    })?;
+    })
+    .map_err(|e| e.session(&view.id))?;
     Ok(Messages::new(view.messages(from, next, false)))
 }

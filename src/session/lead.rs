@@ -444,7 +444,7 @@ fn archive(core: &Arc<Core>, phase: &mut Phase, keep: Keep, attributes: &str) ->
         Phase::Open(writer) => writer.recent(),
         _ => None,
     };
-    let cut = live.cut(keep, recent)?;
+    let cut = live.cut(keep, recent).map_err(|e| e.session(&core.id))?;
     if cut.upto == base {
         // An earlier archive may be the reason, and that must be as sure as one of our own.
         with_writer(core, phase, |w| w.settle(&core.env, &core.shared, true))?;

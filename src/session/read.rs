@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::Message;
 use crate::log::stream::Stream;
 
@@ -13,7 +13,7 @@ use crate::log::stream::Stream;
 /// reads it, or when the session was closed meanwhile; a session that is removed.) Reads ahead in windows of 64 KiB (256 KiB where messages are long, or one message if that is longer
 /// still), or maps sealed segments (see [`Options::map`](crate::Options::map)); holds no lock.
 ///
-/// Each item is a `Result`: where the log is damaged the item is an error that names file and offset, and the
+/// Each item is a `Result`: where the log is damaged the item is an error that names session, file and offset, and the
 /// iterator goes on behind the damage.
 pub struct Messages {
     stream: Option<Stream>,
@@ -41,7 +41,9 @@ impl Messages {
     /// # Ok(()) }
     /// ```
     pub fn json<T: DeserializeOwned>(self) -> impl Iterator<Item = Result<T>> {
-        self.map(|m| m.and_then(|m| m.json()))
+        let id = self.stream.as_ref().map(|stream| stream.session().clone());
+        let named = move |e: Error| id.iter().fold(e, |e, id| e.session(id));
+        self.map(move |m| m.and_then(|m| m.json().map_err(&named)))
     }
 }
 

@@ -585,6 +585,7 @@ pub(crate) fn owner(env: &Env, birth: BirthId) -> Owner {
 pub(crate) fn view_of_tail(env: &Env, dir: Arc<dyn Dir>, tail: &Tail) -> View {
     let info = tail.info();
     View {
+        id: tail.state.id.clone(),
         dir,
         owner: owner(env, tail.state.birth),
         sealed: Arc::new(tail.state.segments.iter().map(|s| Source::sealed(*s)).collect()),

@@ -214,7 +214,10 @@ fn f14_damage_in_the_middle_is_reported_and_the_rest_still_loads() {
         let want: Vec<String> = (0..20).filter(|i| *i != 7).map(|i| format!("message-{i:02}")).collect();
         assert_eq!(good[..19], want, "round {round}");
         assert!(!errors.is_empty());
-        assert!(errors.iter().all(|e| e.is_corruption() && e.file_offset().is_some()), "{errors:?}");
+        assert!(
+            errors.iter().all(|e| e.is_corruption() && e.file_offset().is_some() && e.session_id().is_some()),
+            "{errors:?}"
+        );
         assert_eq!(session.get(8).unwrap().unwrap().payload(), b"message-08");
         assert_eq!(kind(session.get(7)), Some(ErrorKind::Corrupt));
         let info = session.info().unwrap();
