@@ -12,7 +12,7 @@ use common::{
 };
 use serde_json::json;
 use sessionlog::doctor::{
-    Action, CheckOptions, Checkup, Code, Repair, RepairOptions, Severity, check, dump, repair,
+    Action, CheckOptions, Checkup, Code, Progress, Repair, RepairOptions, Severity, check, dump, repair,
 };
 use sessionlog::fs::{Choice, Fs as _, SimFs};
 use sessionlog::{ErrorKind, Keep, Options, Store};
@@ -529,4 +529,60 @@ fn a_session_that_is_being_removed_is_not_one_that_is_lost() {
     let found = checked(&fs.crash_with(Choice::Nothing));
     assert!(!found.has_damage(), "{found:#?}");
     assert_eq!(codes(&found), [Code::MissingSession]);
+}
+
+/// Does something once, when the check or the repair has read the catalog and the names, and no session yet.
+fn at_first(place: &Place, act: fn(&Store)) -> impl Fn(&Progress<'_>) + use<> {
+    let store = place.open();
+    move |progress: &Progress<'_>| {
+        if progress.done == 0 {
+            act(&store);
+        }
+    }
+}
+
+fn three_closed_sessions() -> Place {
+    let place = Place::new();
+    let store = place.open();
+    for id in ["a", "b", "c"] {
+        fill(&store.session(id).unwrap(), 3);
+    }
+    store.close().unwrap();
+    place
+}
+
+#[test]
+fn a_session_that_is_written_and_closed_during_a_check_has_no_stale_summary() {
+    let place = three_closed_sessions();
+    let write = at_first(&place, |store| {
+        for id in ["a", "b", "c"] {
+            let session = store.session(id).unwrap();
+            fill(&session, 1);
+            session.close().unwrap();
+        }
+    });
+    let found = check(place.path(), &CheckOptions::new().on_progress(write)).unwrap();
+    assert_eq!(found.sessions, 3);
+    assert_eq!(codes(&found), [], "{found:#?}");
+}
+
+#[test]
+fn a_session_that_is_removed_during_a_check_or_a_repair_is_not_damaged() {
+    let remove = |place: &Place| {
+        at_first(place, |store| {
+            for id in ["a", "c"] {
+                assert!(store.remove_session(id).unwrap());
+            }
+        })
+    };
+    let place = three_closed_sessions();
+    let found = check(place.path(), &CheckOptions::new().on_progress(remove(&place))).unwrap();
+    assert_eq!(codes(&found), [], "{found:#?}");
+    assert_eq!(found.sessions, 1);
+    for dry_run in [true, false] {
+        let place = three_closed_sessions();
+        let options = RepairOptions::new().dry_run(dry_run).on_progress(remove(&place));
+        let done = repair(place.path(), &options).unwrap();
+        assert_eq!((&done.steps[..], &done.skipped[..]), (&[][..], &[][..]), "dry run {dry_run}");
+    }
 }

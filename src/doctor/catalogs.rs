@@ -50,6 +50,10 @@ pub(crate) fn rebuild(env: &Arc<Env>, places: &[Place], dry_run: bool, out: &mut
         else {
             continue;
         };
+        // One that was removed since has nothing in the catalog, and is to have nothing.
+        if !place.is_there(env) {
+            continue;
+        }
         let clean = tail.ending == Ending::Clean && !plan.report.has_damage();
         let session = Some(tail.state.id.as_str().to_owned());
         if clean {
@@ -62,6 +66,7 @@ pub(crate) fn rebuild(env: &Arc<Env>, places: &[Place], dry_run: bool, out: &mut
             match done {
                 Ok(true) => out.steps.push(step(session, place.rel.clone(), Action::Summarize, why)),
                 Ok(false) => {}
+                Err(_) if !place.is_there(env) => {}
                 // Its lock cannot be opened, say: no reason to leave the others alone.
                 Err(e) if e.session_id().is_some() => {
                     out.skipped.push(Skipped { session, file: place.rel.clone(), why: e.to_string() });

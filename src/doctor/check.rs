@@ -13,7 +13,6 @@ use crate::format::catalog::Summary;
 use crate::fs::{Dir, Kind};
 use crate::ids::{SessionId, is_session_dir, is_shard, shard_of};
 use crate::log::catalog::{Known, Merged};
-use crate::log::scan::Ending;
 use crate::session::{Look, UNBORN, Whose, load_tail, locate};
 use crate::store::{Env, Store};
 
@@ -64,7 +63,7 @@ pub(crate) fn run(env: &Arc<Env>, fault: Option<&Error>, options: &CheckOptions)
     let sessions = session_dirs(env, options, &mut out.findings)?;
     for (done, place) in sessions.iter().enumerate() {
         options.tell(done, sessions.len(), &place.name);
-        match look_at(env, &place.rel, &place.name, &place.dir, &merged) {
+        match look_at(env, place, &merged) {
             Ok(Some(looked)) => {
                 if let Some(what) = stale(env, place, &merged) {
                     let session = looked.id.as_ref().map(|id| id.as_str());
@@ -130,13 +129,15 @@ pub(crate) fn stale(env: &Env, place: &Place, merged: &Merged) -> Option<String>
     let Some(Known::Closed(summary)) = merged.get(&place.name) else { return None };
     let tail = load_tail(env, Whose::Dir(&place.name), &place.dir, Look::Whole).ok()?.tail;
     let (said, found) = (summary.incarnation.number, tail.state.incarnation.number);
-    // A writer may have opened it since the catalog was read.
-    let settled = tail.ending == Ending::Clean
-        || env.catalog.merged().is_ok_and(
-            |m| matches!(m.get(&place.name), Some(Known::Closed(s)) if s.incarnation == summary.incarnation),
-        );
     let behind = summary.birth != tail.state.birth || said < found;
-    (behind && settled)
+    // A writer may have opened it, and closed it again, since the catalog was read: then it says so by now, for its open mark
+    // is there before its first write.
+    let settled = || {
+        env.catalog.current().is_ok_and(
+            |m| matches!(m.get(&place.name), Some(Known::Closed(s)) if s.incarnation == summary.incarnation),
+        )
+    };
+    (behind && settled())
         .then(|| format!("the catalog knows it as writer {said} left it; writer {found} came since"))
 }
 
@@ -163,6 +164,18 @@ pub(crate) struct Place {
     pub(crate) name: String,
     pub(crate) rel: String,
     pub(crate) dir: Arc<dyn Dir>,
+}
+
+impl Place {
+    /// False if it was removed since: then it lies in the trash, and its files go one by one. What cannot be looked at is there.
+    pub(crate) fn is_there(&self, env: &Env) -> bool {
+        let named =
+            env.layout.sessions.open_dir(shard_of(&self.name)).and_then(|shard| shard.stat(&self.name));
+        match named {
+            Ok(stat) => self.dir.ident().is_ok_and(|ident| ident == stat.ident),
+            Err(e) => e.kind() != std::io::ErrorKind::NotFound,
+        }
+    }
 }
 
 /// The directories of all sessions that are asked for, and what else lies beside them.

@@ -141,7 +141,7 @@ fn repair_session(env: &Arc<Env>, place: &Place, dry_run: bool, out: &mut Repair
         out.skipped.push(Skipped { session, file: place.rel.clone(), why });
     };
     let merged = env.catalog.current()?;
-    let look = || look_at(env, &place.rel, &place.name, &place.dir, &merged);
+    let look = || look_at(env, place, &merged);
     let Some(looked) = look()? else { return Ok(()) };
     if !fresh::is_needed(&looked) {
         return Ok(());

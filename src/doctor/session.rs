@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::code::Code;
+use super::check::Place;
+use super::code::{Code, Severity};
 use super::finding::{Finding, reason};
 use super::inventory::{Head, Inventory, SegmentFile, take};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,43 +35,36 @@ pub(crate) struct Looked {
 const LOOKS: usize = 4;
 
 /// Reads a session's directory to the last byte. `None` if it went.
-pub(crate) fn look_at(
-    env: &Env,
-    rel: &str,
-    dir_name: &str,
-    dir: &Arc<dyn Dir>,
-    merged: &Merged,
-) -> Result<Option<Looked>> {
+pub(crate) fn look_at(env: &Env, place: &Place, merged: &Merged) -> Result<Option<Looked>> {
     let mut last: Option<Looked> = None;
     for _ in 0..LOOKS {
-        let looked = match look_once(env, rel, dir_name, dir, merged) {
+        let looked = match look_once(env, place, merged) {
             Ok(looked) => looked,
-            // It was removed, or a segment was released between two steps.
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                if dir.list().is_ok_and(|l| l.is_empty()) {
-                    return Ok(None);
-                }
-                continue;
-            }
+            Err(_) if !place.is_there(env) => return Ok(None),
+            // A segment was released between two steps.
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
             Err(e) => return Err(e),
         };
         let damage =
             |l: &Looked| -> Vec<Finding> { l.findings.iter().filter(|f| f.is_damage()).cloned().collect() };
         let now = damage(&looked);
         if now.is_empty() || last.as_ref().is_some_and(|l| damage(l) == now) {
-            return Ok(Some(looked));
+            last = Some(looked);
+            break;
         }
         last = Some(looked);
     }
-    Ok(last)
+    // What is wrong with one that is being removed is nothing.
+    Ok(last.filter(|l| l.findings.iter().all(|f| f.severity == Severity::Info) || place.is_there(env)))
 }
 
-fn look_once(env: &Env, rel: &str, dir_name: &str, dir: &Arc<dyn Dir>, merged: &Merged) -> Result<Looked> {
+fn look_once(env: &Env, place: &Place, merged: &Merged) -> Result<Looked> {
+    let Place { name: dir_name, rel, dir } = place;
     let said = merged.mentions(dir_name);
     let loaded = load_tail(env, Whose::Dir(dir_name), dir, Look::Whole);
     let births: Vec<BirthId> = said.iter().rev().map(CatalogEntry::birth).collect();
-    let salts: Vec<(u64, u64)> = said.iter().filter_map(place).collect();
-    let owner = |s: &State| s.id.dir_name() == dir_name;
+    let salts: Vec<(u64, u64)> = said.iter().filter_map(self::place).collect();
+    let owner = |s: &State| s.id.dir_name() == *dir_name;
     let inventory = take(&**dir, env.layout.id, &births, &salts, owner)?;
     let id = match &loaded {
         Ok(l) => Some(l.tail.state.id.clone()),
