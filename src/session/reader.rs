@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::archive::Archive;
-use super::files::{Look, Whose, load_tail, locate, still_there};
+use super::files::{LoadedTail, Look, Whose, load_tail, locate, still_there};
 use super::handle::{Budget, archived, bounds, tail_within};
 use super::info::{OpenState, SessionInfo};
 use super::read::Messages;
@@ -84,14 +84,13 @@ impl Reader {
     /// The session in the directory of this name, whatever its id; `None` if it went.
     pub(crate) fn open_dir(env: &Arc<Env>, name: &str) -> Result<Option<Reader>> {
         let Some(ByName { shard, dir }) = open_by_name(env, name)? else { return Ok(None) };
-        let loaded = match load_tail(env, Whose::Dir(name), &dir, Look::End) {
-            Ok(loaded) => loaded,
-            // It may have gone between the two steps; if it is still there, the error is true.
-            Err(e) => {
-                let there = shard.stat(name).is_ok_and(|s| dir.ident().is_ok_and(|i| i == s.ident));
-                return if there { Err(e) } else { Ok(None) };
-            }
-        };
+        let loaded = load_tail(env, Whose::Dir(name), &dir, Look::End);
+        // It may have gone between the two steps, and its files one by one; if it is still there, what is wrong is true.
+        let there = || shard.stat(name).is_ok_and(|s| dir.ident().is_ok_and(|i| i == s.ident));
+        if is_amiss(&loaded) && !there() {
+            return Ok(None);
+        }
+        let loaded = loaded?;
         let id = loaded.tail.state.id.clone();
         let seen = Seen { dir, tail: loaded.tail, report: loaded.plan.report, lost: loaded.plan.lost };
         Ok(Some(Reader { env: env.clone(), id, seen: Mutex::new(seen), lease: None }))
@@ -280,21 +279,21 @@ fn look(env: &Arc<Env>, id: &SessionId) -> Result<Option<Seen>> {
     let mut last = None;
     for _ in 0..16 {
         let Some(dir) = locate(env, id)? else { return Ok(None) };
-        match load_tail(env, Whose::Id(id), &dir, Look::End) {
-            Ok(loaded) => {
-                return Ok(Some(Seen {
-                    dir,
-                    tail: loaded.tail,
-                    report: loaded.plan.report,
-                    lost: loaded.plan.lost,
-                }));
-            }
-            // It may have gone between the two steps; if it is still there, the error is true.
-            Err(e) if !still_there(env, id, &*dir)? => last = Some(e),
-            Err(e) => return Err(e),
+        let loaded = load_tail(env, Whose::Id(id), &dir, Look::End);
+        // It may have gone between the two steps, and its files one by one; if it is still there, what is wrong is true.
+        if is_amiss(&loaded) && !still_there(env, id, &*dir)? {
+            last = loaded.err();
+            continue;
         }
+        let LoadedTail { tail, plan } = loaded?;
+        return Ok(Some(Seen { dir, tail, report: plan.report, lost: plan.lost }));
     }
     Err(last.unwrap_or_else(|| Error::new(ErrorKind::Conflict, "read a session").session(id)))
+}
+
+/// Whether anything was found wrong.
+fn is_amiss(loaded: &Result<LoadedTail>) -> bool {
+    loaded.as_ref().map_or(true, |loaded| loaded.plan.report.has_damage())
 }
 
 struct ByName {
