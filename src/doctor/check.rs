@@ -13,7 +13,7 @@ use crate::format::catalog::Summary;
 use crate::fs::{Dir, Kind};
 use crate::ids::{SessionId, is_session_dir, is_shard, shard_of};
 use crate::log::catalog::{Known, Merged};
-use crate::session::{Look, UNBORN, Whose, load_tail, locate};
+use crate::session::{Look, UNBORN, Whose, load_tail, locate, still_named};
 use crate::store::{Env, Store};
 
 /// Looks at every byte of a store and says what is wrong with it. Changes nothing and takes no lock: it works while
@@ -169,12 +169,7 @@ pub(crate) struct Place {
 impl Place {
     /// False if it was removed since: then it lies in the trash, and its files go one by one. What cannot be looked at is there.
     pub(crate) fn is_there(&self, env: &Env) -> bool {
-        let named =
-            env.layout.sessions.open_dir(shard_of(&self.name)).and_then(|shard| shard.stat(&self.name));
-        match named {
-            Ok(stat) => self.dir.ident().is_ok_and(|ident| ident == stat.ident),
-            Err(e) => e.kind() != std::io::ErrorKind::NotFound,
-        }
+        still_named(env, &self.name, &*self.dir).unwrap_or(true)
     }
 }
 

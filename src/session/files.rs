@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::SegmentHeader;
 use crate::fs::{Access, Dir, File};
-use crate::ids::SessionId;
+use crate::ids::{SessionId, shard_of};
 use crate::log::catalog::Holder;
 use crate::log::scan::{Ending, Tail};
 use crate::log::segment::{Owner, Segment};
@@ -16,32 +16,32 @@ use crate::store::Env;
 
 /// The directory of a session, if it is there.
 pub(crate) fn locate(env: &Env, id: &SessionId) -> Result<Option<Arc<dyn Dir>>> {
-    let sessions = &env.layout.sessions;
-    let path = || sessions.path().join(id.shard()).join(id.dir_name());
-    let shard = match sessions.open_dir(id.shard()) {
-        Ok(shard) => shard,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io("open a session", path(), e).session(id)),
-    };
-    match shard.open_dir(&id.dir_name()) {
+    locate_named(env, &id.dir_name()).map_err(|e| e.session(id))
+}
+
+/// The same, by the name of the directory.
+pub(crate) fn locate_named(env: &Env, dir_name: &str) -> Result<Option<Arc<dyn Dir>>> {
+    let (sessions, shard) = (&env.layout.sessions, shard_of(dir_name));
+    match sessions.open_dir(shard).and_then(|shard| shard.open_dir(dir_name)) {
         Ok(dir) => Ok(Some(dir)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("open a session", path(), e).session(id)),
+        Err(e) => Err(Error::io("open a session", sessions.path().join(shard).join(dir_name), e)),
     }
 }
 
 /// Whether `dir` is still what stands under the session's name.
 pub(crate) fn still_there(env: &Env, id: &SessionId, dir: &dyn Dir) -> Result<bool> {
-    let io = |e| Error::io("look at a session", dir.path(), e).session(id);
-    let shard = match env.layout.sessions.open_dir(id.shard()) {
-        Ok(shard) => shard,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(io(e)),
-    };
-    match shard.stat(&id.dir_name()) {
-        Ok(stat) => Ok(stat.ident == dir.ident().map_err(io)?),
+    still_named(env, &id.dir_name(), dir)
+        .map_err(|e| Error::io("look at a session", dir.path(), e).session(id))
+}
+
+/// The same, of the session whose directory has this name.
+pub(crate) fn still_named(env: &Env, dir_name: &str, dir: &dyn Dir) -> io::Result<bool> {
+    let named = env.layout.sessions.open_dir(shard_of(dir_name)).and_then(|shard| shard.stat(dir_name));
+    match named {
+        Ok(stat) => Ok(stat.ident == dir.ident()?),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(io(e)),
+        Err(e) => Err(e),
     }
 }
 

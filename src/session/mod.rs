@@ -21,7 +21,7 @@ mod writer;
 pub(crate) use self::core::{Core, Phase, Poison, Seen};
 pub use archive::{Archive, ArchiveOutcome, Keep};
 pub(crate) use create::UNBORN;
-pub(crate) use files::{LoadedTail, Look, Whose, load_tail, locate, lock, locked, unborn_name};
+pub(crate) use files::{LoadedTail, Look, Whose, load_tail, locate, lock, locked, still_named, unborn_name};
 pub use handle::Session;
 pub use info::{OpenState, SessionInfo};
 pub(crate) use info::{summary_of, summary_of_state};

@@ -1,21 +1,20 @@
 //! Reading a session without becoming its writer.
 
 use std::fmt;
-use std::io;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::archive::Archive;
-use super::files::{LoadedTail, Look, Whose, load_tail, locate, still_there};
+use super::files::{LoadedTail, Look, Whose, load_tail, locate, locate_named, still_named, still_there};
 use super::handle::{Budget, archived, bounds, tail_within};
 use super::info::{OpenState, SessionInfo};
 use super::read::Messages;
 use super::writer::view_of_tail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Dir;
-use crate::ids::{SessionId, shard_of};
+use crate::ids::SessionId;
 use crate::log::Message;
 use crate::log::parse_segment_name;
 use crate::log::scan::{Ending, Tail};
@@ -83,11 +82,10 @@ impl Reader {
 
     /// The session in the directory of this name, whatever its id; `None` if it went.
     pub(crate) fn open_dir(env: &Arc<Env>, name: &str) -> Result<Option<Reader>> {
-        let Some(ByName { shard, dir }) = open_by_name(env, name)? else { return Ok(None) };
+        let Some(dir) = locate_named(env, name)? else { return Ok(None) };
         let loaded = load_tail(env, Whose::Dir(name), &dir, Look::End);
         // It may have gone between the two steps, and its files one by one; if it is still there, what is wrong is true.
-        let there = || shard.stat(name).is_ok_and(|s| dir.ident().is_ok_and(|i| i == s.ident));
-        if is_amiss(&loaded) && !there() {
+        if is_amiss(&loaded) && !still_named(env, name, &*dir).unwrap_or(true) {
             return Ok(None);
         }
         let loaded = loaded?;
@@ -294,20 +292,4 @@ fn look(env: &Arc<Env>, id: &SessionId) -> Result<Option<Seen>> {
 /// Whether anything was found wrong.
 fn is_amiss(loaded: &Result<LoadedTail>) -> bool {
     loaded.as_ref().map_or(true, |loaded| loaded.plan.report.has_damage())
-}
-
-struct ByName {
-    shard: Arc<dyn Dir>,
-    dir: Arc<dyn Dir>,
-}
-
-/// A session's directory by its name, and the one it stands in.
-fn open_by_name(env: &Env, name: &str) -> Result<Option<ByName>> {
-    let shard = shard_of(name);
-    let opened = env.layout.sessions.open_dir(shard).and_then(|s| Ok((s.clone(), s.open_dir(name)?)));
-    match opened {
-        Ok((shard, dir)) => Ok(Some(ByName { shard, dir })),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("open a session", env.layout.sessions.path().join(shard).join(name), e)),
-    }
 }

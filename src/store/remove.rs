@@ -9,7 +9,7 @@ use crate::format::catalog::{CatalogEntry, Summary};
 use crate::fs::{Access, Dir, Kind, sync_anew};
 use crate::ids::{BirthId, Incarnation, SessionId, is_session_dir, shard_of};
 use crate::log::LOCK_FILE;
-use crate::session::{Core, Look, Phase, Poison, Seen, Whose, load_tail, locate, lock};
+use crate::session::{Core, Look, Phase, Poison, Seen, Whose, load_tail, locate, lock, still_named};
 
 /// Removes the session from the disk; `false` if it was not there.
 pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
@@ -165,7 +165,10 @@ pub(crate) fn empty_trash(env: &Env) {
         // that was lost. (A lock that lies elsewhere may be that of its successor.)
         let lock = dir.open(LOCK_FILE, Access::Write).ok();
         let removing = lock.as_ref().is_some_and(|lock| !lock.try_lock().unwrap_or(false));
-        if durable.is_ok() && !removing && !still_named(env, dir_name, &*dir) {
+        // A power cut between the two syncs of a removal may leave it in both places, and then it was never removed. What cannot
+        // be looked at is not emptied.
+        let there = still_named(env, dir_name, &*dir).unwrap_or(true);
+        if durable.is_ok() && !removing && !there {
             discard(env, &entry.name);
         }
     }
@@ -182,16 +185,6 @@ fn discard(env: &Env, name: &str) {
     if let Ok(dir) = env.layout.trash.open_dir(name) {
         empty(&*dir);
         let _ = env.layout.trash.remove_dir(name);
-    }
-}
-
-/// Whether what lies in the trash still stands under its session's name as well: a power cut between the two
-/// syncs of a removal may leave that, and then the session is there, and was never removed.
-fn still_named(env: &Env, dir_name: &str, dir: &dyn Dir) -> bool {
-    match env.layout.sessions.open_dir(shard_of(dir_name)).and_then(|shard| shard.stat(dir_name)) {
-        Ok(stat) => dir.ident().is_ok_and(|ident| ident == stat.ident),
-        // What cannot be looked at is not emptied.
-        Err(e) => e.kind() != io::ErrorKind::NotFound,
     }
 }
 
