@@ -70,7 +70,8 @@ impl<'a> NewMessage<'a> {
     }
 
     /// How the payload is to be read: [`Codec::Bytes`] where nothing is said, [`Codec::Json`] from [`NewMessage::json`]. A label
-    /// for readers, which is not checked.
+    /// for readers: whether the payload is what it says is not checked. One of the library's own that does not exist yet (2 to
+    /// 127) is `InvalidInput`.
     #[must_use]
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;

@@ -185,6 +185,7 @@ pub(crate) fn check(
     max_batch: usize,
 ) -> Result<()> {
     let too_large = |what: String| Err(Error::new(ErrorKind::TooLarge, "append").hint(what));
+    let invalid = |what| Err(Error::new(ErrorKind::InvalidInput, "append").hint(what));
     if messages.len() > limits::MAX_BATCH_MESSAGES {
         return too_large(format!("a batch has at most {} messages", limits::MAX_BATCH_MESSAGES));
     }
@@ -197,6 +198,9 @@ pub(crate) fn check(
                 limits::MAX_PAYLOAD
             ));
         }
+        if matches!(m.codec.to_u8(), 2..128) {
+            return invalid("the codecs 2 to 127 belong to this library; 128 to 255 are yours");
+        }
         sum += m.payload.len();
         for (what, text) in [("tag", m.tag), ("id", m.id), ("parent id", m.parent)] {
             if text.is_some_and(|t| t.len() > limits::MAX_LABEL) {
@@ -207,7 +211,6 @@ pub(crate) fn check(
     if sum > max_batch {
         return too_large(format!("the batch has {sum} bytes of payload; at most {max_batch} fit"));
     }
-    let invalid = |what| Err(Error::new(ErrorKind::InvalidInput, "append").hint(what));
     match options.key {
         Some(key) if key.len() > limits::MAX_LABEL => {
             too_large(format!("an idempotency key has at most {} bytes", limits::MAX_LABEL))

@@ -48,6 +48,11 @@ fn the_codec_is_the_callers_label_and_part_of_the_content() {
     session.close().unwrap();
     let codecs: Vec<_> = store.reader("s").unwrap().load().unwrap().map(|m| m.unwrap().codec()).collect();
     assert_eq!(codecs, [Codec::Json, Codec::Other(200), Codec::Bytes]);
+    let session = store.session("s").unwrap();
+    for (byte, ours) in [(1, false), (2, true), (127, true), (128, false)] {
+        let done = session.append(NewMessage::from("x").codec(Codec::Other(byte)));
+        assert_eq!(kind(done), ours.then_some(ErrorKind::InvalidInput), "{byte}");
+    }
 }
 
 #[test]
