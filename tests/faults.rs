@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::{
-    Action, Op, Place, Rng, SIM, Spy, live, segments, session_dirs, sim_files, sim_options, sim_store, texts,
+    Action, Op, Place, Rng, SIM, Spy, fill, kind, live, segments, session_dirs, sim_files, sim_options,
+    sim_store, texts,
 };
 use sessionlog::fs::{Choice, SimFs};
 use sessionlog::{Batch, ErrorKind, Keep, Options, Outcome, Session, Store};
@@ -347,4 +348,37 @@ fn a_long_commit_that_fails_in_its_body_is_taken_back_whole() {
     session.append("after").unwrap();
     let reader = Options::new().fs(Arc::new(spy.other_process())).open(place.path()).unwrap();
     assert_eq!(texts(reader.reader("s").unwrap().load().unwrap()), ["before", "after"]);
+}
+
+/// Two looks agree that something is missing, for its remover got no further.
+#[test]
+fn a_session_that_is_removed_while_a_reader_opens_it_is_not_found_and_not_damaged() {
+    let place = Place::new();
+    let slow = Spy::disk();
+    let remover = Options::new()
+        .create(true)
+        .segment_size(16 << 10)
+        .fs(Arc::new(slow.clone()))
+        .open(place.path())
+        .unwrap();
+    let session = remover.session("s").unwrap();
+    fill(&session, 3);
+    session.archive(Keep::Nothing).unwrap();
+    session.truncate().unwrap();
+    fill(&session, 3);
+    session.close().unwrap();
+    // It gets no further than the first of its files.
+    slow.hook(|call| if call.is(Op::Remove, "00000002.log") { Action::EIO } else { Action::Go });
+    let looking = Spy::disk();
+    let reading = Options::new().read_only(true).fs(Arc::new(looking.clone())).open(place.path()).unwrap();
+    let once = AtomicBool::new(true);
+    looking.hook(move |call| {
+        if call.is(Op::List, "/s~") && once.swap(false, Ordering::SeqCst) {
+            assert!(remover.remove_session("s").unwrap());
+        }
+        Action::Go
+    });
+    let reader = reading.reader("s");
+    let found = reader.as_ref().ok().map(|r| r.report());
+    assert_eq!(kind(reader), Some(ErrorKind::NotFound), "{found:#?}");
 }
