@@ -161,17 +161,22 @@ pub(crate) fn empty_trash(env: &Env) {
             Err(e) => Err(e),
         };
         let Ok(dir) = trash.open_dir(&entry.name) else { continue };
-        // Who removes it holds its lock until the catalog knows: before that a session that is nowhere looks like one
-        // that was lost. (A lock that lies elsewhere may be that of its successor.)
-        let lock = dir.open(LOCK_FILE, Access::Write).ok();
-        let removing = lock.as_ref().is_some_and(|lock| !lock.try_lock().unwrap_or(false));
         // A power cut between the two syncs of a removal may leave it in both places, and then it was never removed. What cannot
         // be looked at is not emptied.
         let there = still_named(env, dir_name, &*dir).unwrap_or(true);
-        if durable.is_ok() && !removing && !there {
+        if durable.is_ok() && !there && !is_locked(&*dir) {
             discard(env, &entry.name);
         }
     }
+}
+
+/// Whether who removes the session in this directory, of the trash, is still at it: he holds its lock until the catalog knows, for
+/// before that a session that is nowhere looks like one that was lost. (A lock that lies elsewhere may be that of its successor.)
+fn is_locked(dir: &dyn Dir) -> bool {
+    let Ok(lock) = dir.open(LOCK_FILE, Access::Write) else { return false };
+    let free = lock.try_lock().unwrap_or(false);
+    let _ = lock.unlock();
+    !free
 }
 
 /// The name that the directory of a session had before it came into the trash, where it is followed by `~<random>`.
