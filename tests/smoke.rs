@@ -1,5 +1,6 @@
 //! The shortest way through everything.
 
+use sessionlog::doctor::{CheckOptions, check};
 use sessionlog::{Keep, Options, Store};
 
 fn texts(messages: sessionlog::Messages) -> Vec<String> {
@@ -81,22 +82,25 @@ fn what_a_crash_left_half_made_is_cleared_away_and_what_lives_is_not() {
     }
     let lock = std::fs::File::open(alive.join("lock")).unwrap();
     lock.lock().unwrap();
-    // Somebody died behind the first removal, and is about to tell the catalog of the second.
-    let trash = |random: u64| {
-        let trashed = path.join("trash").join(format!("b~{:032x}~{random:016x}", 7));
-        std::fs::create_dir(&trashed).unwrap();
-        std::fs::write(trashed.join("00000001.log"), "x").unwrap();
-        let held = std::fs::File::create(trashed.join("lock")).unwrap();
-        (trashed, held)
-    };
-    let ((going, held), (trashed, _)) = (trash(8), trash(9));
-    held.lock().unwrap();
+    let trashed = path.join("trash").join(format!("b~{:032x}~{:016x}", 7, 8));
+    std::fs::create_dir(&trashed).unwrap();
+    std::fs::write(trashed.join("00000001.log"), "x").unwrap();
+    // Whoever removed this one died before the catalog knew.
+    Store::open(&path).unwrap().session("gone").unwrap().append("1").unwrap();
+    let shards = std::fs::read_dir(path.join("sessions")).unwrap();
+    let dirs = shards.flat_map(|shard| std::fs::read_dir(shard.unwrap().path()).unwrap());
+    let gone = dirs.map(|d| d.unwrap()).find(|d| d.file_name().to_string_lossy().starts_with("gone~"));
+    let gone = gone.unwrap();
+    let removed = path.join("trash").join(format!("{}~{:016x}", gone.file_name().to_string_lossy(), 9));
+    std::fs::rename(gone.path(), &removed).unwrap();
     let store = Store::open(&path).unwrap();
     store.session("a").unwrap().append("2").unwrap();
     let start = std::time::Instant::now();
-    while dead.exists() || trashed.exists() {
+    while dead.exists() || trashed.exists() || removed.exists() {
         assert!(start.elapsed() < std::time::Duration::from_secs(20), "it is still there");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    assert!(alive.exists() && going.join("00000001.log").exists());
+    assert!(alive.exists());
+    let found = check(&path, &CheckOptions::new()).unwrap();
+    assert!(found.is_well(), "{found:#?}");
 }

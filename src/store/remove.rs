@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::env::Env;
 use crate::error::{Error, Result};
 use crate::format::catalog::{CatalogEntry, Summary};
-use crate::fs::{Access, Dir, Kind, sync_anew};
+use crate::fs::{Dir, Kind, sync_anew};
 use crate::ids::{BirthId, Incarnation, SessionId, is_session_dir, shard_of};
-use crate::log::LOCK_FILE;
 use crate::session::{Core, Look, Phase, Poison, Seen, Whose, load_tail, locate, lock, still_named};
+use crate::state::State;
 
 /// Removes the session from the disk; `false` if it was not there.
 pub(crate) fn remove(env: &Arc<Env>, id: &SessionId) -> Result<bool> {
@@ -72,11 +72,8 @@ fn remove_claimed(env: &Arc<Env>, core: &Arc<Core>, id: &SessionId) -> Result<Op
         };
         if known.is_none() {
             // A session that cannot be read can be removed all the same.
-            known = load_tail(env, Whose::Id(id), &dir, Look::End).ok().map(|l| {
-                let (birth, last) = (l.tail.state.birth, l.tail.state.incarnation);
-                let witness = env.catalog.witness(id, &birth).ok().flatten();
-                (birth, witness.map_or(last, |w| w.incarnation.max(last)))
-            });
+            let loaded = load_tail(env, Whose::Id(id), &dir, Look::End);
+            known = loaded.ok().map(|loaded| last_writer(env, &loaded.tail.state));
         }
         if let Some((birth, _)) = known {
             *core.life.lock() = Some(birth);
@@ -164,19 +161,27 @@ pub(crate) fn empty_trash(env: &Env) {
         // A power cut between the two syncs of a removal may leave it in both places, and then it was never removed. What cannot
         // be looked at is not emptied.
         let there = still_named(env, dir_name, &*dir).unwrap_or(true);
-        if durable.is_ok() && !there && !is_locked(&*dir) {
+        if durable.is_ok() && !there {
+            note(env, dir_name, &dir);
             discard(env, &entry.name);
         }
     }
 }
 
-/// Whether who removes the session in this directory, of the trash, is still at it: he holds its lock until the catalog knows, for
-/// before that a session that is nowhere looks like one that was lost. (A lock that lies elsewhere may be that of its successor.)
-fn is_locked(dir: &dyn Dir) -> bool {
-    let Ok(lock) = dir.open(LOCK_FILE, Access::Write) else { return false };
-    let free = lock.try_lock().unwrap_or(false);
-    let _ = lock.unlock();
-    !free
+/// Has the catalog forget what lies in the trash: whoever removed it may have died before he could say so, or be about to, and a
+/// session that is nowhere looks like one that was lost. What cannot be read was begun to be unlinked, behind such a note.
+fn note(env: &Env, dir_name: &str, dir: &Arc<dyn Dir>) {
+    if let Ok(loaded) = load_tail(env, Whose::Dir(dir_name), dir, Look::End) {
+        let state = &loaded.tail.state;
+        let (birth, incarnation) = last_writer(env, state);
+        let _ = env.catalog.record(CatalogEntry::Removed { id: state.id.clone(), birth, incarnation });
+    }
+}
+
+/// Who wrote to a session last: his open mark may stand in the catalog, and he in no log yet.
+fn last_writer(env: &Env, state: &State) -> (BirthId, Incarnation) {
+    let witness = env.catalog.witness(&state.id, &state.birth).ok().flatten();
+    (state.birth, witness.map_or(state.incarnation, |w| w.incarnation.max(state.incarnation)))
 }
 
 /// The name that the directory of a session had before it came into the trash, where it is followed by `~<random>`.
