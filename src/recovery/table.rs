@@ -251,6 +251,7 @@ fn lost_error(tail: &Tail) -> Error {
         tail.offset,
         "the session goes on behind this point, in commits or in a segment that are not here any more",
     )
+    .session(&tail.state.id)
 }
 
 fn standing(number: u64, active: u64, tail: &Tail) -> Standing {
