@@ -64,9 +64,18 @@ impl Kind {
 /// A mounted file system; unmounted when it is dropped.
 pub(crate) struct Mount(PathBuf);
 
+impl Mount {
+    /// Unmounts it; or why that cannot be. Somebody may still use it: then it lives on, and nothing would be lost.
+    pub(crate) fn end(self) -> Result<(), String> {
+        run(&["umount"], &[&self.0])?;
+        std::mem::forget(self);
+        Ok(())
+    }
+}
+
 impl Drop for Mount {
     fn drop(&mut self) {
-        if let Err(e) = run(&["umount"], &[&self.0]).or_else(|_| run(&["umount", "-l"], &[&self.0])) {
+        if let Err(e) = run(&["umount", "-l"], &[&self.0]) {
             eprintln!("{e}");
         }
     }
