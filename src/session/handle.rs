@@ -96,7 +96,7 @@ impl Session {
     /// Appends one message, with an expectation, an idempotency key or a durability of its own.
     ///
     /// # Errors
-    /// `TooLarge` over a limit; `InvalidInput` for an empty key, or one without a message; `Conflict` if the expectation does
+    /// `TooLarge` over a limit; `InvalidInput` for an empty key, one without a message, or a codec that is the library's; `Conflict` if the expectation does
     /// not hold, the key was used with other content, or another process wrote to the session while it was closed here (once:
     /// look at it, then go on); `Locked` if another process is the writer; `NoSpace` if the disk is full (nothing was applied,
     /// and it works again when there is room); `Poisoned` after a failed sync: open the session again;

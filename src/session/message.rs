@@ -71,7 +71,7 @@ impl<'a> NewMessage<'a> {
 
     /// How the payload is to be read: [`Codec::Bytes`] where nothing is said, [`Codec::Json`] from [`NewMessage::json`]. A label
     /// for readers: whether the payload is what it says is not checked. One of the library's own that does not exist yet (2 to
-    /// 127) is `InvalidInput`.
+    /// 127) is refused by the append: `InvalidInput`.
     #[must_use]
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;

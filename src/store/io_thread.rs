@@ -179,7 +179,7 @@ impl IoThread {
         self.desk.report(event);
     }
 
-    /// Ends the thread and waits for it. What it was still to do is given back, or done by closing anyhow.
+    /// Ends the thread and waits for it. What it was still to do is given back, done by closing anyhow, or left to the next process.
     pub(crate) fn stop(&self) -> Undone {
         let mut undone = Undone::default();
         let thread = {

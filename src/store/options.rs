@@ -236,8 +236,8 @@ impl Options {
     }
 
     /// What to do with failures of background work (interval syncs, truncation, closing and parking sessions).
-    /// Called from the store's own thread, or from the one whose op parked another session; must not block and
-    /// must not call into the store.
+    /// Called from the store's own thread, from the one whose op parked another session, or from the one that closes the store;
+    /// must not block and must not call into the store.
     #[must_use]
     pub fn on_event(mut self, callback: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.settings.events = Some(Arc::new(callback));
