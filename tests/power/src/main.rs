@@ -161,7 +161,6 @@ impl Rig {
         let (writes, whole) = self.disk.on(loss, rng).unwrap();
         println!("{} {round}: {whole} of {writes} writes there ({loss:?})", self.kind.name);
         let image = self.place.file("below").join(NAME);
-        self.kind.mend(&image).unwrap();
         self.mounted = Some(self.kind.mount(&image, &self.place.store()).unwrap());
         writes
     }
@@ -178,10 +177,8 @@ impl Rig {
             acknowledged += journal.threads.iter().flatten().filter(|s| s.answer != Answer::None).count();
             let full = round % 10 == 0 || round == rounds;
             check(dir, Durability::Sync, &mut models, &journal, round % 2 == 0, full);
-            if self.kind.mends_itself() {
-                let found = doctor::check(self.place.store(), &CheckOptions::new()).unwrap();
-                assert!(found.is_well(), "{found:#?}");
-            }
+            let found = doctor::check(self.place.store(), &CheckOptions::new()).unwrap();
+            assert!(found.is_well(), "{found:#?}");
             write_retries(dir, &journal);
         }
         let (flushes, lies) = self.disk.flushes();
