@@ -76,8 +76,7 @@ fn kill_again_and_again(role: &str, durability: Durability, rounds: u64) {
             let full = round % 20 == 0 || round == rounds;
             check(place.dir.path(), durability, &mut models, &journal, round % 2 == 0, full);
             write_retries(place.dir.path(), &journal);
-            acknowledged +=
-                journal.threads.iter().flatten().filter(|s| s.answer != journal::Answer::None).count();
+            acknowledged += journal.answered();
         }));
         slowest = slowest.max(start.elapsed());
         if let Err(panic) = checked {

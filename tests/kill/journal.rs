@@ -61,6 +61,11 @@ impl Journal {
         Journal { threads, failures }
     }
 
+    /// How many of them were answered.
+    pub(crate) fn answered(&self) -> usize {
+        self.threads.iter().flatten().filter(|s| s.answer != Answer::None).count()
+    }
+
     pub(crate) fn of_session(&self, session: u64) -> Vec<Vec<Submitted>> {
         let mine = |t: &Vec<Submitted>| t.iter().filter(|s| s.session == session).copied().collect();
         self.threads.iter().map(mine).collect()

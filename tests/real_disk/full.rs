@@ -1,47 +1,25 @@
 //! A small file system of its own, filled until nothing fits.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use sessionlog::{Keep, Options, Session};
 
 use crate::Seed;
 use crate::book::{Book, id, no_room};
+use crate::support::mount::{Mount, run};
 use crate::support::{Place, Rng, Watchdog, seed};
 
 const SESSIONS: u64 = 4;
 
-/// A mounted file system in a file; unmounted when it is dropped.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// Or why not: few may mount.
-    fn new(place: &Place) -> Result<Mount, String> {
-        let (image, dir) = (place.file("image"), place.file("mounted"));
-        std::fs::File::create(&image).and_then(|f| f.set_len(8 << 20)).unwrap();
-        std::fs::create_dir(&dir).unwrap();
-        // Nothing is kept for root.
-        run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image))?;
-        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&dir))?;
-        Ok(Mount(dir))
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let done = run(Command::new("umount").arg(&self.0));
-        done.or_else(|_| run(Command::new("umount").arg("-l").arg(&self.0)))
-            .unwrap_or_else(|e| eprintln!("{e}"));
-    }
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|e| format!("{:?}: {e}", command.get_program()))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-    }
+/// Such a file system, and where it is mounted; or why not.
+fn small(place: &Place) -> Result<(Mount, PathBuf), String> {
+    let (image, dir) = (place.file("image"), place.file("mounted"));
+    std::fs::File::create(&image).and_then(|f| f.set_len(8 << 20)).unwrap();
+    std::fs::create_dir(&dir).unwrap();
+    // Nothing is kept for root.
+    run(&["mkfs.ext4", "-q", "-m", "0"], &[&image])?;
+    Ok((Mount::new(&image, "loop", &dir)?, dir))
 }
 
 fn free(dir: &Path) -> u64 {
@@ -61,8 +39,8 @@ fn filler(dir: &Path, leave: u64) -> PathBuf {
 fn on_a_full_file_system_nothing_acknowledged_goes_and_writing_goes_on_when_there_is_room() {
     let _dog = Watchdog::new("the full file system", Duration::from_secs(120));
     let place = Place::new();
-    let mount = match Mount::new(&place) {
-        Ok(mount) => mount,
+    let (_mount, dir) = match small(&place) {
+        Ok(mounted) => mounted,
         Err(why) => return println!("skipped: no file system could be mounted here ({why})"),
     };
     let seed = Seed(seed());
@@ -75,12 +53,12 @@ fn on_a_full_file_system_nothing_acknowledged_goes_and_writing_goes_on_when_ther
     let mut book = Book::new(SESSIONS + 3);
     let mut refused = 0;
     for round in 0..3 {
-        let store = options.open(mount.0.join("store")).unwrap();
+        let store = options.open(dir.join("store")).unwrap();
         let handles: Vec<Session> = (0..SESSIONS).map(|s| store.session(id(s)).unwrap()).collect();
         for (s, handle) in handles.iter().enumerate() {
             assert!(book.append(handle, s as u64));
         }
-        let filler = filler(&mount.0, rng.below(300 << 10));
+        let filler = filler(&dir, rng.below(300 << 10));
         let mut row = 0;
         while row < 60 {
             let s = rng.below(SESSIONS);
@@ -89,10 +67,10 @@ fn on_a_full_file_system_nothing_acknowledged_goes_and_writing_goes_on_when_ther
             refused += u64::from(!done);
         }
         book.check(&store);
-        let left = free(&mount.0);
+        let left = free(&dir);
         assert!(left < 200 << 10, "refused, though {left} bytes are left");
         // The last blocks too.
-        let last = mount.0.join("last");
+        let last = dir.join("last");
         let _ = std::fs::write(&last, vec![7; left as usize + 1]);
         no_room(&store.create_session(id(SESSIONS + round)).unwrap_err());
         // From its reserve.
@@ -112,17 +90,17 @@ fn on_a_full_file_system_nothing_acknowledged_goes_and_writing_goes_on_when_ther
         }
         book.check(&store);
         // Every other time it is closed on a full disk, too.
-        let again = (round == 1).then(|| self::filler(&mount.0, 0));
+        let again = (round == 1).then(|| self::filler(&dir, 0));
         drop(handles);
         if let Err(e) = store.close() {
             no_room(&e);
         }
         again.map(std::fs::remove_file).transpose().unwrap();
-        let store = options.clone().create(false).read_only(true).open(mount.0.join("store")).unwrap();
+        let store = options.clone().create(false).read_only(true).open(dir.join("store")).unwrap();
         book.check(&store);
         // Room for the next round: what is archived takes some.
         drop(store);
-        let store = options.open(mount.0.join("store")).unwrap();
+        let store = options.open(dir.join("store")).unwrap();
         for s in 0..SESSIONS {
             let handle = store.session(id(s)).unwrap();
             assert!(!handle.report().unwrap().has_damage(), "{:?}", handle.report());

@@ -21,20 +21,21 @@ mod check;
 mod disk;
 #[path = "../../kill/journal.rs"]
 mod journal;
+mod kinds;
 #[path = "../../kill/load.rs"]
 mod load;
 #[path = "../../kill/model.rs"]
 mod model;
-mod mount;
 #[path = "../../support/mod.rs"]
 mod support;
 
 use check::{check, write_retries};
 use disk::{Disk, Loss, NAME};
-use journal::{Answer, Journal};
+use journal::Journal;
+use kinds::{KINDS, Kind};
 use load::SESSIONS;
 use model::Model;
-use mount::{KINDS, Kind, Mount};
+use support::mount::Mount;
 use support::{Kid, Place, Rng, Watchdog, role, text};
 
 /// What XFS wants at least, and something.
@@ -59,6 +60,9 @@ fn settings() -> Result<Settings, String> {
             "--rounds" => settings.rounds = number()?,
             "--seed" => settings.seed = number()?,
             "--lies" => settings.lies = Some(number()?.max(1)),
+            "--only" if KINDS.iter().all(|k| k.name != value) => {
+                return Err(format!("no such file system: {value}"));
+            }
             "--only" => settings.only = Some(value),
             _ => return Err(format!("unknown: {word}")),
         }
@@ -80,10 +84,6 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Some(only) = settings.only.as_ref().filter(|only| KINDS.iter().all(|k| k.name != **only)) {
-        eprintln!("no such file system: {only}");
-        return ExitCode::from(2);
-    }
     println!("seed {}", settings.seed);
     let chosen = KINDS.iter().filter(|k| settings.only.as_ref().is_none_or(|only| *only == k.name));
     let (mut held, mut failed) = (0, 0);
@@ -155,6 +155,7 @@ impl Rig {
         self.disk.off();
         assert_eq!(kid.0.wait().unwrap().code(), None, "it ended by itself");
         if let Some(mounted) = self.mounted.take() {
+            // On one that lives on nothing would be lost.
             mounted.end().unwrap();
         }
         let loss = Loss::ALL[rng.below(Loss::ALL.len() as u64) as usize];
@@ -174,7 +175,7 @@ impl Rig {
             let dir = self.place.dir.path();
             let journal = Journal::read(dir, round);
             assert!(journal.failures.is_empty(), "ops failed: {:#?}", journal.failures);
-            acknowledged += journal.threads.iter().flatten().filter(|s| s.answer != Answer::None).count();
+            acknowledged += journal.answered();
             let full = round % 10 == 0 || round == rounds;
             check(dir, Durability::Sync, &mut models, &journal, round % 2 == 0, full);
             let found = doctor::check(self.place.store(), &CheckOptions::new()).unwrap();
