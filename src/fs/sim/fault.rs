@@ -175,6 +175,8 @@ pub(super) struct Plan {
     rules: Vec<Rule>,
     /// The operations that failed by it, in words.
     pub(super) hits: Vec<String>,
+    /// One of them said so.
+    pub(super) told: bool,
 }
 
 impl Plan {
@@ -205,6 +207,7 @@ impl Plan {
         if self.hits.len() < MAX_HITS {
             self.hits.push(call.to_string());
         }
+        self.told |= !matches!(fault, Fault::Lie | Fault::Early | Fault::WrongFile);
         let sync = matches!(call.op, SimOp::Sync | SimOp::SyncDir);
         match fault {
             Fault::IoAfter => Ok(Effect::After(fault)),

@@ -172,6 +172,11 @@ impl SimFs {
         self.state().control.plan.hits.clone()
     }
 
+    /// Whether one of them said that it failed. (A sync that lies does not.)
+    pub fn has_failed(&self) -> bool {
+        self.state().control.plan.told
+    }
+
     /// Files may grow by so many bytes more; then the disk is full. `None` lifts it. Removing and cutting files
     /// gives room back.
     pub fn set_room(&self, bytes: Option<u64>) {

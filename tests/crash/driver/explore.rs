@@ -152,6 +152,7 @@ pub fn play(mut world: World, steps: &[Step]) -> Result<World, String> {
     let Some(call) = fs.struck().into_iter().next() else { return done };
     let mut world = done.map_err(|e| with_call(&e, &call))?;
     world.struck = Some(call);
+    world.failed = fs.has_failed();
     Ok(world)
 }
 

@@ -75,6 +75,8 @@ pub struct World {
     pub faulty: bool,
     /// The operation that failed on order.
     pub struck: Option<String>,
+    /// It, or another one, said so.
+    pub failed: bool,
     pub(super) count: u64,
 }
 
@@ -103,6 +105,7 @@ impl World {
             record,
             faulty: false,
             struck: None,
+            failed: false,
             count: knows.iter().map(|k| k.states.len() as u64).sum::<u64>() * 1000,
         };
         world.watch();
@@ -161,10 +164,10 @@ impl World {
         }
     }
 
-    /// Nothing has failed in this run. After a failure a close may find nothing left to close, and the catalog may
+    /// Nothing has said in this run that it failed. After that a close may find nothing left to close, and the catalog may
     /// know less than what was told.
     pub(super) fn is_well(&self) -> bool {
-        self.fs.struck().is_empty()
+        !self.fs.has_failed()
     }
 
     pub(super) fn collect(&mut self) {
@@ -177,7 +180,7 @@ impl World {
     /// What was known at the moment of a point.
     pub fn known_at(&self, point: &Snapshot) -> Vec<Know> {
         let mut knows = self.tags[point.tag() as usize].to_vec();
-        if self.struck.is_some() {
+        if self.failed {
             // The catalog may be in doubt since, of whatever was closed before.
             knows.iter_mut().for_each(|know| know.clean = false);
         }
