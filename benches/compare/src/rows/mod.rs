@@ -64,6 +64,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group { keys: &["load", "tail", "anywhere"], measure: read::load_and_tail },
     Group { keys: &["archive"], measure: append::archive },
     Group { keys: &["open", "list"], measure: store::open_and_list },
+    Group { keys: &["life"], measure: store::life },
     Group { keys: &["killed"], measure: store::killed },
     Group { keys: &["disk"], measure: store::disk },
 ];

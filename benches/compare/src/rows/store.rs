@@ -95,6 +95,54 @@ pub(super) fn open_and_list(plan: &Plan) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// What a process does that lives for one message.
+pub(super) fn life(plan: &Plan) -> Result<Vec<Row>> {
+    const ROW: &str = "life";
+    const SESSIONS: u64 = 100;
+    const EACH: u64 = 10;
+    let mut places = Vec::new();
+    for store in plan.stores(ROW)? {
+        fill(store.kind, &*store.peer, SESSIONS, EACH, KIB)
+            .map_err(|e| format!("{}: {e}", store.kind.name))?;
+        places.push((store.kind, store.dir.clone()));
+        store.close()?;
+    }
+    // Each goes through the sessions, one message for each in its turn.
+    let mut lives: Vec<u64> = places.iter().map(|_| 0).collect();
+    let mut sides = Vec::new();
+    for ((kind, dir), lives) in places.iter().zip(&mut lives) {
+        sides.push(Side::new(kind.name, move |step| {
+            if step == Step::Prepare {
+                return Ok(0.0);
+            }
+            let (id, number) = (*lives % SESSIONS, EACH + *lives / SESSIONS);
+            let message = payload::make(id, number, KIB);
+            let (time, ()) = once(|| {
+                let peer = (kind.open)(dir)?;
+                let mut session = peer.session(id)?;
+                session.append(&message, Ack::Durable)?;
+                drop(session);
+                peer.close()
+            })?;
+            *lives += 1;
+            Ok(time)
+        }));
+    }
+    let measured = take(sides, plan.limits(Duration::ZERO))?;
+    for ((kind, dir), lives) in places.iter().zip(&lives) {
+        let store = Open::new(kind, dir)?;
+        for id in 0..SESSIONS {
+            let more = lives / SESSIONS + u64::from(id < lives % SESSIONS);
+            verify(&mut *store.peer.session(id)?, id, 0, EACH + more, KIB)
+                .map_err(|e| format!("{}: {e}", kind.name))?;
+        }
+        store.close()?;
+    }
+    plan.clear(ROW)?;
+    let title = format!("open a store of {SESSIONS} sessions, append 1 KiB durably, close");
+    Ok(vec![Row { key: ROW, title, base: Base::Ours, measured }])
+}
+
 /// What a process that is going to be killed fills its store with.
 const KILLED_SESSIONS: u64 = 100;
 const KILLED_EACH: u64 = 100;
