@@ -229,6 +229,23 @@ fn a_process_that_appends_one_message_reads_no_more_in_a_store_of_many() {
 }
 
 #[test]
+fn a_process_that_appends_one_message_and_ends_takes_five_syncs() {
+    let spy = store_of(10);
+    let life = |spy: &Spy, i: u64| {
+        let (again, options) = (spy.clone(), Options::new());
+        let (_, c) = spy.during(|| {
+            let store = options.fs(Arc::new(again)).open(SIM).unwrap();
+            fill(&store.open_session(format!("session-{}", i % 10)).unwrap(), 1);
+            store.close().unwrap();
+        });
+        c
+    };
+    // Of the store's own names, of the mark that it is open, of the message, of its end, and of the summary.
+    let syncs: Vec<_> = (0..40).map(|i| life(&spy, i)).map(|c| (c.syncs, c.dir_syncs)).collect();
+    assert!(syncs[1..].iter().all(|c| *c == (4, 1)), "{syncs:?}");
+}
+
+#[test]
 fn a_check_and_a_repair_read_as_much_of_each_session_in_a_store_of_many() {
     let read = |sessions| {
         let spy = store_of(sessions);

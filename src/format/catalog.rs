@@ -125,25 +125,58 @@ impl Header {
     }
 }
 
-/// The bytes of a mark: everything before `durable` is on disk.
-pub(crate) fn encode_mark(salt: u64, place: usize, durable: u64) -> [u8; MARK] {
-    let mut out = [0; MARK];
-    let crc = mark_crc(salt, place, durable);
-    for (to, from) in out.iter_mut().zip(durable.to_le_bytes().into_iter().chain(crc.to_le_bytes())) {
-        *to = from;
-    }
-    out
+/// What a mark says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark {
+    /// Everything before this offset is on disk.
+    pub(crate) durable: u64,
+    /// Which of the two places it stands in.
+    pub(crate) index: usize,
+    /// The process that wrote it, for information; 0 where a program wrote it that did not say.
+    pub(crate) pid: u32,
 }
 
-/// How far the file was durable, as far as its marks tell; `None` if neither is good, which no crash
-/// leaves behind, because one of the two is always older than the last sync.
+impl Mark {
+    /// Its bytes.
+    pub(crate) fn encode(self, salt: u64) -> [u8; MARK] {
+        let place = MARKS.get(self.index).copied().unwrap_or_default();
+        let crc = mark_crc(salt, place, self.durable);
+        let bytes = self.durable.to_le_bytes().into_iter().chain(crc.to_le_bytes());
+        let mut out = [0; MARK];
+        for (to, from) in out.iter_mut().zip(bytes.chain(self.pid.to_le_bytes())) {
+            *to = from;
+        }
+        out
+    }
+
+    /// The one that tells how far the file was durable; `None` if neither is good, which no crash leaves
+    /// behind, because one of the two is always older than the last sync.
+    pub(crate) fn of(salt: u64, file: &[u8]) -> Option<Mark> {
+        Mark::both(salt, file).into_iter().flatten().max()
+    }
+
+    /// The same, if the file was synced since it had its name durably: until then one of its marks says 0.
+    pub(crate) fn of_published(salt: u64, file: &[u8]) -> Option<Mark> {
+        match Mark::both(salt, file) {
+            [Some(a), Some(b)] if a.durable > 0 && b.durable > 0 => Some(a.max(b)),
+            _ => None,
+        }
+    }
+
+    fn both(salt: u64, file: &[u8]) -> [Option<Mark>; 2] {
+        [0, 1].map(|index| {
+            let place = MARKS.get(index).copied()?;
+            let durable = u64::from_le_bytes(array(file, place)?);
+            let crc = u32::from_le_bytes(array(file, place + 8)?);
+            let pid = u32::from_le_bytes(array(file, place + 12)?);
+            (crc == mark_crc(salt, place, durable)).then_some(Mark { durable, index, pid })
+        })
+    }
+}
+
+/// How far the file was durable, as far as its marks tell.
 pub(crate) fn decode_marks(salt: u64, file: &[u8]) -> Option<u64> {
-    let one = |place: usize| {
-        let durable = u64::from_le_bytes(array(file, place)?);
-        let crc = u32::from_le_bytes(array(file, place + 8)?);
-        (crc == mark_crc(salt, place, durable)).then_some(durable)
-    };
-    MARKS.into_iter().filter_map(one).max()
+    Some(Mark::of(salt, file)?.durable)
 }
 
 fn mark_crc(salt: u64, place: usize, durable: u64) -> u32 {

@@ -328,8 +328,8 @@ fn file(header: &catalog::Header, entries: &[CatalogEntry]) -> Vec<u8> {
     for entry in entries {
         chain.push(entry, &mut out).unwrap();
     }
-    let (place, len) = (catalog::MARKS[0], out.len() as u64);
-    out[place..place + catalog::MARK].copy_from_slice(&catalog::encode_mark(header.salt, place, len));
+    let mark = catalog::Mark { durable: out.len() as u64, index: 0, pid: 0 };
+    out[catalog::MARKS[0]..][..catalog::MARK].copy_from_slice(&mark.encode(header.salt));
     out
 }
 

@@ -1,6 +1,6 @@
 //! Valid encodings for the corpus. `SESSIONLOG_WRITE_SEEDS=1 cargo test --lib fuzzing` writes what is missing.
 
-use crate::format::catalog::{CatalogEntry, Header, MARKS, Open, Summary, encode_mark};
+use crate::format::catalog::{CatalogEntry, FRAMES, Header, MARKS, Mark, Open, Summary};
 use crate::format::{
     CRITICAL, EntryMeta, Extras, FrameBuilder, FrameHeader, FrameKind, RecordKind, Seed, SegmentHeader,
     StoreFile, Successor, TURN_START,
@@ -199,9 +199,9 @@ fn catalog_file() -> Vec<u8> {
     for entry in entries() {
         chain.push(&entry, &mut frames).unwrap();
     }
-    for (place, durable) in MARKS.into_iter().zip([chain.offset(), crate::format::catalog::FRAMES]) {
-        let bytes = encode_mark(SALT, place, durable as u64);
-        out[place..place + bytes.len()].copy_from_slice(&bytes);
+    for (index, durable) in [chain.offset(), FRAMES].into_iter().enumerate() {
+        let bytes = Mark { durable: durable as u64, index, pid: 1 }.encode(SALT);
+        out[MARKS[index]..][..bytes.len()].copy_from_slice(&bytes);
     }
     out.extend(frames);
     out

@@ -141,11 +141,15 @@ impl Env {
     }
 
     /// Makes the store itself durable, before anything is acknowledged in it: who made it may have been killed
-    /// between giving the `STORE` file its name and syncing it, and then this process saw it in the cache alone.
+    /// between giving the `STORE` file its name and syncing it, and then this process saw it in the cache alone. Then looks for
+    /// a catalog file to go on in (not over a network, where what is read may be older than what is there).
     pub(crate) fn settle(&self) -> Result<()> {
         let root = &self.layout.root;
-        let held = self.anchor.hold(&**root, self.layout.made);
-        held.map_err(|e| Error::io("sync a store's directory", root.path(), e))
+        let first = self.anchor.hold(&**root, self.layout.made);
+        if first.map_err(|e| Error::io("sync a store's directory", root.path(), e))? && !self.layout.network {
+            self.catalog.go_on();
+        }
+        Ok(())
     }
 
     /// Makes a session's name durable. That of the directory in which it stands was, before anything was made there.

@@ -159,14 +159,16 @@ fn look(sessions: &dyn Dir, shard: &str, trust: bool, listed: &mut Listed) -> io
 pub(crate) struct Anchor(Mutex<bool>);
 
 impl Anchor {
-    pub(crate) fn hold(&self, root: &dyn Dir, made: bool) -> io::Result<()> {
+    /// Says whether it was the first time.
+    pub(crate) fn hold(&self, root: &dyn Dir, made: bool) -> io::Result<bool> {
         let mut held = self.0.lock();
-        if !*held {
+        let first = !*held;
+        if first {
             if !made {
                 sync_anew(root)?;
             }
             *held = true;
         }
-        Ok(())
+        Ok(first)
     }
 }

@@ -165,7 +165,11 @@ fn the_trash_is_emptied_only_after_a_sync_that_proves_something() {
 #[test]
 fn a_catalog_file_that_cannot_be_read_again_is_not_adopted() {
     let fs = SimFs::new(1);
-    open(&fs).session("s").unwrap().append("m0").unwrap();
+    // Both live at the same time, so there are two files: in one of them the next process goes on, the other is adopted.
+    let first = open(&fs);
+    let session = first.session("s").unwrap();
+    session.append("m0").unwrap();
+    session.close().unwrap();
     let dying = fs.process_new();
     open(&dying).session("s").unwrap().append("m1").unwrap();
     dying.kill();

@@ -14,9 +14,10 @@ use super::files::{self, Names};
 use super::handle::Catalog;
 use super::index;
 use super::merge;
+use super::own::lock_dead;
 use super::report::Maintained;
 use crate::error::{Error, Result};
-use crate::fs::{Access, File};
+use crate::fs::File;
 use crate::ids::BirthId;
 
 const DOING: &str = "maintain the catalog";
@@ -138,29 +139,16 @@ impl Catalog {
             }
         }
         for name in &names.temporary {
-            if let Some(file) = self.lock_dead(name) {
+            if let Some(file) = lock_dead(&*self.dir, name) {
                 done.temporary += usize::from(self.dir.remove_file(name).is_ok());
                 let _ = file.unlock();
             }
         }
     }
 
-    /// Opens and locks a file, unless it is alive, gone, or cannot be opened.
-    fn lock_dead(&self, name: &str) -> Option<Arc<dyn File>> {
-        let file = self.dir.open(name, Access::Write).ok()?;
-        if !file.try_lock().ok()? {
-            return None;
-        }
-        // Another adopter may have removed it between the opening and the locking.
-        match (self.dir.stat(name), file.ident()) {
-            (Ok(stat), Ok(ident)) if stat.ident == ident => Some(file),
-            _ => None,
-        }
-    }
-
     /// The file of this name, if it is a dead one. One beyond the limit is not read if it has an index: it is left as it is.
     fn dead(&self, name: &str, limit: u64) -> Option<Dead> {
-        let file = self.lock_dead(name)?;
+        let file = lock_dead(&*self.dir, name)?;
         let len = file.len().ok()?;
         let dead = Dead { name: name.to_owned(), file, len, read: None };
         let indexed = || file::indexed(&*self.dir, &*dead.file, name, &self.identity.store).is_some();

@@ -80,7 +80,6 @@ impl Catalog {
             new.discard(&*self.dir);
             return Err(error);
         }
-        new.synced_to(new.end());
         if let Err(error) = new.publish(&*self.dir) {
             // Both files may be there from now on, and the new one counts as the later. So the old one takes
             // no more entries, and the next file is a later one than both.
@@ -88,6 +87,8 @@ impl Catalog {
             state.lost.push(Lost { own: new, error: error.clone() });
             return Err(error);
         }
+        // Not before: this tells that its name is durable.
+        new.synced_to(new.end());
         let old = state.replace(new);
         drop(guard);
         self.wake.notify_all();

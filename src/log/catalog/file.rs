@@ -9,8 +9,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::index;
 use crate::format::catalog::index::{Placed, key_of};
 use crate::format::catalog::{
-    CatalogEntry, Chain, EntryKind, FRAME_HEAD, FRAMES, Glance, HEADER, Header, HeaderError, MAX_BODY, Step,
-    decode_marks,
+    CatalogEntry, Chain, EntryKind, FRAME_HEAD, FRAMES, Glance, HEADER, Header, HeaderError, MAX_BODY, Mark,
+    Step, decode_marks,
 };
 use crate::format::is_zero;
 use crate::fs::{Access, Dir, File, Ident, read_exact_at, read_up_to_at};
@@ -156,6 +156,17 @@ impl Source {
             before = ((item.start + item.len) as usize, crc(at(item) as usize)?);
         }
         (self.tail == Tail::Clean && before.0 as u64 == self.end).then_some(places)
+    }
+
+    /// The place behind the last good frame.
+    pub(super) fn chain(&self) -> Chain {
+        self.chain
+    }
+
+    /// The process that writes it, or was the last to do so.
+    pub(super) fn pid(&self) -> u32 {
+        let mark = Mark::of(self.header.salt, &self.bytes);
+        mark.map(|mark| mark.pid).filter(|pid| *pid != 0).unwrap_or(self.header.pid)
     }
 
     /// Whether all of it is understood, to the last byte.

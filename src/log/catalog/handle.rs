@@ -74,6 +74,11 @@ impl Identity {
         }
     }
 
+    /// The instance whose file is gone on in is this one. Before any file was started here.
+    pub(super) fn is_from_now_on(&self, instance: u64) {
+        let _ = self.instance.set(instance);
+    }
+
     /// The name of the machine: from the kernel on Linux, elsewhere from the environment. It is information
     /// only, so an empty one is no error.
     pub(super) fn host(&self, fs: &dyn Fs) -> String {
@@ -259,7 +264,7 @@ impl Catalog {
             !dead
         };
         marks.into_iter().find(|(_, source)| alive(&source.name)).map(|(mark, source)| Holder {
-            pid: source.header.pid,
+            pid: source.pid(),
             host: source.header.host.clone(),
             since: mark.time,
         })

@@ -7,13 +7,13 @@
 //! "read the session".
 //!
 //! Each open store instance appends to a file of its own, which it keeps locked while it lives. Nobody else
-//! writes to it; when the instance is gone, another one adopts what still matters and removes the file.
+//! writes to it; when the instance is gone, another one goes on in it, or adopts what still matters and removes it.
 //!
 //! - `file` reads one file, `files` all of them;
 //! - `merge` holds the rules of precedence, pure;
 //! - `index` finds what a long file says of one session;
 //! - `own` is the file that this instance appends to, `state` what guards it, `group` how callers share a sync;
-//! - `adopt` and `compact` keep the directory small;
+//! - `inherit` goes on in a closed file, `adopt` and `compact` keep the directory small;
 //! - `witness` and `report` are what comes out.
 
 mod adopt;
@@ -23,6 +23,7 @@ mod files;
 mod group;
 mod handle;
 mod index;
+mod inherit;
 mod merge;
 mod own;
 mod report;

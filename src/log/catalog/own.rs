@@ -9,11 +9,11 @@
 use std::io;
 use std::sync::Arc;
 
-use super::file::{self, name_of};
+use super::file::{self, Source, name_of};
 use super::index;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::catalog::{CatalogEntry, Chain, FRAMES, Header, MARKS, encode_mark};
-use crate::fs::{Dir, File, write_all_at};
+use crate::format::catalog::{CatalogEntry, Chain, FRAMES, Header, MARKS, Mark};
+use crate::fs::{Access, Dir, File, write_all_at};
 use crate::ids::StoreId;
 
 /// The space that is allocated at first; it doubles from there.
@@ -33,8 +33,11 @@ pub(super) struct Own {
     file: Arc<dyn File>,
     salt: u64,
     generation: u32,
+    pid: u32,
     /// Behind the last good frame.
     chain: Chain,
+    /// Where this instance began to write.
+    begun: u64,
     allocated: u64,
     synced: u64,
     /// Which of the two marks is written next: the one that is older.
@@ -61,10 +64,11 @@ impl Own {
             chain.push(entry, &mut frames).map_err(too_large)?;
         }
         let end = chain.offset() as u64;
-        let allocated = room(0, end);
-        for (i, place) in MARKS.into_iter().enumerate() {
+        let allocated = room(0, 0, end);
+        for (index, place) in MARKS.into_iter().enumerate() {
             head.resize(place, 0);
-            head.extend_from_slice(&encode_mark(header.salt, place, if i == 0 { end } else { 0 }));
+            let mark = Mark { durable: if index == 0 { end } else { 0 }, index, pid: header.pid };
+            head.extend_from_slice(&mark.encode(header.salt));
         }
         head.resize(FRAMES, 0);
         head.append(&mut frames);
@@ -84,11 +88,32 @@ impl Own {
             file,
             salt: header.salt,
             generation: header.generation,
+            pid: header.pid,
             chain,
+            begun: 0,
             allocated,
             synced: end,
             mark: 1,
         })
+    }
+
+    /// Goes on in a file of this length that another instance left: nothing but zeros stands behind its frames, and all of them
+    /// are durable. The caller has the lock on it.
+    pub(super) fn go_on(file: Arc<dyn File>, len: u64, source: &Source, mark: Mark, pid: u32) -> Own {
+        let end = source.end;
+        Own {
+            name: source.name.clone(),
+            temporary: String::new(),
+            file,
+            salt: source.header.salt,
+            generation: source.header.generation,
+            pid,
+            chain: source.chain(),
+            begun: end,
+            allocated: len,
+            synced: end,
+            mark: 1 - mark.index,
+        }
     }
 
     /// Gives it its name, durably. After an error it may or may not have the name, now or after a crash.
@@ -133,7 +158,7 @@ impl Own {
         }
         let (start, end) = (self.end(), chain.offset() as u64);
         let fail = |e| Error::io("write the catalog", dir.path().join(&self.name), e);
-        let wanted = room(self.allocated, end);
+        let wanted = room(self.begun, self.allocated, end);
         if let Err(e) = zero(&*self.file, self.allocated, wanted) {
             // What was written of the zeros changes nothing: zeros are the end. It is given back because
             // others may need the room.
@@ -153,7 +178,7 @@ impl Own {
     }
 
     /// Notes that a sync made everything before `upto` durable, in the file too: with this mark a reader
-    /// tells damage from a torn end. It needs no sync of its own, and if it cannot be written the marks are
+    /// tells damage from a torn end, and who goes on in it that it has its name durably. It needs no sync of its own, and if it cannot be written the marks are
     /// merely older than they could be.
     pub(super) fn synced_to(&mut self, upto: u64) {
         if upto <= self.synced {
@@ -161,17 +186,19 @@ impl Own {
         }
         self.synced = upto;
         let Some(place) = MARKS.get(self.mark).copied() else { return };
-        let mark = encode_mark(self.salt, place, upto);
+        let mark = Mark { durable: upto, index: self.mark, pid: self.pid }.encode(self.salt);
         if write_all_at(&*self.file, &mark, place as u64).is_ok() {
             self.mark = 1 - self.mark;
         }
     }
 
-    /// Syncs what is not durable yet, and gives back the space that was allocated ahead.
+    /// Syncs what is not durable yet, and gives back the space that was allocated ahead, but for what takes none: who goes on
+    /// in the file changes no metadata as long as that lasts.
     pub(super) fn finish(&mut self, dir: &dyn Dir) -> Result<()> {
         let end = self.end();
-        if self.file.set_len(end).is_ok() {
-            self.allocated = end;
+        let kept = end.next_multiple_of(FIRST);
+        if kept < self.allocated && self.file.set_len(kept).is_ok() {
+            self.allocated = kept;
         }
         if self.synced < end {
             let fail = |e| Error::io("sync the catalog", dir.path().join(&self.name), e);
@@ -198,10 +225,10 @@ impl Own {
     }
 }
 
-/// How much to allocate for `end` bytes, when `allocated` bytes are.
-fn room(mut allocated: u64, end: u64) -> u64 {
+/// How much to allocate for `end` bytes, when `allocated` bytes are: more and more, from where this instance begun.
+fn room(begun: u64, mut allocated: u64, end: u64) -> u64 {
     while allocated < end.saturating_add(RESERVE) {
-        allocated += allocated.clamp(FIRST, STEP);
+        allocated += allocated.saturating_sub(begun).clamp(FIRST, STEP);
     }
     allocated
 }
@@ -226,6 +253,19 @@ fn locked_temp(dir: &dyn Dir) -> io::Result<(String, Arc<dyn File>)> {
         }
     }
     Err(io::Error::other("temporary files disappear as soon as they are made"))
+}
+
+/// Opens and locks a file, unless it is alive, gone, or cannot be opened.
+pub(super) fn lock_dead(dir: &dyn Dir, name: &str) -> Option<Arc<dyn File>> {
+    let file = dir.open(name, Access::Write).ok()?;
+    if !file.try_lock().ok()? {
+        return None;
+    }
+    // Who took it over may have removed it between the opening and the locking.
+    match (dir.stat(name), file.ident()) {
+        (Ok(stat), Ok(ident)) if stat.ident == ident => Some(file),
+        _ => None,
+    }
 }
 
 fn too_large(what: String) -> Error {

@@ -114,6 +114,17 @@ impl State {
         Ok(ticket)
     }
 
+    /// Nothing was written yet, and nothing was tried.
+    pub(super) fn is_new(&self) -> bool {
+        self.own.is_none() && self.next_generation == 0
+    }
+
+    /// Goes on in this file.
+    pub(super) fn go_on(&mut self, own: Own) {
+        self.next_generation = own.generation().saturating_add(1);
+        self.own = Some(own);
+    }
+
     /// Starts a file that repeats what this instance vouches for, and has the new entries behind that. All
     /// of it is durable when this returns.
     fn start(&mut self, at: Place<'_>, entries: &[CatalogEntry]) -> Result<Ticket> {

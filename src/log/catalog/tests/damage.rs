@@ -71,15 +71,15 @@ fn a_session_named_in_a_torn_file_is_read_until_the_file_is_adopted() {
     let sim = SimFs::new(1);
     say(&sim, vec![closed("other", 9, 1, 9)]);
     let name = say(&sim, vec![closed("s", 1, 1, 1), closed("t", 2, 1, 2)]);
-    let mut torn = bytes(&sim, &name);
-    torn.extend_from_slice(&[40, 0, 0, 0, 1, 2, 3, 4, 5]);
+    let (mut torn, end) = (bytes(&sim, &name), end(&sim, &name));
+    torn[end..][..9].copy_from_slice(&[40, 0, 0, 0, 1, 2, 3, 4, 5]);
     put(&sim, &name, &torn);
     let merged = catalog(&sim).merged().unwrap();
     assert_eq!((word(&merged, "s"), word(&merged, "t")), ("doubt".into(), "doubt".into()));
     assert_eq!(word(&merged, "other"), "9");
     assert!(!merged.unreliable);
     assert_eq!(merged.findings.len(), 1);
-    assert_eq!((&merged.findings[0].file, merged.findings[0].offset), (&name, torn.len() as u64 - 9));
+    assert_eq!((&merged.findings[0].file, merged.findings[0].offset), (&name, end as u64));
     let heir = catalog(&sim);
     heir.maintain().unwrap();
     let merged = heir.merged().unwrap();

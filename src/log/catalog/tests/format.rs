@@ -71,7 +71,7 @@ fn the_bytes_of_version_one_stay_as_they_are() {
     for entry in &entries {
         chain.push(entry, &mut bytes).unwrap();
     }
-    bytes.extend_from_slice(&encode_mark(1, 512, 1536));
+    bytes.extend_from_slice(&Mark { durable: 1536, index: 0, pid: 0 }.encode(1));
     assert_eq!((bytes.len(), crc32fast::hash(&bytes)), (1760, 3233994831));
     let mut read = Header::decode(&bytes).unwrap().1;
     for entry in entries {
@@ -192,7 +192,7 @@ fn any_bytes_give_an_answer_and_no_panic() {
                 *byte = (state >> 56) as u8;
             }
             let _ = Header::decode(&bytes);
-            let _ = decode_marks(1, &bytes);
+            let _ = Mark::of(1, &bytes);
             let _ = CatalogEntry::decode(&bytes);
             let _ = Glance::at(&bytes).map(|g| g.place());
             let _ = header().encode().1.step(&bytes);

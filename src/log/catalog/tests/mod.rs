@@ -7,6 +7,7 @@ mod failures;
 mod format;
 mod group;
 mod index;
+mod inherit;
 mod listing;
 mod precedence;
 mod scale;
@@ -122,6 +123,11 @@ fn bytes(fs: &dyn Fs, name: &str) -> Vec<u8> {
     let mut bytes = vec![0; file.len().unwrap() as usize];
     read_exact_at(&*file, &mut bytes, 0).unwrap();
     bytes
+}
+
+/// Where the frames of a file end.
+fn end(fs: &dyn Fs, name: &str) -> usize {
+    super::file::decode(name, &STORE, bytes(fs, name), None).unwrap().end as usize
 }
 
 /// Puts other bytes under a name, as bit rot or a careless hand would.

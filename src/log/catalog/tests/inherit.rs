@@ -1,0 +1,262 @@
+//! Going on in the file of an instance that is gone.
+
+use std::io;
+
+use parking_lot::Mutex;
+
+use super::super::file::decode;
+use super::spy::{Op, Spy};
+use super::*;
+use crate::format::catalog::{FRAMES, HEADER, Header, MARK, MARKS, Mark};
+
+/// A store in which one instance had a session open, and closed it; its file is the only one.
+fn one_closed() -> (SimFs, String) {
+    let sim = SimFs::new(1);
+    let first = catalog(&sim.process_new());
+    first.mark_open(open("s", 1, 1)).unwrap();
+    first.record(closed("s", 1, 1, 7)).unwrap();
+    first.close().unwrap();
+    let name = files(&sim).pop().unwrap();
+    (sim, name)
+}
+
+#[test]
+fn a_closed_file_is_gone_on_in_with_one_sync() {
+    let (sim, name) = one_closed();
+    let (before, end) = (bytes(&sim, &name), end(&sim, &name));
+    let spy = Spy::new(sim.process_new());
+    let next = on(spy.clone());
+    assert!(next.go_on());
+    assert!(!next.go_on(), "it has one now");
+    assert_eq!(next.holder(&id("s")), None, "its last word is that the session is closed");
+    next.mark_open(open("s", 1, 2)).unwrap();
+    assert_eq!([Op::Sync, Op::DirSync, Op::Create].map(|op| spy.count(op)), [1, 0, 0]);
+    assert_eq!(seen(&sim, "s"), "open");
+    assert_eq!(seen(&sim.crash_copy(), "s"), "open");
+    let holder = catalog(&sim.process_new()).holder(&id("s")).unwrap();
+    assert_eq!(holder.pid, spy.sim.process(), "who writes it, and not who began it");
+    next.record(closed("s", 1, 2, 9)).unwrap();
+    assert_eq!(next.maintain().unwrap().adopted, 0);
+    next.close().unwrap();
+    assert_eq!((files(&sim), seen(&sim.crash_copy(), "s")), (vec![name.clone()], "9".to_owned()));
+    let after = bytes(&sim, &name);
+    assert_eq!((&after[..HEADER], &after[FRAMES..end]), (&before[..HEADER], &before[FRAMES..end]));
+}
+
+/// One after the other, as many as it takes until the file is long: then a new one is begun.
+#[test]
+fn hundreds_of_lives_leave_few_files() {
+    let (sim, _) = one_closed();
+    let mut syncs = Vec::new();
+    for life in 2..1_000 {
+        let spy = Spy::new(sim.process_new());
+        let catalog = on(spy.clone());
+        let went_on = catalog.go_on();
+        catalog.mark_open(open("s", 1, life)).unwrap();
+        catalog.maintain().unwrap();
+        catalog.record(closed("s", 1, life, life)).unwrap();
+        catalog.close().unwrap();
+        syncs.push(spy.count(Op::Sync) + spy.count(Op::DirSync));
+        assert_eq!(seen(&sim, "s"), life.to_string());
+        assert_eq!(went_on, syncs.last() == Some(&2), "life {life}: {syncs:?}");
+    }
+    assert!(syncs.iter().filter(|n| **n == 2).count() > 990, "{syncs:?}");
+    assert!(files(&sim).len() < 8, "{:?}", files(&sim));
+}
+
+#[test]
+fn only_one_of_two_gets_it_and_the_other_begins_his_own() {
+    let (sim, name) = one_closed();
+    let (a, b) = (catalog(&sim.process_new()), catalog(&sim.process_new()));
+    assert!(a.go_on());
+    assert!(!b.go_on());
+    b.mark_open(open("t", 2, 1)).unwrap();
+    a.mark_open(open("s", 1, 2)).unwrap();
+    assert_eq!((files(&sim).len(), seen(&sim, "s"), seen(&sim, "t")), (2, "open".into(), "open".into()));
+    assert_eq!(b.maintain().unwrap().adopted, 0);
+    a.close().unwrap();
+    assert_eq!(b.maintain().unwrap().adopted, 1, "it is a dead one again");
+    assert!(!files(&sim).contains(&name));
+    assert_eq!(seen(&sim, "s"), "open");
+}
+
+#[test]
+fn nobody_goes_on_in_a_file_that_is_not_all_durable_and_understood() {
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(&str, Change); 6] = [
+        ("a torn end", |bytes| *bytes.last_mut().unwrap() = 1),
+        ("frames are missing", |bytes| bytes[FRAMES + 60..].fill(0)),
+        ("its last frames were never synced, as far as it knows", |bytes| {
+            let mut older = Header::decode(bytes).unwrap().1;
+            older.step(&bytes.clone());
+            let salt = Header::decode(bytes).unwrap().0.salt;
+            for index in 0..2 {
+                let mark = Mark { durable: older.offset() as u64, index, pid: 0 }.encode(salt);
+                bytes[MARKS[index]..][..MARK].copy_from_slice(&mark);
+            }
+        }),
+        ("no mark", |bytes| bytes[MARKS[0]..FRAMES].fill(0)),
+        ("another machine's", |bytes| rebuilt(bytes, |header| header.host = "elsewhere".to_owned())),
+        ("no generation is left behind it", |bytes| rebuilt(bytes, |header| header.generation = u32::MAX)),
+    ];
+    for (what, change) in changes {
+        let (sim, name) = one_closed();
+        let mut changed = bytes(&sim, &name);
+        change(&mut changed);
+        put(&sim, &name, &changed);
+        let next = catalog(&sim.process_new());
+        assert!(!next.go_on(), "{what}");
+        next.mark_open(open("t", 2, 1)).unwrap();
+        assert_eq!(files(&sim).len(), 2, "{what}");
+        assert_eq!(bytes(&sim, &name), changed, "{what}");
+    }
+    // The same as it was will do.
+    let (sim, name) = one_closed();
+    let mut same = bytes(&sim, &name);
+    rebuilt(&mut same, |_| ());
+    put(&sim, &name, &same);
+    assert!(catalog(&sim.process_new()).go_on());
+}
+
+/// The same entries behind another header.
+fn rebuilt(bytes: &mut Vec<u8>, change: fn(&mut Header)) {
+    let (mut header, _) = Header::decode(bytes).unwrap();
+    let source = decode(&format!("{:016x}.cat", header.salt), &STORE, bytes.clone(), None).unwrap();
+    change(&mut header);
+    let (mut new, mut chain) = header.encode();
+    new.resize(FRAMES, 0);
+    for item in &source.items {
+        chain.push(&item.entry(bytes).unwrap(), &mut new).unwrap();
+    }
+    for index in 0..2 {
+        let mark = Mark { durable: new.len() as u64, index, pid: 0 }.encode(header.salt);
+        new[MARKS[index]..][..MARK].copy_from_slice(&mark);
+    }
+    *bytes = new;
+}
+
+/// What is in the file was durable before it had its name, and its name never was.
+#[test]
+fn nobody_goes_on_in_a_file_whose_name_a_power_cut_may_take() {
+    let sim = SimFs::new(1);
+    let spy = Spy::new(sim.process_new());
+    let dying = on(spy.clone());
+    spy.fail(Op::DirSync, io::ErrorKind::Other);
+    dying.mark_open(open("s", 1, 1)).unwrap_err();
+    spy.sim.kill();
+    let next = catalog(&sim.process_new());
+    assert_eq!(files(&sim).len(), 1);
+    assert!(!next.go_on());
+    next.mark_open(open("s", 1, 1)).unwrap();
+    assert_eq!(seen(&sim.crash(), "s"), "open");
+    // One that was written since, and killed, has its name.
+    let sim = SimFs::new(2);
+    let dying = sim.process_new();
+    let other = catalog(&dying);
+    other.mark_open(open("s", 1, 1)).unwrap();
+    other.mark_open(open("t", 2, 1)).unwrap();
+    dying.kill();
+    assert!(catalog(&sim.process_new()).go_on());
+}
+
+/// Two files of one instance: which of them is the later one could not be told any more.
+#[test]
+fn no_file_is_gone_on_in_that_has_a_sibling() {
+    let (sim, name) = one_closed();
+    let mut sibling = bytes(&sim, &name);
+    rebuilt(&mut sibling, |header| (header.salt, header.generation) = (5, 1));
+    put(&sim, "0000000000000005.cat", &sibling);
+    assert!(!catalog(&sim.process_new()).go_on());
+    let mut stranger = sibling;
+    rebuilt(&mut stranger, |header| (header.instance, header.generation) = (77, 0));
+    put(&sim, "0000000000000005.cat", &stranger);
+    assert!(catalog(&sim.process_new()).go_on());
+    // One that cannot be read may be one.
+    put(&sim, "0000000000000006.cat", b"SLOG");
+    assert!(!catalog(&sim.process_new()).go_on());
+}
+
+/// A file that fails is followed by a later one of the instance, also where somebody else began it.
+#[test]
+fn the_next_file_of_who_went_on_is_a_later_one_of_the_same_instance() {
+    let (sim, name) = one_closed();
+    let spy = Spy::new(sim.process_new());
+    let next = on(spy.clone());
+    assert!(next.go_on());
+    next.mark_open(open("s", 1, 2)).unwrap();
+    spy.fail(Op::Sync, io::ErrorKind::Other);
+    next.mark_open(open("t", 2, 1)).unwrap_err();
+    spy.calm();
+    next.record(closed("s", 1, 2, 11)).unwrap();
+    next.close().unwrap();
+    let headers: Vec<_> = files(&sim)
+        .iter()
+        .map(|file| Header::decode(&bytes(&sim, file)).unwrap().0)
+        .map(|header| (header.instance, header.generation))
+        .collect();
+    assert_eq!((headers.len(), headers[0].0), (2, headers[1].0));
+    assert_eq!(headers[0].1.abs_diff(headers[1].1), 1);
+    let heir = catalog(&sim.process_new());
+    assert!(!heir.go_on(), "neither: one failed, and the other has a sibling");
+    heir.maintain().unwrap();
+    assert!(!files(&sim).contains(&name));
+    assert_eq!(seen(&sim.crash_copy(), "s"), "11");
+}
+
+/// The process dies, or the power fails, before each of its steps: what the file said before is there, what was acknowledged
+/// since is, and nothing else.
+#[test]
+fn it_may_end_at_any_step() {
+    let mut steps = 0;
+    while !go_on_until(steps) {
+        steps += 1;
+    }
+    assert!(steps >= 5, "{steps} steps");
+}
+
+fn go_on_until(steps: usize) -> bool {
+    let (sim, _) = one_closed();
+    let spy = Spy::new(sim.process_new());
+    let (mut left, cut) = (steps, Arc::new(Mutex::new(None)));
+    let (at_cut, disk) = (Arc::clone(&cut), sim.clone());
+    spy.before(move |_| {
+        if left > 0 {
+            left -= 1;
+            return Ok(());
+        }
+        at_cut.lock().get_or_insert_with(|| disk.crash_copy());
+        Err(io::ErrorKind::Other.into())
+    });
+    let next = on(spy.clone());
+    assert!(next.go_on());
+    let marked = next.mark_open(open("s", 1, 2)).is_ok();
+    let told = marked && next.record(closed("s", 1, 2, 9)).is_ok() && next.close().is_ok();
+    drop(next);
+    spy.sim.kill();
+    let allowed: &[&str] = match (marked, told) {
+        (false, _) => &["7", "open"],
+        (true, false) => &["open", "9"],
+        (true, true) => &["9"],
+    };
+    let check = |disk: &SimFs, what: &str| {
+        let word = seen(disk, "s");
+        assert!(allowed.contains(&word.as_str()), "{what} before step {steps}: {word}");
+        // Who comes then goes on, or not, and finds the same.
+        let third = catalog(&disk.process_new());
+        third.go_on();
+        third.mark_open(open("t", 2, 1)).unwrap();
+        third.maintain().unwrap();
+        third.close().unwrap();
+        assert_eq!(
+            (seen(disk, "s"), seen(disk, "t")),
+            (word, "open".to_owned()),
+            "{what} before step {steps}"
+        );
+        assert_eq!(directory(disk).list().unwrap().len(), 1, "{what} before step {steps}");
+    };
+    if let Some(after) = cut.lock().take() {
+        check(&after, "power cut");
+    }
+    check(&sim, "death");
+    told
+}
