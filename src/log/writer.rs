@@ -15,7 +15,7 @@ use crate::format::{
     EntryMeta, Frame, FrameBuilder, FrameHeader, FrameKind, Record, RecordKind, SegmentHeader, Successor,
     frame_len,
 };
-use crate::fs::{Access, Dir, File, write_all_at, write_at_counted};
+use crate::fs::{Access, Dir, File, read_exact_at, write_all_at, write_at_counted};
 use crate::limits::MAX_NUMBER;
 use crate::state::{Op, SegmentInfo, State};
 
@@ -360,6 +360,15 @@ impl SegmentWriter {
                 .hint("the file changed meanwhile; open the session again"));
         }
         let allocated = file.len().map_err(|e| Error::io("open a segment to write", &path, e))?;
+        // The mark behind the close was never synced, or its sync failed in another process: a sync alone would not bring it to
+        // the disk then. So it is written once more.
+        let (from, len) = (tail.trusted.offset, u64::from(tail.last_len));
+        if from + len == tail.offset {
+            let mut frame = vec![0; tail.last_len as usize];
+            let again =
+                read_exact_at(&*file, &mut frame, from).and_then(|()| write_all_at(&*file, &frame, from));
+            again.map_err(|e| Error::io("open a segment to write", &path, e).offset(from))?;
+        }
         Ok(SegmentWriter {
             segment: Arc::new(tail.segment.through(file.clone())),
             file,

@@ -158,6 +158,36 @@ fn the_trash_is_emptied_only_after_a_sync_that_proves_something() {
     }
 }
 
+/// The mark behind a close is not synced. The next process sealed the segment, and its sync failed: the mark was in the cache
+/// alone, and clean. The one after it sealed the segment too; its sync found nothing to do, and said success. After a power cut
+/// zeros stood where the new segment says that the old one has a frame: reads reported damage.
+#[test]
+fn the_mark_of_a_closed_segment_whose_sync_failed_elsewhere_is_written_again() {
+    let open = |fs: &SimFs| {
+        Options::new().create(true).segment_size(16 << 10).fs(Arc::new(fs.clone())).open("/store").unwrap()
+    };
+    let fs = SimFs::new(1);
+    let store = open(&fs);
+    let session = store.session("s").unwrap();
+    session.append(&*"a".repeat(20_000)).unwrap();
+    session.close().unwrap();
+    store.close().unwrap();
+    let failing = fs.process_new();
+    failing.fail_when(0, 1, Fault::DropDirty, |call| call.op == SimOp::Sync && call.name.ends_with(".log"));
+    open(&failing).session("s").unwrap().append("b").unwrap_err();
+    assert_eq!(failing.struck().len(), 1);
+    failing.kill();
+    let next = fs.process_new();
+    let session = open(&next).session("s").unwrap();
+    session.append("c").unwrap();
+    for fs in [fs.crash_copy_with(Choice::Nothing), fs.crash_copy_with(Choice::Seed(1))] {
+        let reader = open(&fs).reader("s").unwrap();
+        assert!(!reader.report().has_damage(), "{:?}", reader.report());
+        let found: Vec<_> = reader.load().unwrap().map(|m| m.unwrap().payload().len()).collect();
+        assert_eq!(found, [20_000, 1]);
+    }
+}
+
 /// The catalog file of a dead process was locked and read for adoption; then all files were read once more, to see
 /// which entries hold, and this time the disk said EIO. The file counted as adopted, though none of its entries had
 /// been carried over, and was removed. Its open mark was gone: listings believed an older summary from now on, and

@@ -4,10 +4,10 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::workload::{Files, write};
 
-const CLOSED: u128 = 0xa6cfb3b4b2130fca72098c9669cf6b83;
-const CRASHED: u128 = 0x4a27a708b32df4d72273740407bef556;
+const CLOSED: u128 = 0x25503863b91f914f0545dae6c5acabf9;
+const CRASHED: u128 = 0x607ce749940c52530560478f2d5edce4;
 
-/// Over names and contents, but for the catalog, which names this machine.
+/// Over names and contents (with their salts and times: they depend on how many random numbers, and operations, came before), but for the catalog, which names this machine.
 fn hash(files: &Files) -> u128 {
     let mut all = Vec::new();
     for (name, bytes) in files.iter().filter(|(name, _)| !name.starts_with("/catalog")) {

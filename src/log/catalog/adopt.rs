@@ -2,7 +2,8 @@
 //!
 //! The order is all that matters here: what is still needed of a dead file is durable in the own file before
 //! the dead one is removed, and the dead one stays locked until then. A crash in between leaves both, and the
-//! same entries twice say the same.
+//! same entries twice say the same. Of the files of one instance the older ones go first: who found an older one alone
+//! would go on in it, and a power cut could bring a newer one back, which then spoke against what he had written.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,7 +18,8 @@ use super::merge;
 use super::own::lock_dead;
 use super::report::Maintained;
 use crate::error::{Error, Result};
-use crate::fs::File;
+use crate::format::catalog::{EntryKind, Header};
+use crate::fs::{File, sync_anew};
 use crate::ids::BirthId;
 
 const DOING: &str = "maintain the catalog";
@@ -59,6 +61,11 @@ impl Dead {
     /// There is nothing in it, and nothing is lost of it.
     fn empty(&self) -> bool {
         self.source().is_some_and(|s| s.items.is_empty() && !s.newer && s.tail == Tail::Clean)
+    }
+
+    /// Some session was removed, as it says.
+    fn removes(&self) -> bool {
+        self.source().is_some_and(|s| s.items.iter().any(|item| item.kind == EntryKind::Removed))
     }
 
     /// What was read of it.
@@ -166,7 +173,13 @@ impl Catalog {
         if chosen.is_empty() {
             return Ok(());
         }
+        let mut kept = BTreeSet::new();
         if !chosen.iter().all(Dead::empty) {
+            if chosen.iter().any(Dead::removes) {
+                // A removal is needed as long as anything stands that it speaks against. What others took away must not come
+                // back behind this.
+                sync_anew(&*self.dir).map_err(|e| Error::io(DOING, self.dir.path(), e))?;
+            }
             let names: BTreeSet<&str> = chosen.iter().map(|dead| dead.name.as_str()).collect();
             let damaged = chosen.iter().any(Dead::damaged);
             // What others say of other sessions matters only where something is lost that may have named any.
@@ -185,6 +198,9 @@ impl Catalog {
             }
             let flags: Vec<bool> = all.sources.iter().map(|s| names.contains(s.name.as_str())).collect();
             let entries = merge::carry(&all.sources, &flags, damaged, all.unreliable);
+            let stay =
+                |dead: &&Dead| dead.source().is_some_and(|s| has_older(&all.sources, &s.header, &names));
+            kept = chosen.iter().filter(stay).map(|dead| dead.name.clone()).collect();
             done.findings = all.findings;
             if !entries.is_empty() {
                 let mut state = self.writable(DOING)?;
@@ -192,6 +208,8 @@ impl Catalog {
                 drop(self.wait(state, ticket)?);
             }
         }
+        let mut chosen: Vec<_> = chosen.iter().filter(|dead| !kept.contains(&dead.name)).collect();
+        chosen.sort_by_key(|dead| dead.source().map(|s| (s.header.instance, s.header.generation)));
         for dead in chosen {
             let removed = self.dir.remove_file(&dead.name);
             let _ = self.dir.remove_file(&index::name_of(&dead.name));
@@ -203,9 +221,18 @@ impl Catalog {
                 _ => done.adopted += 1,
             }
         }
-        // Not synced: if a power cut brings the files back, they say nothing new.
+        // Not synced: if a power cut brings the files back, they say nothing new, or speak of what a removal still speaks against.
         Ok(())
     }
+}
+
+/// Whether an older file of the same instance is there, besides the `chosen` ones.
+fn has_older(sources: &[Arc<Source>], header: &Header, chosen: &BTreeSet<&str>) -> bool {
+    sources.iter().any(|s| {
+        s.header.instance == header.instance
+            && s.header.generation < header.generation
+            && !chosen.contains(s.name.as_str())
+    })
 }
 
 /// Which files are taken over now, and which are left. Damaged ones are always taken over, because as long

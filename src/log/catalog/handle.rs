@@ -76,7 +76,8 @@ impl Identity {
 
     /// The instance whose file is gone on in is this one. Before any file was started here.
     pub(super) fn is_from_now_on(&self, instance: u64) {
-        let _ = self.instance.set(instance);
+        let set = self.instance.set(instance);
+        debug_assert!(set.is_ok(), "a file was started before");
     }
 
     /// The name of the machine: from the kernel on Linux, elsewhere from the environment. It is information

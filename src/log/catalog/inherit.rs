@@ -1,10 +1,12 @@
 //! Going on in the file of an instance that is gone. To start a file takes two syncs, and to take over the old one another:
-//! most of what a process costs that opens a store, appends a message and ends.
+//! nearly half of what a process costs that opens a store, appends a message and ends.
 //!
-//! Only a file will do of which a sync has covered every frame, as its marks tell: so no sync that failed is hidden in it. And one
-//! of these must have come behind the one of its name: who began it may have died before that, or met an error. Who
-//! goes on in it is its instance from then on, and later files of his are later ones of that instance. So there may be no other
-//! file of it: that one may have been written after this one, or be somebody's who is alive.
+//! Only a file will do of which a sync has covered every frame, as its marks tell: so no sync that failed is hidden in it. And
+//! one of these must have come behind the one of its name: who began it may have died before that, or met an error.
+//!
+//! Who goes on in it is its instance from then on, and later files of his are later ones of that instance. So there may be no
+//! other file of it: that one may have been written after this one, or be somebody's who is alive. Nor may there be an index of
+//! the file, which tells what stood in it when it was longer, if a power cut has shortened it.
 
 use std::io;
 use std::sync::Arc;
@@ -18,8 +20,8 @@ use super::state::Place;
 use crate::format::catalog::{HEADER, Header, Mark};
 use crate::fs::{Access, Dir, File, read_exact_at};
 
-/// With more files than this, one more is taken over as soon as its owner is gone, and to look at all of them would take too long.
-const MANY: usize = 8;
+/// Among more files than this nobody looks for one: that would take longer than to start one.
+const MANY: usize = 32;
 
 impl Catalog {
     /// Goes on in the file of an instance that is gone, if nothing was written here yet and there is one that allows it; says
@@ -39,11 +41,12 @@ impl Catalog {
 
 /// A file to go on in, and its instance.
 fn inherit(at: Place<'_>) -> Option<(Own, u64)> {
-    let names = files::names(at.dir).ok()?.files;
-    if names.len() > MANY {
+    let names = files::names(at.dir).ok()?;
+    if names.files.len() > MANY {
         return None;
     }
-    names.iter().find_map(|name| {
+    let without_index = |name: &&String| !names.indexes.contains(&index::name_of(name));
+    names.files.iter().filter(without_index).find_map(|name| {
         let file = lock_dead(at.dir, name)?;
         let own = durable_of(at, name, &file);
         if own.is_none() {

@@ -5,7 +5,7 @@
 //! | higher incarnation number                     | new     | writers follow each other |
 //! | lower incarnation number                      | old     | |
 //! | same number, other nonce                      | doubt   | two writers took one number: one of them was rolled back |
-//! | same writer, same instance                    | new     | one process wrote them in this order |
+//! | same writer, same instance                    | new     | one process wrote them in this order, or one after the other |
 //! | same writer, same content                     | old     | a copy: an adoption did not get to its end |
 //! | same writer, one says removed                 | removed | nobody writes to what was removed without a new incarnation |
 //! | same writer, one says open, one closed        | closed  | a writer closes once, and last |

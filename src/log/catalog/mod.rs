@@ -13,7 +13,7 @@
 //! - `merge` holds the rules of precedence, pure;
 //! - `index` finds what a long file says of one session;
 //! - `own` is the file that this instance appends to, `state` what guards it, `group` how callers share a sync;
-//! - `inherit` goes on in a closed file, `adopt` and `compact` keep the directory small;
+//! - `inherit` goes on in a dead file, `adopt` and `compact` keep the directory small;
 //! - `witness` and `report` are what comes out.
 
 mod adopt;

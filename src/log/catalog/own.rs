@@ -225,12 +225,13 @@ impl Own {
     }
 }
 
-/// How much to allocate for `end` bytes, when `allocated` bytes are: more and more, from where this instance begun.
+/// How much to allocate for `end` bytes, when `allocated` bytes are: more and more, from where this instance began.
 fn room(begun: u64, mut allocated: u64, end: u64) -> u64 {
     while allocated < end.saturating_add(RESERVE) {
         allocated += allocated.saturating_sub(begun).clamp(FIRST, STEP);
     }
-    allocated
+    // One that an older program closed ends anywhere.
+    allocated.next_multiple_of(FIRST)
 }
 
 fn zero(file: &dyn File, from: u64, to: u64) -> io::Result<()> {

@@ -30,6 +30,12 @@ fn a_closed_file_is_gone_on_in_with_one_sync() {
     assert!(!next.go_on(), "it has one now");
     assert_eq!(next.holder(&id("s")), None, "its last word is that the session is closed");
     next.mark_open(open("s", 1, 2)).unwrap();
+    // Where the mark stands that tells how far it was durable before, nothing was written.
+    let (salt, now) = (Header::decode(&before).unwrap().0.salt, bytes(&sim, &name));
+    let (old, new) = (Mark::of(salt, &before).unwrap(), Mark::of(salt, &now).unwrap());
+    assert_eq!(now[MARKS[old.index]..][..MARK], before[MARKS[old.index]..][..MARK]);
+    assert_eq!((old.durable, new.index, new.pid), (end as u64, 1 - old.index, spy.sim.process()));
+    assert_eq!((now.len() % 4096, now[new.durable as usize..].iter().all(|b| *b == 0)), (0, true));
     assert_eq!([Op::Sync, Op::DirSync, Op::Create].map(|op| spy.count(op)), [1, 0, 0]);
     assert_eq!(seen(&sim, "s"), "open");
     assert_eq!(seen(&sim.crash_copy(), "s"), "open");
@@ -41,6 +47,26 @@ fn a_closed_file_is_gone_on_in_with_one_sync() {
     assert_eq!((files(&sim), seen(&sim.crash_copy(), "s")), (vec![name.clone()], "9".to_owned()));
     let after = bytes(&sim, &name);
     assert_eq!((&after[..HEADER], &after[FRAMES..end]), (&before[..HEADER], &before[FRAMES..end]));
+}
+
+/// With so many sessions that maintenance leaves long files as they are, too.
+#[test]
+fn a_short_file_is_gone_on_in_beside_many_long_ones() {
+    let (sim, mut recently) = (SimFs::new(1), 0);
+    for life in 1..=4_000u64 {
+        let catalog = catalog(&sim.process_new());
+        recently += usize::from(catalog.go_on() && life > 3_500);
+        let (mut b, name) = ([0; 16], format!("s{}", life % 1_000));
+        b[..8].copy_from_slice(&(life % 1_000).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+        catalog.mark_open(Open { birth: BirthId(b), ..open(&name, 1, life) }).unwrap();
+        catalog.maintain().unwrap();
+        let attributes = format!("{{\"a\":\"{}\"}}", "x".repeat(100));
+        let summary = Summary { birth: BirthId(b), attributes, ..summary(&name, 1, life, life) };
+        catalog.record(CatalogEntry::Closed(summary)).unwrap();
+        catalog.close().unwrap();
+    }
+    assert!(files(&sim).len() > 8, "{:?}", files(&sim));
+    assert!(recently > 400, "{recently} of 500");
 }
 
 /// One after the other, as many as it takes until the file is long: then a new one is begun.
@@ -157,6 +183,108 @@ fn nobody_goes_on_in_a_file_whose_name_a_power_cut_may_take() {
     other.mark_open(open("t", 2, 1)).unwrap();
     dying.kill();
     assert!(catalog(&sim.process_new()).go_on());
+}
+
+/// Between the opening of the file and the lock on it somebody took it over: what is written there is written nowhere.
+#[test]
+fn nobody_goes_on_in_a_file_that_has_lost_its_name() {
+    let (sim, name) = one_closed();
+    let spy = Spy::new(sim.process_new());
+    let (other, file) = (sim.process_new(), name.clone());
+    let mut once = true;
+    spy.locking(move || {
+        if !std::mem::take(&mut once) {
+            return;
+        }
+        let adopter = catalog(&other);
+        adopter.mark_open(open("t", 2, 1)).unwrap();
+        adopter.maintain().unwrap();
+        assert!(!files(&other).contains(&file));
+    });
+    let next = on(spy.clone());
+    assert!(!next.go_on());
+    next.mark_open(open("s", 1, 2)).unwrap();
+    assert_eq!((seen(&sim.crash_copy(), "s"), files(&sim).len()), ("open".to_owned(), 2));
+}
+
+/// The index tells what stood in the file when it was longer: what is appended now, up to that length, it does not know.
+#[test]
+fn nobody_goes_on_in_a_file_that_has_an_index() {
+    let (sim, name) = one_closed();
+    put(&sim, &name.replace(".cat", ".idx"), b"an older one");
+    assert!(!catalog(&sim.process_new()).go_on());
+}
+
+/// A file that could not be written any more was followed by another one of its instance, and both were taken over by
+/// somebody who died in between. Were it the older one that stayed, who went on in it would write what the other one, brought
+/// back by a power cut, would seem to be later than.
+#[test]
+fn of_two_files_of_an_instance_the_older_one_goes_first() {
+    let mut hit = 0;
+    for seed in 0..20 {
+        for skipped in [false, true] {
+            let sim = SimFs::new(seed);
+            let spy = Spy::new(sim.process_new());
+            let i = on(spy.clone());
+            i.mark_open(open("s", 1, 1)).unwrap();
+            i.mark_open(open("t", 2, 1)).unwrap();
+            let older = files(&sim).remove(0);
+            spy.fail(Op::Write, io::ErrorKind::Other);
+            i.mark_open(open("u", 3, 1)).unwrap_err();
+            spy.calm();
+            i.record(closed("s", 1, 1, 7)).unwrap();
+            i.close().unwrap();
+            let newer = files(&sim).into_iter().find(|file| *file != older).unwrap();
+            let spy = Spy::new(sim.process_new());
+            let heir = on(spy.clone());
+            heir.mark_open(open("x", 9, 1)).unwrap();
+            // Somebody looks whether its owner lives; or the power of the heir to remove ends after the first file.
+            let looked = directory(&sim).open(&older, Access::Read).unwrap();
+            assert!(!skipped || looked.try_lock().unwrap());
+            let mut left = 2;
+            spy.before(move |op| {
+                left -= usize::from(op == Op::Remove && left > 0);
+                if op == Op::Remove && left == 0 { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
+            });
+            let _ = heir.maintain();
+            spy.sim.kill();
+            let there = files(&sim);
+            assert!(there.contains(&newer) || !there.contains(&older), "{seed} {skipped}: {there:?}");
+            hit += usize::from(there.contains(&newer));
+        }
+    }
+    assert!(hit > 10, "{hit}");
+}
+
+/// Who adopts the file of a removal dropped it where no file spoke of the session. But the file that did was removed a moment
+/// ago, and came back with a power cut, when that of the removal did not.
+#[test]
+fn a_removal_is_needed_until_what_it_speaks_against_is_gone_for_good() {
+    for seed in 0..10 {
+        let sim = SimFs::new(seed);
+        let known = catalog(&sim.process_new());
+        known.mark_open(open("s", 1, 1)).unwrap();
+        known.record(closed("s", 1, 1, 5)).unwrap();
+        let (remover, third) = (catalog(&sim.process_new()), catalog(&sim.process_new()));
+        for (catalog, b) in [(&remover, 2), (&third, 4)] {
+            catalog.mark_open(open("x", b, 1)).unwrap();
+            catalog.mark_open(open("y", b + 1, 1)).unwrap();
+        }
+        known.close().unwrap();
+        assert_eq!(remover.maintain().unwrap().adopted, 1);
+        remover.record(removed("s", 1, 1)).unwrap();
+        remover.close().unwrap();
+        third.close().unwrap();
+        let next = catalog(&sim.process_new());
+        assert!(next.go_on());
+        next.mark_open(open("z", 8, 1)).unwrap();
+        next.maintain().unwrap();
+        next.close().unwrap();
+        for cut in 0..100 {
+            let word = seen(&sim.crash_copy_with(crate::fs::Choice::Seed(cut)), "s");
+            assert_eq!(word, "none", "{seed}, {cut}");
+        }
+    }
 }
 
 /// Two files of one instance: which of them is the later one could not be told any more.

@@ -22,6 +22,7 @@ pub(super) enum Op {
 
 type Hook = Box<dyn FnMut(Op) -> io::Result<()> + Send>;
 type Opened = Box<dyn FnMut(&str) + Send>;
+type Locked = Box<dyn FnMut() + Send>;
 
 #[derive(Default)]
 struct Shared {
@@ -29,6 +30,8 @@ struct Shared {
     before: Option<Hook>,
     /// Called before a file is opened by name.
     opening: Option<Opened>,
+    /// Called before a file is locked.
+    locking: Option<Locked>,
     ops: Vec<Op>,
     /// No file may grow beyond this.
     full: Option<u64>,
@@ -71,6 +74,10 @@ impl Spy {
 
     pub(super) fn opening(&self, hook: impl FnMut(&str) + Send + 'static) {
         self.shared.lock().opening = Some(Box::new(hook));
+    }
+
+    pub(super) fn locking(&self, hook: impl FnMut() + Send + 'static) {
+        self.shared.lock().locking = Some(Box::new(hook));
     }
 
     pub(super) fn count(&self, which: Op) -> usize {
@@ -229,6 +236,11 @@ impl File for SpyFile {
         self.inner.ident()
     }
     fn try_lock(&self) -> io::Result<bool> {
+        let hook = self.spy.shared.lock().locking.take();
+        if let Some(mut hook) = hook {
+            hook();
+            self.spy.shared.lock().locking = Some(hook);
+        }
         self.inner.try_lock()
     }
     fn unlock(&self) -> io::Result<()> {
