@@ -13,7 +13,8 @@ use std::sync::Arc;
 ///
 /// # The rule that makes it sound
 /// A file with a final name is never overwritten or cut below the end of its durable records, nor recycled (rule 1 for
-/// files): only what was not acknowledged as durable may be taken back. Whoever calls [`super::File::map`] promises to ask
+/// files): only what was not acknowledged as durable may be taken back, or, in a segment that is not sealed, be written once more
+/// as it is. Whoever calls [`super::File::map`] promises to ask
 /// for no more than such a prefix; the store maps sealed segments alone. So the bytes
 /// never change under the reader, here or in another process, and never vanish (which would kill the
 /// process with a signal at the next access). The simulated disk answers a write or a cut that breaks this
@@ -51,7 +52,7 @@ impl Map {
         {
             // SAFETY: A mapping is unsound if the mapped bytes change or the file is cut below them while it
             // lives. `len` does not go beyond the end of the file (checked above), and the caller has
-            // promised that the prefix is one that the store never writes again: files with a final name are
+            // promised that the prefix is one that the store never writes again: sealed segments are
             // not overwritten or cut below the end of what is durable in them, and not recycled, by any thread or
             // process that goes through this library; removing or renaming the file leaves its pages alone. The
             // directories are 0700, so only the user's own programs could break this from outside, as they

@@ -365,9 +365,16 @@ impl SegmentWriter {
         let (from, len) = (tail.trusted.offset, u64::from(tail.last_len));
         if from + len == tail.offset {
             let mut frame = vec![0; tail.last_len as usize];
-            let again =
-                read_exact_at(&*file, &mut frame, from).and_then(|()| write_all_at(&*file, &frame, from));
-            again.map_err(|e| Error::io("open a segment to write", &path, e).offset(from))?;
+            let io = |e| Error::io("open a segment to write", &path, e).offset(from);
+            read_exact_at(&*file, &mut frame, from).map_err(io)?;
+            let same = |f: Frame<'_>| f.crc() == tail.last_crc && f.records().all(|r| r.verify().is_ok());
+            if !Frame::parse(tail.segment.seed, from, &frame).is_ok_and(same) {
+                return Err(Error::new(ErrorKind::Conflict, "open a segment to write")
+                    .path(&path)
+                    .offset(from)
+                    .hint("its end is not what it was when it was read; open the session again"));
+            }
+            write_all_at(&*file, &frame, from).map_err(io)?;
         }
         Ok(SegmentWriter {
             segment: Arc::new(tail.segment.through(file.clone())),

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sessionlog::fs::{Choice, Fault, Fs, SimFs, SimOp};
-use sessionlog::{Finding, Options, Store};
+use sessionlog::fs::{Choice, Damage, Fault, Fs, SimFs, SimOp};
+use sessionlog::{ErrorKind, Finding, Options, Store};
 
 fn open(fs: &SimFs) -> Store {
     Options::new().create(true).fs(Arc::new(fs.clone())).open("/store").unwrap()
@@ -186,6 +186,34 @@ fn the_mark_of_a_closed_segment_whose_sync_failed_elsewhere_is_written_again() {
         let found: Vec<_> = reader.load().unwrap().map(|m| m.unwrap().payload().len()).collect();
         assert_eq!(found, [20_000, 1]);
     }
+}
+
+/// It is written again as it was read: where the page went meanwhile, and the disk never had it, nothing is written behind it.
+#[test]
+fn a_mark_that_went_since_it_was_read_is_noticed() {
+    let fs = SimFs::new(1);
+    let store = open(&fs);
+    let session = store.session("s").unwrap();
+    session.append("a").unwrap();
+    session.close().unwrap();
+    store.close().unwrap();
+    let next = fs.process_new();
+    let store = open(&next);
+    let session = store.session("s").unwrap();
+    assert_eq!(session.message_count().unwrap(), 1);
+    let path = Path::new("/store/sessions/d/s~ddcb22b511c75a0ad6b9d4d14ff6be13/00000001.log");
+    let dir = next.open_root(path.parent().unwrap()).unwrap();
+    let end = dir.stat("00000001.log").unwrap().len;
+    next.damage(path, &Damage::Flip { offset: end - 1, bit: 3 }).unwrap();
+    assert_eq!(session.append("b").unwrap_err().kind(), ErrorKind::Conflict);
+    drop(session);
+    store.close().unwrap();
+    let session = open(&fs.process_new()).session("s").unwrap();
+    session.append("b").unwrap();
+    assert_eq!(
+        session.load().unwrap().map(|m| m.unwrap().payload().to_vec()).collect::<Vec<_>>(),
+        [b"a", b"b"]
+    );
 }
 
 /// The catalog file of a dead process was locked and read for adoption; then all files were read once more, to see

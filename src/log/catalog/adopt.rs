@@ -122,7 +122,12 @@ impl Catalog {
         let dead = names.files.iter().filter(|name| !own.contains(name));
         let dead = dead.filter_map(|name| self.dead(name, limit)).filter(Dead::ours).collect();
         let (chosen, left) = choose(dead, limit);
-        let chosen: Vec<Dead> = chosen.into_iter().map(|dead| self.read(dead)).filter(Dead::ours).collect();
+        let mut chosen: Vec<Dead> =
+            chosen.into_iter().map(|dead| self.read(dead)).filter(Dead::ours).collect();
+        // Of those that are left on purpose nobody goes on in any, for they are long.
+        let known: BTreeSet<String> = chosen.iter().chain(&left).map(|dead| dead.name.clone()).collect();
+        let others: Vec<_> = names.files.difference(&known).collect();
+        chosen.retain(|dead| !self.may_follow(dead, &others));
         done.left = left.len();
         for dead in &left {
             // Its owner wrote none, or the file was not long then: it was killed, say.
@@ -162,6 +167,15 @@ impl Catalog {
         Some(if len > limit && indexed() { dead } else { self.read(dead) })
     }
 
+    /// Whether one of these may be an older file of the same instance.
+    fn may_follow(&self, dead: &Dead, others: &[&String]) -> bool {
+        let header = dead.source().map(|s| &s.header).filter(|header| header.generation > 0);
+        header.is_some_and(|header| {
+            let older = |h: &Header| h.instance == header.instance && h.generation < header.generation;
+            others.iter().any(|name| !files::is_none_or(&*self.dir, name, |h| !older(h)))
+        })
+    }
+
     /// The same, read in any case.
     fn read(&self, mut dead: Dead) -> Dead {
         let load = || file::load_from(&*dead.file, &dead.name, &self.identity.store, None);
@@ -173,13 +187,7 @@ impl Catalog {
         if chosen.is_empty() {
             return Ok(());
         }
-        let mut kept = BTreeSet::new();
         if !chosen.iter().all(Dead::empty) {
-            if chosen.iter().any(Dead::removes) {
-                // A removal is needed as long as anything stands that it speaks against. What others took away must not come
-                // back behind this.
-                sync_anew(&*self.dir).map_err(|e| Error::io(DOING, self.dir.path(), e))?;
-            }
             let names: BTreeSet<&str> = chosen.iter().map(|dead| dead.name.as_str()).collect();
             let damaged = chosen.iter().any(Dead::damaged);
             // What others say of other sessions matters only where something is lost that may have named any.
@@ -198,9 +206,10 @@ impl Catalog {
             }
             let flags: Vec<bool> = all.sources.iter().map(|s| names.contains(s.name.as_str())).collect();
             let entries = merge::carry(&all.sources, &flags, damaged, all.unreliable);
-            let stay =
-                |dead: &&Dead| dead.source().is_some_and(|s| has_older(&all.sources, &s.header, &names));
-            kept = chosen.iter().filter(stay).map(|dead| dead.name.clone()).collect();
+            if damaged || chosen.iter().any(Dead::removes) {
+                // A removal is not carried where nothing was there that it speaks against, and must not come back behind it.
+                sync_anew(&*self.dir).map_err(|e| Error::io(DOING, self.dir.path(), e))?;
+            }
             done.findings = all.findings;
             if !entries.is_empty() {
                 let mut state = self.writable(DOING)?;
@@ -208,7 +217,7 @@ impl Catalog {
                 drop(self.wait(state, ticket)?);
             }
         }
-        let mut chosen: Vec<_> = chosen.iter().filter(|dead| !kept.contains(&dead.name)).collect();
+        let mut chosen: Vec<_> = chosen.iter().collect();
         chosen.sort_by_key(|dead| dead.source().map(|s| (s.header.instance, s.header.generation)));
         for dead in chosen {
             let removed = self.dir.remove_file(&dead.name);
@@ -224,15 +233,6 @@ impl Catalog {
         // Not synced: if a power cut brings the files back, they say nothing new, or speak of what a removal still speaks against.
         Ok(())
     }
-}
-
-/// Whether an older file of the same instance is there, besides the `chosen` ones.
-fn has_older(sources: &[Arc<Source>], header: &Header, chosen: &BTreeSet<&str>) -> bool {
-    sources.iter().any(|s| {
-        s.header.instance == header.instance
-            && s.header.generation < header.generation
-            && !chosen.contains(s.name.as_str())
-    })
 }
 
 /// Which files are taken over now, and which are left. Damaged ones are always taken over, because as long

@@ -1,13 +1,15 @@
 //! Reading all catalog files, while others write, adopt and compact them.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 use super::file::{self, Source, Tail, Unreadable};
 use super::index;
 use super::report::Finding;
 use crate::error::{Error, Result};
-use crate::fs::{Dir, Kind};
+use crate::format::catalog::{HEADER, Header};
+use crate::fs::{Access, Dir, Kind, read_exact_at};
 use crate::ids::{BirthId, StoreId};
 
 /// How often everything is read again because the directory changed meanwhile.
@@ -49,6 +51,15 @@ pub(super) fn names(dir: &dyn Dir) -> Result<Names> {
         }
     }
     Ok(names)
+}
+
+/// Whether this is so of the header of a file, or the file is gone: not if it cannot be read.
+pub(super) fn is_none_or(dir: &dyn Dir, name: &str, is: impl FnOnce(&Header) -> bool) -> bool {
+    let mut head = [0; HEADER];
+    match dir.open(name, Access::Read).and_then(|file| read_exact_at(&*file, &mut head, 0)) {
+        Ok(()) => Header::decode(&head).is_ok_and(|(header, _)| is(&header)),
+        Err(e) => e.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 /// Reads all files. Entries move from file to file when one is adopted or compacted, so what was read counts

@@ -8,7 +8,6 @@
 //! other file of it: that one may have been written after this one, or be somebody's who is alive. Nor may there be an index of
 //! the file, which tells what stood in it when it was longer, if a power cut has shortened it.
 
-use std::io;
 use std::sync::Arc;
 
 use super::file::{self, Tail};
@@ -17,8 +16,8 @@ use super::handle::Catalog;
 use super::index;
 use super::own::{Own, lock_dead};
 use super::state::Place;
-use crate::format::catalog::{HEADER, Header, Mark};
-use crate::fs::{Access, Dir, File, read_exact_at};
+use crate::format::catalog::Mark;
+use crate::fs::{Dir, File};
 
 /// Among more files than this nobody looks for one: that would take longer than to start one.
 const MANY: usize = 32;
@@ -73,12 +72,6 @@ fn durable_of(at: Place<'_>, name: &str, file: &Arc<dyn File>) -> Option<(Own, u
 
 /// Whether no other file is known to be of the same instance, and none may be.
 fn is_alone(dir: &dyn Dir, name: &str, instance: u64) -> bool {
-    let another = |other: &String| {
-        let mut head = [0; HEADER];
-        match dir.open(other, Access::Read).and_then(|file| read_exact_at(&*file, &mut head, 0)) {
-            Ok(()) => Header::decode(&head).is_ok_and(|(header, _)| header.instance != instance),
-            Err(e) => e.kind() == io::ErrorKind::NotFound,
-        }
-    };
+    let another = |other: &String| files::is_none_or(dir, other, |header| header.instance != instance);
     files::names(dir).is_ok_and(|names| names.files.iter().filter(|other| *other != name).all(another))
 }
