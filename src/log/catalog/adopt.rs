@@ -167,6 +167,13 @@ impl Catalog {
         Some(if len > limit && indexed() { dead } else { self.read(dead) })
     }
 
+    /// The same, read in any case.
+    fn read(&self, mut dead: Dead) -> Dead {
+        let load = || file::load_from(&*dead.file, &dead.name, &self.identity.store, None);
+        dead.read = dead.read.take().or_else(|| Some(load()));
+        dead
+    }
+
     /// Whether one of these may be an older file of the same instance.
     fn may_follow(&self, dead: &Dead, others: &[&String]) -> bool {
         let header = dead.source().map(|s| &s.header).filter(|header| header.generation > 0);
@@ -174,13 +181,6 @@ impl Catalog {
             let older = |h: &Header| h.instance == header.instance && h.generation < header.generation;
             others.iter().any(|name| !files::is_none_or(&*self.dir, name, |h| !older(h)))
         })
-    }
-
-    /// The same, read in any case.
-    fn read(&self, mut dead: Dead) -> Dead {
-        let load = || file::load_from(&*dead.file, &dead.name, &self.identity.store, None);
-        dead.read = dead.read.take().or_else(|| Some(load()));
-        dead
     }
 
     fn adopt(&self, chosen: &[Dead], done: &mut Maintained) -> Result<()> {
