@@ -13,8 +13,8 @@ use std::sync::Arc;
 ///
 /// # The rule that makes it sound
 /// A file with a final name is never overwritten or cut below the end of its durable records, nor recycled (rule 1 for
-/// files): only what was not acknowledged as durable may be taken back, or, in a segment that is not sealed, be written once more
-/// as it is. Whoever calls [`super::File::map`] promises to ask
+/// files): only what was not acknowledged as durable may be taken back, or, in a segment that is not sealed, be
+/// written once more as it is. Whoever calls [`super::File::map`] promises to ask
 /// for no more than such a prefix; the store maps sealed segments alone. So the bytes
 /// never change under the reader, here or in another process, and never vanish (which would kill the
 /// process with a signal at the next access). The simulated disk answers a write or a cut that breaks this

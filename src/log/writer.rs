@@ -349,32 +349,29 @@ fn write_zeros(file: &dyn File, mut from: u64, to: u64) -> io::Result<()> {
 impl SegmentWriter {
     /// Goes on in a segment that ended clean.
     pub(crate) fn resume(dir: &Arc<dyn Dir>, tail: &Tail) -> Result<SegmentWriter> {
+        const DOING: &str = "open a segment to write";
         let name = segment_name(tail.segment.header.number);
         let path = dir.path().join(&name);
-        let file =
-            dir.open(&name, Access::Write).map_err(|e| Error::io("open a segment to write", &path, e))?;
+        let io = |e| Error::io(DOING, &path, e);
+        let changed = |what: &'static str| Error::new(ErrorKind::Conflict, DOING).path(&path).hint(what);
+        let file = dir.open(&name, Access::Write).map_err(io)?;
         let same = file.ident().and_then(|a| Ok(a == tail.segment.file.ident()?));
-        if !same.map_err(|e| Error::io("open a segment to write", &path, e))? {
-            return Err(Error::new(ErrorKind::Conflict, "open a segment to write")
-                .path(&path)
-                .hint("the file changed meanwhile; open the session again"));
+        if !same.map_err(io)? {
+            return Err(changed("the file changed meanwhile; open the session again"));
         }
-        let allocated = file.len().map_err(|e| Error::io("open a segment to write", &path, e))?;
+        let allocated = file.len().map_err(io)?;
         // The mark behind the close was never synced, or its sync failed in another process: a sync alone would not bring it to
         // the disk then. So it is written once more.
         let (from, len) = (tail.trusted.offset, u64::from(tail.last_len));
         if from + len == tail.offset {
             let mut frame = vec![0; tail.last_len as usize];
-            let io = |e| Error::io("open a segment to write", &path, e).offset(from);
-            read_exact_at(&*file, &mut frame, from).map_err(io)?;
+            read_exact_at(&*file, &mut frame, from).map_err(|e| io(e).offset(from))?;
             let same = |f: Frame<'_>| f.crc() == tail.last_crc && f.records().all(|r| r.verify().is_ok());
             if !Frame::parse(tail.segment.seed, from, &frame).is_ok_and(same) {
-                return Err(Error::new(ErrorKind::Conflict, "open a segment to write")
-                    .path(&path)
-                    .offset(from)
-                    .hint("its end is not what it was when it was read; open the session again"));
+                let what = "its end is not what it was when it was read; open the session again";
+                return Err(changed(what).offset(from));
             }
-            write_all_at(&*file, &frame, from).map_err(io)?;
+            write_all_at(&*file, &frame, from).map_err(|e| io(e).offset(from))?;
         }
         Ok(SegmentWriter {
             segment: Arc::new(tail.segment.through(file.clone())),

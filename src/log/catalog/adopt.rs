@@ -235,7 +235,7 @@ impl Catalog {
     }
 }
 
-/// Which files are taken over now, and which are left. Damaged ones are always taken over, because as long
+/// Which files are taken over now, and which are left. Damaged ones are always among the first, because as long
 /// as one is there no summary can be trusted.
 fn choose(mut dead: Vec<Dead>, limit: u64) -> (Vec<Dead>, Vec<Dead>) {
     dead.sort_by_key(|dead| dead.len);

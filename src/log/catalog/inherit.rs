@@ -70,7 +70,8 @@ fn durable_of(at: Place<'_>, name: &str, file: &Arc<dyn File>) -> Option<(Own, u
     only.then(|| (Own::go_on(file.clone(), len, &source, mark, at.identity.pid), header.instance))
 }
 
-/// Whether no other file is known to be of the same instance, and none may be.
+/// Whether no other file is known to be of the same instance, and none may be. Asked with the lock held: nobody else can begin one
+/// then.
 fn is_alone(dir: &dyn Dir, name: &str, instance: u64) -> bool {
     let another = |other: &String| files::is_none_or(dir, other, |header| header.instance != instance);
     files::names(dir).is_ok_and(|names| names.files.iter().filter(|other| *other != name).all(another))

@@ -178,8 +178,8 @@ impl Own {
     }
 
     /// Notes that a sync made everything before `upto` durable, in the file too: with this mark a reader
-    /// tells damage from a torn end, and who goes on in it that it has its name durably. It needs no sync of its own, and if it cannot be written the marks are
-    /// merely older than they could be.
+    /// tells damage from a torn end, and who goes on in it that it has its name durably. It needs no sync of its
+    /// own, and if it cannot be written the marks are merely older than they could be.
     pub(super) fn synced_to(&mut self, upto: u64) {
         if upto <= self.synced {
             return;

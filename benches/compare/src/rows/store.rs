@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -33,17 +33,30 @@ fn fill(kind: &Kind, peer: &dyn Peer, sessions: u64, each: u64, len: usize) -> R
     })
 }
 
+/// A store of each kind with such sessions, closed: where they are.
+fn filled(
+    plan: &Plan,
+    row: &str,
+    sessions: u64,
+    each: u64,
+    len: usize,
+) -> Result<Vec<(&'static Kind, PathBuf)>> {
+    let one = |store: Open| {
+        fill(store.kind, &*store.peer, sessions, each, len)
+            .map_err(|e| format!("{}: {e}", store.kind.name))?;
+        let place = (store.kind, store.dir.clone());
+        store.close()?;
+        Ok(place)
+    };
+    plan.stores(row)?.into_iter().map(one).collect()
+}
+
 pub(super) fn open_and_list(plan: &Plan) -> Result<Vec<Row>> {
     const ROW: &str = "open";
     const EACH: u64 = 10;
     const LEN: usize = 300;
     let count = plan.of(1_000, 10_000);
-    let mut places = Vec::new();
-    for store in plan.stores(ROW)? {
-        fill(store.kind, &*store.peer, count, EACH, LEN).map_err(|e| format!("{}: {e}", store.kind.name))?;
-        places.push((store.kind, store.dir.clone()));
-        store.close()?;
-    }
+    let places = filled(plan, ROW, count, EACH, LEN)?;
 
     let mut rows = Vec::new();
     if plan.wants("open") {
@@ -100,13 +113,7 @@ pub(super) fn life(plan: &Plan) -> Result<Vec<Row>> {
     const ROW: &str = "life";
     const SESSIONS: u64 = 100;
     const EACH: u64 = 10;
-    let mut places = Vec::new();
-    for store in plan.stores(ROW)? {
-        fill(store.kind, &*store.peer, SESSIONS, EACH, KIB)
-            .map_err(|e| format!("{}: {e}", store.kind.name))?;
-        places.push((store.kind, store.dir.clone()));
-        store.close()?;
-    }
+    let places = filled(plan, ROW, SESSIONS, EACH, KIB)?;
     // Each goes through the sessions, one message for each in its turn.
     let mut lives: Vec<u64> = places.iter().map(|_| 0).collect();
     let mut sides = Vec::new();

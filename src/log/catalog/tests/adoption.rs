@@ -7,7 +7,6 @@ use parking_lot::Mutex;
 
 use super::spy::{Op, Spy};
 use super::*;
-use crate::format::catalog::Mark;
 use crate::fs::Choice;
 use crate::log::catalog::salt_in;
 
@@ -66,16 +65,7 @@ fn adopt_until(has_own: bool, steps: usize) -> bool {
     if has_own {
         heir.mark_open(open("own", 5, 1)).unwrap();
     }
-    let (mut left, cut) = (steps, Arc::new(Mutex::new(None)));
-    let (at_cut, disk) = (Arc::clone(&cut), sim.clone());
-    spy.before(move |_| {
-        if left > 0 {
-            left -= 1;
-            return Ok(());
-        }
-        at_cut.lock().get_or_insert_with(|| disk.crash_copy());
-        Err(io::ErrorKind::Other.into())
-    });
+    let cut = spy.fail_after(steps);
     let done = heir.maintain();
     drop(heir);
     spy.sim.kill();

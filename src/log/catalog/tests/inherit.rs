@@ -2,12 +2,10 @@
 
 use std::io;
 
-use parking_lot::Mutex;
-
 use super::super::file::decode;
 use super::spy::{Op, Spy};
 use super::*;
-use crate::format::catalog::{FRAMES, HEADER, Header, MARK, MARKS, Mark};
+use crate::format::catalog::{FRAMES, HEADER, Header, MARK};
 
 /// A store in which one instance had a session open, and closed it; its file is the only one.
 fn one_closed() -> (SimFs, String) {
@@ -116,10 +114,7 @@ fn nobody_goes_on_in_a_file_that_is_not_all_durable_and_understood() {
             let mut older = Header::decode(bytes).unwrap().1;
             older.step(&bytes.clone());
             let salt = Header::decode(bytes).unwrap().0.salt;
-            for index in 0..2 {
-                let mark = Mark { durable: older.offset() as u64, index, pid: 0 }.encode(salt);
-                bytes[MARKS[index]..][..MARK].copy_from_slice(&mark);
-            }
+            (0..2).for_each(|index| put_mark(bytes, salt, index, older.offset()));
         }),
         ("no mark", |bytes| bytes[MARKS[0]..FRAMES].fill(0)),
         ("another machine's", |bytes| rebuilt(bytes, |header| header.host = "elsewhere".to_owned())),
@@ -154,10 +149,8 @@ fn rebuilt(bytes: &mut Vec<u8>, change: fn(&mut Header)) {
     for item in &source.items {
         chain.push(&item.entry(bytes).unwrap(), &mut new).unwrap();
     }
-    for index in 0..2 {
-        let mark = Mark { durable: new.len() as u64, index, pid: 0 }.encode(header.salt);
-        new[MARKS[index]..][..MARK].copy_from_slice(&mark);
-    }
+    let end = new.len();
+    (0..2).for_each(|index| put_mark(&mut new, header.salt, index, end));
     *bytes = new;
 }
 
@@ -345,16 +338,7 @@ fn it_may_end_at_any_step() {
 fn go_on_until(steps: usize) -> bool {
     let (sim, _) = one_closed();
     let spy = Spy::new(sim.process_new());
-    let (mut left, cut) = (steps, Arc::new(Mutex::new(None)));
-    let (at_cut, disk) = (Arc::clone(&cut), sim.clone());
-    spy.before(move |_| {
-        if left > 0 {
-            left -= 1;
-            return Ok(());
-        }
-        at_cut.lock().get_or_insert_with(|| disk.crash_copy());
-        Err(io::ErrorKind::Other.into())
-    });
+    let cut = spy.fail_after(steps);
     let next = on(spy.clone());
     assert!(next.go_on());
     let marked = next.mark_open(open("s", 1, 2)).is_ok();

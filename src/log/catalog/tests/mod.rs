@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::report::Merged;
 use super::{Catalog, Known};
-use crate::format::catalog::{CatalogEntry, Open, Summary};
+use crate::format::catalog::{CatalogEntry, MARKS, Mark, Open, Summary};
 use crate::fs::{Access, Dir, Fs, SimFs, read_exact_at, write_all_at};
 use crate::ids::{BirthId, Incarnation, SessionId, StoreId};
 
@@ -128,6 +128,12 @@ fn bytes(fs: &dyn Fs, name: &str) -> Vec<u8> {
 /// Where the frames of a file end.
 fn end(fs: &dyn Fs, name: &str) -> usize {
     super::file::decode(name, &STORE, bytes(fs, name), None).unwrap().end as usize
+}
+
+/// Puts a mark into the bytes of a file.
+fn put_mark(bytes: &mut [u8], salt: u64, index: usize, durable: usize) {
+    let mark = Mark { durable: durable as u64, index, pid: 0 }.encode(salt);
+    bytes[MARKS[index]..][..mark.len()].copy_from_slice(&mark);
 }
 
 /// Puts other bytes under a name, as bit rot or a careless hand would.

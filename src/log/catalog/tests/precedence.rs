@@ -4,7 +4,7 @@ use super::super::file::{Source, Tail, decode, name_of};
 use super::super::files::Files;
 use super::super::merge::{Verdict, Word, carry, compare, known};
 use super::*;
-use crate::format::catalog::{FRAMES, Header, MARK, MARKS, Mark};
+use crate::format::catalog::{FRAMES, Header};
 
 fn source(instance: u64, generation: u32, entries: Vec<CatalogEntry>) -> Arc<Source> {
     let header = Header {
@@ -18,8 +18,7 @@ fn source(instance: u64, generation: u32, entries: Vec<CatalogEntry>) -> Arc<Sou
     };
     let (mut bytes, mut chain) = header.encode();
     bytes.resize(FRAMES, 0);
-    let mark = Mark { durable: FRAMES as u64, index: 0, pid: 1 }.encode(header.salt);
-    bytes[MARKS[0]..][..MARK].copy_from_slice(&mark);
+    put_mark(&mut bytes, header.salt, 0, FRAMES);
     for entry in &entries {
         chain.push(entry, &mut bytes).unwrap();
     }

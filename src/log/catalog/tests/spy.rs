@@ -58,6 +58,21 @@ impl Spy {
         self.shared.lock().before = Some(Box::new(hook));
     }
 
+    /// Lets so many ops pass that change something, and fails all others; what a power cut before the first of these leaves.
+    pub(super) fn fail_after(&self, mut ops: usize) -> Arc<Mutex<Option<SimFs>>> {
+        let cut = Arc::new(Mutex::new(None));
+        let (at_cut, disk) = (cut.clone(), self.sim.clone());
+        self.before(move |_| {
+            if ops > 0 {
+                ops -= 1;
+                return Ok(());
+            }
+            at_cut.lock().get_or_insert_with(|| disk.crash_copy());
+            Err(io::ErrorKind::Other.into())
+        });
+        cut
+    }
+
     /// From now on no file can grow beyond this length.
     pub(super) fn full(&self, len: u64) {
         self.shared.lock().full = Some(len);
