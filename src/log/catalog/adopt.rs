@@ -1,7 +1,7 @@
 //! Keeping the directory small: the files of instances that are gone are taken over.
 //!
 //! The order is all that matters here: what is still needed of a dead file is durable in the own file before
-//! the dead one is removed, and the dead one stays locked until then. A crash in between leaves both, and the
+//! the dead one is removed (also what others supersede with entries that a power cut may take), and the dead one stays locked until then. A crash in between leaves both, and the
 //! same entries twice say the same. Of the files of one instance the older ones go first: who found an older one alone
 //! would go on in it, and a power cut could bring a newer one back, which then spoke against what he had written.
 
@@ -14,7 +14,7 @@ use super::file::{self, Source, Tail, Unreadable};
 use super::files::{self, Names};
 use super::handle::Catalog;
 use super::index;
-use super::merge;
+use super::merge::Going;
 use super::own::lock_dead;
 use super::report::Maintained;
 use crate::error::{Error, Result};
@@ -205,16 +205,27 @@ impl Catalog {
                 }
             }
             let flags: Vec<bool> = all.sources.iter().map(|s| names.contains(s.name.as_str())).collect();
-            let entries = merge::carry(&all.sources, &flags, damaged, all.unreliable);
+            let (own, said) = {
+                let mut state = self.writable(DOING)?;
+                // Before its name: who waits for something begins a file where there is none.
+                let said = state.everything(self.place())?;
+                (state.own.as_ref().map(|own| own.name().to_owned()), said)
+            };
+            let going = Going { chosen: &flags, own: own.as_deref(), damaged, unreliable: all.unreliable };
+            let entries = going.carry(&all.sources);
             if damaged || chosen.iter().any(Dead::removes) {
                 // A removal is not carried where nothing was there that it speaks against, and must not come back behind it.
                 sync_anew(&*self.dir).map_err(|e| Error::io(DOING, self.dir.path(), e))?;
             }
             done.findings = all.findings;
-            if !entries.is_empty() {
-                let mut state = self.writable(DOING)?;
-                let ticket = state.append(self.place(), entries, true)?;
-                drop(self.wait(state, ticket)?);
+            let mut state = self.writable(DOING)?;
+            let carried = match entries.is_empty() {
+                true => None,
+                false => Some(state.append(self.place(), entries, true)?),
+            };
+            // The last first: one sync does it for both.
+            for ticket in carried.into_iter().chain(said) {
+                state = self.wait(state, ticket)?;
             }
         }
         let mut chosen: Vec<_> = chosen.iter().collect();

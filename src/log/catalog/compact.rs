@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use super::file::Tail;
 use super::files;
 use super::handle::Catalog;
-use super::merge;
+use super::merge::Going;
 use super::own::Own;
 use super::state::{Lost, State};
 use crate::error::{Error, Result};
@@ -54,7 +54,8 @@ impl Catalog {
             return Ok(false);
         }
         let chosen: Vec<bool> = all.sources.iter().map(|s| s.name == name).collect();
-        let live = merge::carry(&all.sources, &chosen, false, all.unreliable);
+        let going = Going { chosen: &chosen, own: None, damaged: false, unreliable: all.unreliable };
+        let live = going.carry(&all.sources);
         let header = {
             let mut state = self.writable(DOING)?;
             if size(&live) > old.end / 2 {

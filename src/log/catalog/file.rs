@@ -62,6 +62,8 @@ pub(super) struct Source {
     chain: Chain,
     /// Behind the last good frame.
     pub(super) end: u64,
+    /// What stands before this place in the bytes is on disk, and so is the name of the file: as far as the marks tell.
+    durable: u64,
     pub(super) tail: Tail,
     /// Some good frames hold what only a newer program understands.
     pub(super) newer: bool,
@@ -131,6 +133,8 @@ impl Source {
             }
         };
         self.end = self.chain.offset() as u64;
+        let published = Mark::of_published(self.header.salt, &self.bytes);
+        self.durable = published.map_or(0, |mark| mark.durable);
         self.tail = match (decode_marks(self.header.salt, &self.bytes), bad) {
             (None, _) => Tail::Damaged("both durability marks are damaged"),
             (Some(durable), bad) if self.end < durable => {
@@ -156,6 +160,11 @@ impl Source {
             before = ((item.start + item.len) as usize, crc(at(item) as usize)?);
         }
         (self.tail == Tail::Clean && before.0 as u64 == self.end).then_some(places)
+    }
+
+    /// Whether the entry is known to be on disk, in a file that has its name there.
+    pub(super) fn has_durably(&self, item: &Item) -> bool {
+        u64::from(item.start) + u64::from(item.len) <= self.durable
     }
 
     /// The place behind the last good frame.
@@ -212,6 +221,7 @@ pub(super) fn decode(
         last: FRAMES,
         chain,
         end: 0,
+        durable: 0,
         tail: Tail::Clean,
         newer: false,
         ident: None,
@@ -257,7 +267,7 @@ fn load_of(
 ) -> Option<Source> {
     let (source, index) = indexed(dir, file, name, store)?;
     let salt = source.header.salt;
-    let (mut bytes, mut items) = (Vec::new(), Vec::new());
+    let (mut bytes, mut items, mut durable) = (Vec::new(), Vec::new(), u64::MAX);
     for (birth, place) in index.find_all(births)? {
         let mut frame = vec![0; FRAME_HEAD];
         read_exact_at(file, &mut frame, place.offset.into()).ok()?;
@@ -270,8 +280,11 @@ fn load_of(
         // One that only a newer program understands makes a difference: see who reads all.
         items.extend(Some(Item::of(body, bytes.len()).ok()?).filter(|item| item.birth == birth));
         bytes.extend_from_slice(body);
+        if u64::from(place.offset) + frame.len() as u64 > source.durable {
+            durable = 0;
+        }
     }
-    Some(Source { bytes, items, ..source })
+    Some(Source { bytes, items, durable, ..source })
 }
 
 /// The head of a long file, without entries, and the index of it. `None` if it has none, or anything is amiss with either.

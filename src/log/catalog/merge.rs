@@ -134,11 +134,11 @@ fn settle(sources: &[Arc<Source>], old: &mut Winner, new: Winner, same_instance:
 /// their generations; only then instances are compared, by the last word of each.
 pub(super) fn winners(sources: &[Arc<Source>]) -> Winners {
     let items = sources.iter().map(|s| s.items.len()).sum::<usize>();
-    winners_of(sources, items / 2, |_| true)
+    winners_of(sources, items / 2, |_, _| true)
 }
 
-/// The same for the items that are `wanted`: of a life all must be, or none. They may be of some `expected` lives.
-fn winners_of(sources: &[Arc<Source>], expected: usize, wanted: impl Fn(&Item) -> bool) -> Winners {
+/// The same for the items that are `wanted` of the source at this index. They may be of some `expected` lives.
+fn winners_of(sources: &[Arc<Source>], expected: usize, wanted: impl Fn(usize, &Item) -> bool) -> Winners {
     let mut order: Vec<(usize, &Arc<Source>)> = sources.iter().enumerate().collect();
     order.sort_by_key(|(_, s)| (s.header.instance, s.header.generation));
     let mut all = Winners::default();
@@ -146,7 +146,7 @@ fn winners_of(sources: &[Arc<Source>], expected: usize, wanted: impl Fn(&Item) -
         let mut local = Winners::default();
         local.reserve(group.iter().map(|(_, s)| s.items.len()).sum::<usize>().min(expected));
         for (source, s) in group {
-            for (index, item) in s.items.iter().enumerate().filter(|(_, item)| wanted(item)) {
+            for (index, item) in s.items.iter().enumerate().filter(|(_, item)| wanted(*source, item)) {
                 let new = Winner { source: *source, index, doubt: false };
                 local.entry(item.birth).and_modify(|old| settle(sources, old, new, true)).or_insert(new);
             }
@@ -199,51 +199,86 @@ pub(super) fn known_since(last: &Merged, files: Files) -> Merged {
         return known(files);
     }
     // All lives of a session are looked at together.
-    let winners = winners_of(&files.sources, touched.len(), |item| touched.contains(&item.session));
+    let winners = winners_of(&files.sources, touched.len(), |_, item| touched.contains(&item.session));
     Merged::new(files, last.without(&touched)).with(winners)
 }
 
-/// The entries of the `chosen` files that must be written elsewhere before those files may go.
-///
-/// `damaged`: one of the chosen files lost what may have named any session. So every summary, wherever it
-/// is, is put in doubt before the evidence of the loss goes. `unreliable`: another file could not be read.
-pub(super) fn carry(
-    sources: &[Arc<Source>],
-    chosen: &[bool],
-    damaged: bool,
-    unreliable: bool,
-) -> Vec<CatalogEntry> {
-    let is_chosen = |i: usize| chosen.get(i).copied().unwrap_or(false);
-    type Births = HashSet<BirthId, BuildHasherDefault<Spread>>;
-    let (mut inside, mut anywhere, mut twice) = (Births::default(), Births::default(), Births::default());
-    for (i, source) in sources.iter().enumerate() {
-        let births: Births = source.items.iter().map(|item| item.birth).collect();
-        if is_chosen(i) {
-            inside.extend(&births);
-        }
-        twice.extend(births.into_iter().filter(|birth| !anywhere.insert(*birth)));
+type Births = HashSet<BirthId, BuildHasherDefault<Spread>>;
+
+/// Files that are about to go.
+pub(super) struct Going<'a> {
+    /// Which of the sources they are.
+    pub(super) chosen: &'a [bool],
+    /// The file that is made durable before they go.
+    pub(super) own: Option<&'a str>,
+    /// One of them lost what may have named any session. So every summary, wherever it is, is put in doubt before the
+    /// evidence of the loss goes.
+    pub(super) damaged: bool,
+    /// Another file could not be read.
+    pub(super) unreliable: bool,
+}
+
+impl Going<'_> {
+    fn is_chosen(&self, source: usize) -> bool {
+        self.chosen.get(source).copied().unwrap_or(false)
     }
-    let mut kept: Vec<(Winner, CatalogEntry)> = Vec::new();
-    for (birth, winner) in winners(sources) {
-        let Some((source, item)) = at(sources, winner) else { continue };
-        let ours = is_chosen(winner.source);
-        let whole = || item.entry(&source.bytes);
-        let carried = match item.kind {
-            EntryKind::Closed if damaged => whole().map(in_doubt),
-            EntryKind::Removed if ours && !winner.doubt => {
-                // A removal only speaks against entries of other files. Also of chosen ones: they go one by one,
-                // and any of them may come back after a power cut.
-                let needed = unreliable || damaged || twice.contains(&birth);
-                whole().filter(|_| needed)
+
+    /// The entries that must be written elsewhere before those files may go: what holds, and what would hold if a power cut
+    /// took with it what others have written and not synced.
+    pub(super) fn carry(&self, sources: &[Arc<Source>]) -> Vec<CatalogEntry> {
+        let (mut inside, mut anywhere) = (Births::default(), Births::default());
+        let (mut twice, mut unsure) = (Births::default(), Births::default());
+        let stays = |i: usize, item: &Item| {
+            let durably = |s: &Arc<Source>| Some(s.name.as_str()) == self.own || s.has_durably(item);
+            self.is_chosen(i) || sources.get(i).is_some_and(durably)
+        };
+        for (i, source) in sources.iter().enumerate() {
+            let births: Births = source.items.iter().map(|item| item.birth).collect();
+            if self.is_chosen(i) {
+                inside.extend(&births);
             }
-            _ if winner.doubt && inside.contains(&birth) => whole().map(in_doubt),
+            twice.extend(births.into_iter().filter(|birth| !anywhere.insert(*birth)));
+            unsure.extend(source.items.iter().filter(|item| !stays(i, item)).map(|item| item.birth));
+        }
+        unsure.retain(|birth| inside.contains(birth));
+
+        let mut kept: SpreadMap<BirthId, (Winner, CatalogEntry)> = SpreadMap::default();
+        let surely =
+            winners_of(sources, unsure.len(), |i, item| unsure.contains(&item.birth) && stays(i, item));
+        for (birth, winner) in winners(sources).into_iter().chain(surely) {
+            let (inside, twice) = (inside.contains(&birth), twice.contains(&birth));
+            if let Some(entry) = self.carried(sources, winner, inside, twice) {
+                kept.entry(birth).or_insert((winner, entry));
+            }
+        }
+        let mut kept: Vec<_> = kept.into_values().collect();
+        kept.sort_by_key(|(winner, _)| (winner.source, winner.index));
+        kept.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// What is written of a winner. An entry of its life is `inside` one of the files, and in more than one file (`twice`).
+    fn carried(
+        &self,
+        sources: &[Arc<Source>],
+        winner: Winner,
+        inside: bool,
+        twice: bool,
+    ) -> Option<CatalogEntry> {
+        let (source, item) = at(sources, winner)?;
+        let ours = self.is_chosen(winner.source);
+        let whole = || item.entry(&source.bytes);
+        match item.kind {
+            EntryKind::Closed if self.damaged => whole().map(in_doubt),
+            // A removal only speaks against entries of other files. Also of chosen ones: they go one by one,
+            // and any of them may come back after a power cut.
+            EntryKind::Removed if ours && !winner.doubt => {
+                whole().filter(|_| self.unreliable || self.damaged || twice)
+            }
+            _ if winner.doubt && inside => whole().map(in_doubt),
             _ if ours => whole(),
             _ => None,
-        };
-        kept.extend(carried.map(|entry| (winner, entry)));
+        }
     }
-    kept.sort_by_key(|(winner, _)| (winner.source, winner.index));
-    kept.into_iter().map(|(_, entry)| entry).collect()
 }
 
 fn in_doubt(entry: CatalogEntry) -> CatalogEntry {

@@ -323,3 +323,98 @@ fn a_removal_is_carried_as_long_as_a_file_that_it_speaks_against_can_be_seen() {
     next.maintain().unwrap();
     assert!(files(&sim).is_empty());
 }
+
+/// A session was closed with five messages, opened and killed, and somebody is about to open it again: his mark is
+/// written, and not synced.
+fn announced(sim: &SimFs, by: &Catalog) -> Catalog {
+    let first = catalog(&sim.process_new());
+    first.mark_open(open("other", 2, 1)).unwrap();
+    first.record(closed("s", 1, 1, 5)).unwrap();
+    first.sync().unwrap();
+    let dying = sim.process_new();
+    catalog(&dying).mark_open(open("s", 1, 2)).unwrap();
+    dying.kill();
+    drop(by.announce_open(open("s", 1, 3)).unwrap());
+    first
+}
+
+/// No power cut shows the count of the first close as current.
+fn never_stale(sim: &SimFs) {
+    for seed in 0..20 {
+        let word = seen(&sim.crash_copy_with(Choice::Seed(seed)), "s");
+        assert!(word == "open" || word == "doubt", "{word} after cut {seed}");
+    }
+}
+
+#[test]
+fn what_another_has_not_synced_does_not_supersede_what_is_taken_over() {
+    // His file is new, or has been synced since it had its name; or what he says is its first word.
+    for synced in 0..3 {
+        let sim = SimFs::new(1);
+        let another = catalog(&sim.process_new());
+        for n in 0..synced {
+            another.mark_open(open("another", 3, n + 1)).unwrap();
+        }
+        let first = announced(&sim, &another);
+        let heir = catalog(&sim.process_new());
+        assert_eq!(heir.maintain().unwrap().adopted, 1, "{synced}");
+        assert_eq!(word(&heir.merged().unwrap(), "s"), "open");
+        never_stale(&sim);
+        drop(first);
+    }
+}
+
+#[test]
+fn a_file_whose_name_is_not_synced_does_not_supersede_what_is_taken_over() {
+    let sim = SimFs::new(1);
+    let spy = Spy::new(sim.process_new());
+    let another = on(spy.clone());
+    let (heir, disk, adopted) = (catalog(&sim.process_new()), sim.clone(), Arc::new(AtomicUsize::new(0)));
+    let count = adopted.clone();
+    spy.before(move |op| {
+        if op == Op::DirSync {
+            count.store(heir.maintain().unwrap().adopted, Ordering::Relaxed);
+            never_stale(&disk);
+        }
+        Ok(())
+    });
+    let first = announced(&sim, &another);
+    assert_eq!(adopted.load(Ordering::Relaxed), 1);
+    drop(first);
+}
+
+#[test]
+fn what_is_not_synced_of_the_own_file_is_before_the_others_go() {
+    let sim = SimFs::new(1);
+    let spy = Spy::new(sim.process_new());
+    let heir = on(spy.clone());
+    heir.mark_open(open("own", 3, 1)).unwrap();
+    let first = announced(&sim, &heir);
+    spy.fail(Op::Sync, io::ErrorKind::Other);
+    heir.maintain().unwrap_err();
+    spy.calm();
+    never_stale(&sim);
+    let before = files(&sim).len();
+    assert_eq!(heir.maintain().unwrap().adopted, 1);
+    assert_eq!(files(&sim).len(), before);
+    never_stale(&sim);
+    drop(first);
+}
+
+#[test]
+fn a_compaction_keeps_what_another_supersedes_and_has_not_synced() {
+    let sim = SimFs::new(1);
+    let spy = Spy::new(sim.process_new());
+    let heir = full_of_garbage(&spy);
+    let another = catalog(&sim.process_new());
+    another.mark_open(open("another", 4, 1)).unwrap();
+    heir.record(CatalogEntry::Open(open("s", 1, 2))).unwrap();
+    heir.sync().unwrap();
+    let first = catalog(&sim.process_new());
+    first.mark_open(open("other", 5, 1)).unwrap();
+    first.record(closed("s", 1, 1, 5)).unwrap();
+    first.sync().unwrap();
+    drop(another.announce_open(open("s", 1, 3)).unwrap());
+    assert!(heir.maintain().unwrap().compacted);
+    never_stale(&sim);
+}

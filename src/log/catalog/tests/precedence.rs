@@ -2,7 +2,7 @@
 
 use super::super::file::{Source, Tail, decode, name_of};
 use super::super::files::Files;
-use super::super::merge::{Verdict, Word, carry, compare, known};
+use super::super::merge::{Going, Verdict, Word, compare, known};
 use super::*;
 use crate::format::catalog::{FRAMES, Header};
 
@@ -18,9 +18,12 @@ fn source(instance: u64, generation: u32, entries: Vec<CatalogEntry>) -> Arc<Sou
     };
     let (mut bytes, mut chain) = header.encode();
     bytes.resize(FRAMES, 0);
-    put_mark(&mut bytes, header.salt, 0, FRAMES);
     for entry in &entries {
         chain.push(entry, &mut bytes).unwrap();
+    }
+    let end = bytes.len();
+    for mark in [0, 1] {
+        put_mark(&mut bytes, header.salt, mark, end);
     }
     let source = decode(&name_of(header.salt), &STORE, bytes, None).unwrap();
     assert_eq!((source.items.len(), source.tail), (entries.len(), Tail::Clean));
@@ -38,6 +41,10 @@ fn verdict(old: &CatalogEntry, new: &CatalogEntry, same_instance: bool) -> Verdi
 
 fn merge(sources: Vec<Arc<Source>>) -> Merged {
     known(Files { sources, findings: Vec::new(), unreliable: false })
+}
+
+fn carry(sources: &[Arc<Source>], chosen: &[bool]) -> Vec<CatalogEntry> {
+    Going { chosen, own: None, damaged: false, unreliable: false }.carry(sources)
 }
 
 fn rival(name: &str, b: u8, number: u64, count: u64) -> CatalogEntry {
@@ -143,7 +150,7 @@ fn only_what_still_matters_is_carried() {
         ],
     );
     let alive = source(2, 0, vec![closed("old", 2, 2, 2), closed("elsewhere", 5, 1, 1)]);
-    let carried = carry(&[dead, alive], &[true, false], false, false);
+    let carried = carry(&[dead, alive], &[true, false]);
     let expected =
         [CatalogEntry::Open(open("open", 1, 1)), closed("kept", 3, 1, 1), removed("elsewhere", 5, 1)];
     assert_eq!(carried, expected);
@@ -154,7 +161,7 @@ fn a_contradiction_survives_the_loss_of_one_side() {
     let dead = || source(1, 0, vec![closed("s", 1, 1, 4)]);
     let alive = || source(2, 0, vec![closed("s", 1, 1, 5)]);
     for chosen in [[true, false], [false, true], [true, true]] {
-        let carried = carry(&[dead(), alive()], &chosen, false, false);
+        let carried = carry(&[dead(), alive()], &chosen);
         assert!(matches!(carried[..], [CatalogEntry::Doubt(_)]), "{carried:?}");
     }
 }
