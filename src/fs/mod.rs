@@ -216,18 +216,14 @@ pub(crate) fn is_sync_leftover(name: &str) -> bool {
 
 /// Makes the entries of a directory durable that somebody else may have left without a sync, or after one that
 /// failed. Merely to repeat that one would prove nothing, so the directory gets a new entry first, which goes
-/// again; where there is no room for one, a sync must do.
+/// again. Where there is no room for one, nothing can be proved, and that is the error.
 pub(crate) fn sync_anew(dir: &dyn Dir) -> io::Result<()> {
-    match dir.create_temp(ANEW) {
-        Ok((name, _)) => match dir.remove_file(&name) {
-            // Another process swept it away.
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        },
-        Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {}
-        Err(e) => return Err(e),
+    let (name, _) = dir.create_temp(ANEW)?;
+    match dir.remove_file(&name) {
+        // Another process swept it away.
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => dir.sync(),
     }
-    dir.sync()
 }
 
 /// The same for the directory above a store, which is not ours: where nothing can be made in it, neither was what is found there,
