@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use driver::{
     Effort, Eyes, FAULTS, MISTAKES, Rng, Tally, Trace, explore, faults_everywhere, faults_in_recovery,
-    full_disk, lie_about_each, mistake, patient_scripts, random_script, scripts, set_threads, table,
+    full_disk, lie_about_each, mistake, random_script, scripts, set_threads, table, traces,
 };
 
 struct Args {
@@ -134,7 +134,7 @@ fn main() -> ExitCode {
 /// Every sync of every script, skipped.
 fn lies(seed: u64) -> ExitCode {
     let eyes = Eyes { states: 1000, kills: 8, lies: 24, all: true, until: None };
-    let traces = patient_scripts(seed);
+    let traces = traces(seed);
     let mut unseen = 0;
     for (name, fault, kinds) in MISTAKES {
         let lied = mistake(&traces, fault, kinds, &eyes);

@@ -71,7 +71,7 @@ impl Env {
             catalog,
             shards: Shards::default(),
             rosters: Rosters::default(),
-            io: IoThread::new(settings.events.clone()),
+            io: IoThread::new(settings.events.clone(), settings.by_hand),
             closed: AtomicBool::new(false),
             clock: AtomicU64::new(0),
             open: OpenSet::default(),
@@ -362,7 +362,9 @@ impl Env {
         }
         let mut closing = Closing::default();
         let mut result = Ok(());
-        let cores: Vec<Arc<Core>> = self.sessions.lock().drain().map(|(_, c)| c).collect();
+        let mut cores: Vec<Arc<Core>> = self.sessions.lock().drain().map(|(_, c)| c).collect();
+        // In the same order each time.
+        cores.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         for core in cores {
             // What came while this began is refused, or done.
             core.complete();

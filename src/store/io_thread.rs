@@ -101,6 +101,8 @@ struct Desk {
     todo: Mutex<Todo>,
     wake: Condvar,
     events: Option<EventCallback>,
+    /// There is no thread: who tests the store says when something is done.
+    by_hand: bool,
 }
 
 /// What the thread had not begun when it was ended.
@@ -118,14 +120,15 @@ pub(crate) struct IoThread {
 }
 
 impl IoThread {
-    pub(crate) fn new(events: Option<EventCallback>) -> IoThread {
-        IoThread { desk: Arc::new(Desk { todo: Mutex::default(), wake: Condvar::new(), events }) }
+    pub(crate) fn new(events: Option<EventCallback>, by_hand: bool) -> IoThread {
+        let (todo, wake) = (Mutex::default(), Condvar::new());
+        IoThread { desk: Arc::new(Desk { todo, wake, events, by_hand }) }
     }
 
     /// Starts the thread, once.
     pub(crate) fn start(&self) -> Result<()> {
         let mut todo = self.desk.todo.lock();
-        if todo.running || todo.stop {
+        if todo.running || todo.stop || self.desk.by_hand {
             return Ok(());
         }
         let desk = self.desk.clone();
@@ -165,6 +168,21 @@ impl IoThread {
         todo.timed.push(Timed { due, order, job });
         if earliest {
             self.desk.wake.notify_one();
+        }
+    }
+
+    /// Does on this thread what was due by `until`, what is to be done anyhow, and what that leads to.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn do_until(&self, until: Instant) {
+        let next = || self.desk.todo.lock().ready.pop_front();
+        {
+            let todo = &mut *self.desk.todo.lock();
+            while todo.timed.peek().is_some_and(|t| t.due <= until) {
+                todo.ready.extend(todo.timed.pop().map(|timed| timed.job));
+            }
+        }
+        while let Some(job) = next() {
+            self.desk.work(job);
         }
     }
 
@@ -234,16 +252,20 @@ impl Desk {
             }
         }
     }
+
+    fn work(&self, job: Job) {
+        // A panic in one job must not end the work for all sessions.
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| step(self, job)));
+        if done.is_err() {
+            let error = Error::new(ErrorKind::Io, "do background work").hint("a job panicked");
+            self.report(Event::new("do background work", None, error));
+        }
+    }
 }
 
 fn run(desk: &Desk) {
     while let Some(job) = desk.next() {
-        // A panic in one job must not end the work for all sessions.
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| step(desk, job)));
-        if done.is_err() {
-            let error = Error::new(ErrorKind::Io, "do background work").hint("a job panicked");
-            desk.report(Event::new("do background work", None, error));
-        }
+        desk.work(job);
     }
 }
 

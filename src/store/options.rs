@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) map: bool,
     pub(crate) allow_network: bool,
     pub(crate) lock_dir: Option<PathBuf>,
+    /// Nothing happens in the background.
+    pub(crate) by_hand: bool,
     pub(crate) events: Option<EventCallback>,
 }
 
@@ -69,6 +71,7 @@ impl fmt::Debug for Settings {
             .field("map", &self.map)
             .field("allow_network", &self.allow_network)
             .field("lock_dir", &self.lock_dir)
+            .field("by_hand", &self.by_hand)
             .finish_non_exhaustive()
     }
 }
@@ -109,6 +112,7 @@ impl Default for Options {
                 map: true,
                 allow_network: false,
                 lock_dir: None,
+                by_hand: false,
                 events: None,
             },
         }
@@ -241,6 +245,15 @@ impl Options {
     #[must_use]
     pub fn on_event(mut self, callback: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.settings.events = Some(Arc::new(callback));
+        self
+    }
+
+    /// Starts no thread: what the store would do in the background waits for [`Store::do_background`]. For tests that
+    /// must go the same way each time. On the simulated disk, and with one thread that uses the store, they do.
+    #[cfg(any(test, feature = "sim"))]
+    #[must_use]
+    pub fn by_hand(mut self, by_hand: bool) -> Self {
+        self.settings.by_hand = by_hand;
         self
     }
 

@@ -196,6 +196,14 @@ impl Store {
         stats(&self.lease.env)
     }
 
+    /// Does on this thread what the store would have done in the background: what it was to do at once, and what was due by
+    /// `until`, which may be an instant that is still to come, so that time need not pass. Of a store that was opened
+    /// [`by_hand`](Options::by_hand); otherwise its own thread does it.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn do_background(&self, until: std::time::Instant) {
+        self.env().io.do_until(until);
+    }
+
     /// Does what was handed over, syncs everything, closes all sessions in good order, ends the background thread and releases
     /// all locks, for every handle of this process; later calls say `Closed`. The last drop does the same, without
     /// telling what went wrong.

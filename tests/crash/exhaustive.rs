@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::driver::{
-    Effort, FAULTS, Tally, explore, faults_everywhere, faults_in_recovery, full_disk, random_script, scripts,
+    Effort, FAULTS, Tally, Trace, explore, faults_everywhere, faults_in_recovery, full_disk, random_script,
+    run_script, scripts, traces,
 };
 
 /// One at a time: each uses all cores.
@@ -40,6 +41,28 @@ fn verdict(what: &str, tally: &Tally, start: Instant, least: u64) {
     );
     let tried = tally.states() + tally.errors.load(Relaxed);
     assert!(tried >= least, "{what}: {tried} states and runs with errors are too few");
+}
+
+/// What leads to a failure leads there again, on a busy machine too.
+#[test]
+fn every_run_goes_the_same_way_each_time() {
+    let run = |trace: &Trace| {
+        let world = run_script(trace, true).unwrap();
+        let points = world.points.iter();
+        points.map(|p| format!("{} {} {} {:?}", p.ops(), p.label(), p.tag(), p.pending())).collect::<Vec<_>>()
+    };
+    let random = (0..40).map(|seed| random_script(seed, 40));
+    for trace in traces(3).into_iter().chain(random) {
+        let runs = std::thread::scope(|scope| {
+            let others: Vec<_> = (0..3).map(|_| scope.spawn(|| run(&trace))).collect();
+            others.into_iter().map(|other| other.join().unwrap()).collect::<Vec<_>>()
+        });
+        for other in &runs[1..] {
+            let differs = runs[0].iter().zip(other).position(|(a, b)| a != b);
+            assert_eq!(differs.map(|at| (&runs[0][at], &other[at])), None, "{trace}");
+            assert_eq!(runs[0].len(), other.len(), "{trace}");
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use sessionlog::fs::Choice;
 
-use crate::driver::{Conf, FAULTS, Faults, Hop, How, PATIENT, Step, Trace, travel};
+use crate::driver::{Conf, FAULTS, Faults, Hop, How, Step, Trace, travel};
 
 /// Moments are parts of a run, in thousandths: they stay meaningful while the script shrinks.
 const WHOLE: u64 = 1000;
@@ -55,11 +55,7 @@ fn faults(most: usize) -> impl Strategy<Value = Faults> {
 }
 
 fn history(length: usize) -> impl Strategy<Value = (Trace, Vec<(Crash, Faults)>)> {
-    let conf = prop_oneof![Just(u64::MAX), 0u64..4000].prop_map(|after| Conf {
-        segment: 16 << 10,
-        after,
-        quiet: PATIENT,
-    });
+    let conf = prop_oneof![Just(u64::MAX), 0u64..4000].prop_map(|after| Conf { segment: 16 << 10, after });
     let trace =
         (any::<u32>(), conf, vec(step(), 1..length), faults(1)).prop_map(|(seed, conf, steps, faults)| {
             Trace { seed: seed.into(), conf, steps, faults, hops: Vec::new() }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::driver::{Eyes, MISTAKES, Trace, lie_about_each, mistake, patient_scripts, table};
+use crate::driver::{Eyes, MISTAKES, Trace, lie_about_each, mistake, table, traces};
 
 /// Syncs whose absence is not seen in these scripts: function, what is synced, and why it is asked for all the same.
 const UNSEEN: [(&str, &str, &str); 1] = [(
@@ -21,7 +21,7 @@ fn eyes(seconds: u64) -> Eyes {
 fn every_sync_that_is_skipped_is_noticed() {
     let _turn = crate::exhaustive::TURN.lock();
     let start = Instant::now();
-    let all = lie_about_each(&patient_scripts(4), &eyes(120)).unwrap();
+    let all = lie_about_each(&traces(4), &eyes(120)).unwrap();
     eprintln!("{}", table(all.iter().map(|(site, lied)| (format!("{}, {}", site.call, site.kind), lied))));
     eprintln!("skipped syncs: {} sites in {:.1} s", all.len(), start.elapsed().as_secs_f64());
     assert!(all.len() > 20, "the backtraces name too few sites");
@@ -56,7 +56,7 @@ fn every_sync_that_is_skipped_is_noticed() {
 #[test]
 fn mistakes_that_are_made_all_the_time_are_noticed() {
     let _turn = crate::exhaustive::TURN.lock();
-    let traces = patient_scripts(4);
+    let traces = traces(4);
     for (name, fault, kinds) in MISTAKES {
         let lied = mistake(&traces, fault, kinds, &eyes(20));
         eprint!("{}", table([(name.to_owned(), &lied)]));

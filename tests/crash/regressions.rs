@@ -2,13 +2,22 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use sessionlog::fs::{Choice, Damage, Fault, Fs, SimFs, SimOp};
-use sessionlog::{ErrorKind, Finding, Options, Store};
+use sessionlog::fs::{Choice, Damage, Fault, Fs, SimCall, SimFs, SimOp};
+use sessionlog::{ErrorKind, Finding, Options, Outcome, Store};
+
+fn options(fs: &SimFs) -> Options {
+    Options::new().create(true).fs(Arc::new(fs.clone()))
+}
 
 fn open(fs: &SimFs) -> Store {
-    Options::new().create(true).fs(Arc::new(fs.clone())).open("/store").unwrap()
+    options(fs).open("/store").unwrap()
+}
+
+/// Nothing is done in the background but by `Store::do_background`.
+fn by_hand(fs: &SimFs) -> Store {
+    options(fs).by_hand(true).open("/store").unwrap()
 }
 
 /// A removal is one rename from `sessions/<x>/` into `trash/`. A power cut behind it left the session in both places: it was there, with all its
@@ -93,7 +102,7 @@ fn a_directory_whose_parent_could_not_be_synced_is_made_anew() {
     for fault in [Fault::DropDirty, Fault::NoSpace] {
         let fs = SimFs::new(1);
         fs.fail_when(0, 1, fault, |call| call.op == SimOp::SyncDir && call.dir == Path::new("/"));
-        Options::new().create(true).fs(Arc::new(fs.clone())).open("/store").unwrap_err();
+        options(&fs).open("/store").unwrap_err();
         open(&fs).session("s").unwrap().append("m0").unwrap();
         let store = open(&fs.crash());
         assert_eq!(store.reader("s").unwrap().load().unwrap().count(), 1, "{fault:?}");
@@ -140,14 +149,10 @@ fn the_trash_is_emptied_only_after_a_sync_that_proves_something() {
     assert!(fs.struck()[0].contains("SyncDir /store/sessions/"), "{:?}", fs.struck());
     fs.kill();
     let fs = fs.process_new();
-    let store = open(&fs);
+    let store = by_hand(&fs);
     // It clears up at leisure, once it has written.
     store.session("other").unwrap().append("m1").unwrap();
-    let trash = fs.open_root(Path::new("/store/trash")).unwrap();
-    let until = Instant::now() + Duration::from_secs(10);
-    while !trash.list().unwrap().is_empty() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    store.do_background(Instant::now());
     let names = |fs: &SimFs| fs.open_root(Path::new("/store/trash")).unwrap().list().unwrap().len();
     assert_eq!(names(&fs), 0);
     // The unlinked files may be gone, the rest is as the syncs left it.
@@ -239,12 +244,11 @@ fn a_catalog_file_that_cannot_be_read_again_is_not_adopted() {
             call.dir.ends_with("catalog") && matches!(call.op, SimOp::Open | SimOp::Read | SimOp::Stat)
         });
         // The first op of a process has its background thread adopt what dead ones left.
-        fs.drive();
-        let store = Options::new().create(true).fs(Arc::new(fs.clone())).open("/store");
+        let store = options(&fs).by_hand(true).open("/store");
         if let Ok(store) = &store {
             let _ = store.session("other").and_then(|session| session.append("m0").map(drop));
+            store.do_background(Instant::now());
         }
-        fs.let_others_for(Duration::from_millis(10));
         drop(store);
         hit += fs.struck().len();
         let listing = open(&fs.process_new()).sessions().unwrap();
@@ -295,10 +299,9 @@ fn a_catalog_file_that_comes_back_says_nothing_new() {
     assert_eq!(catalog(&fs), 2);
 
     let fs = fs.process_new();
-    fs.drive();
-    let store = open(&fs);
+    let store = by_hand(&fs);
     store.session("another").unwrap().append("m0").unwrap();
-    fs.let_others_for(Duration::from_millis(10));
+    store.do_background(Instant::now());
     assert_eq!(catalog(&fs), 1);
     let mut back = 0;
     for mask in 0..1 << fs.pending().len().min(10) {
@@ -329,11 +332,10 @@ fn a_session_whose_creation_is_in_doubt_keeps_its_open_mark() {
     fs.kill();
 
     let fs = fs.process_new();
-    fs.drive();
-    let store = open(&fs);
+    let store = by_hand(&fs);
     store.session("s").unwrap().append("m0").unwrap();
     // The catalog file of the first one is adopted, and removed.
-    fs.let_others_for(Duration::from_millis(10));
+    store.do_background(Instant::now());
     store.close().unwrap();
     for mask in 0..1 << fs.pending().len().min(10) {
         let session = open(&fs.crash_copy_with(Choice::Mask(mask))).session("s").unwrap();
@@ -352,7 +354,7 @@ fn a_store_whose_name_could_not_be_synced_nor_taken_back_is_durable_when_it_is_o
         let fs = SimFs::new(1);
         fs.fail_when(0, 1, fault, |call| call.op == SimOp::SyncDir);
         fs.fail_when(0, 1, Fault::Io, |call| call.op == SimOp::Remove);
-        let create = || Options::new().create(true).fs(Arc::new(fs.clone())).open("/store");
+        let create = || options(&fs).open("/store");
         assert!(create().is_err());
         assert!(fs.open_root(Path::new("/store")).unwrap().list().unwrap().is_empty(), "it was taken back");
         create().unwrap().session("s").unwrap().append("m0").unwrap();
@@ -374,4 +376,38 @@ fn a_removal_that_can_only_repeat_a_failed_sync_is_not_done() {
     store.remove_session("s").unwrap_err();
     fs.fail_when(0, u64::MAX, Fault::ReadOnly, |c| c.op == SimOp::Create);
     store.remove_session("s").unwrap_err();
+}
+
+/// The sync of a new session's name failed, and took with it what it was to write. The next op on it makes the name
+/// durable anew; there was no room for the entry with which it does that, a plain sync said that all is well, and what
+/// was acknowledged from then on was gone after a power cut. The same for a removal, which came back.
+#[test]
+fn what_cannot_be_made_durable_on_a_full_disk_is_not_acknowledged() {
+    for removes in [false, true] {
+        let fs = SimFs::new(1);
+        let store = by_hand(&fs);
+        store.session("first").unwrap().append("m0").unwrap();
+        if removes {
+            store.session("s").unwrap().append("m0").unwrap();
+        }
+        let shard = |call: &SimCall<'_>| call.dir.parent() == Some(Path::new("/store/sessions"));
+        fs.fail_when(0, 1, Fault::DropDirty, move |call| call.op == SimOp::SyncDir && shard(call));
+        let op = || match removes {
+            true => store.remove_session("s").map(drop),
+            false => store.session("s")?.append("m1").map(drop),
+        };
+        op().unwrap_err();
+        assert_eq!(fs.struck().len(), 1, "{:?}", fs.struck());
+        fs.fail_when(0, 1, Fault::NoSpace, move |call| call.op == SimOp::Create && shard(call));
+        let full = op().unwrap_err();
+        assert_eq!((full.kind(), full.outcome()), (ErrorKind::NoSpace, Outcome::NotApplied), "{full}");
+        assert_eq!(fs.struck().len(), 2);
+        // There is room again.
+        op().unwrap();
+        let store = open(&fs.crash());
+        match removes {
+            true => assert!(store.sessions().unwrap().sessions.iter().all(|info| info.id.as_str() != "s")),
+            false => assert!(store.session("s").unwrap().message_count().unwrap() > 0),
+        }
+    }
 }

@@ -4,9 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Component, Path};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::choice::{Choice, Chooser};
 use super::dir::SimDir;
@@ -15,11 +14,6 @@ use super::node::FileNode;
 use super::snapshot::Snapshot;
 use super::state::{ROOT, State};
 use crate::fs::{Dir, Fs, name, sync_foreign};
-
-/// A thread that waits for its turn goes on after this, as the driver may wait for what it holds.
-const PATIENCE: Duration = Duration::from_millis(20);
-/// The others are done when none of them did anything for so long.
-const QUIET: Duration = Duration::from_micros(300);
 
 /// A simulated disk, seen by one simulated process.
 ///
@@ -65,8 +59,6 @@ pub struct SimFs {
 
 struct Machine {
     state: Mutex<State>,
-    /// The turn may be somebody else's now.
-    turn: Condvar,
 }
 
 impl SimFs {
@@ -77,7 +69,7 @@ impl SimFs {
 
     pub(super) fn boot(mut state: State) -> SimFs {
         let process = state.start_process();
-        SimFs { machine: Arc::new(Machine { state: Mutex::new(state), turn: Condvar::new() }), process }
+        SimFs { machine: Arc::new(Machine { state: Mutex::new(state) }), process }
     }
 
     /// Starts another process on the same disk.
@@ -90,7 +82,6 @@ impl SimFs {
     /// wrote stays cached, as the machine is still running.
     pub fn kill(&self) {
         self.state().kill(self.process);
-        self.machine.turn.notify_all();
     }
 
     /// Cuts the power: every process dies, every handle fails, and nothing survives that was not synced.
@@ -104,7 +95,6 @@ impl SimFs {
         let mut state = self.state();
         let after = state.after_power_cut(Chooser::new(choice));
         state.cut_power();
-        self.machine.turn.notify_all();
         SimFs::boot(after)
     }
 
@@ -188,32 +178,6 @@ impl SimFs {
         self.state().read_only = read_only;
     }
 
-    /// From now on only the calling thread does anything on this machine; operations of other threads (the
-    /// background work of a store) wait until [`let_others`](SimFs::let_others), so that a run can be repeated.
-    /// As the driver may itself wait for what such a thread holds, none waits longer than 20 ms.
-    pub fn drive(&self) {
-        self.state().control.drive(std::thread::current().id());
-    }
-
-    /// Lets the other threads do what they have to do, until they are quiet.
-    pub fn let_others(&self) {
-        self.let_others_for(QUIET);
-    }
-
-    /// The same, with so much time for a thread to turn up: more of it where the machine is busy.
-    pub fn let_others_for(&self, quiet: Duration) {
-        self.state().control.set_open(true);
-        self.machine.turn.notify_all();
-        loop {
-            std::thread::sleep(quiet);
-            let mut state = self.state();
-            if state.control.last_passed().is_none_or(|last| last.elapsed() >= quiet) {
-                state.control.set_open(false);
-                return;
-            }
-        }
-    }
-
     /// Sets the clock, in microseconds since 1970; it may jump back. Every operation and every look at it moves
     /// it on by one.
     pub fn set_now(&self, micros: u64) {
@@ -241,16 +205,6 @@ impl SimFs {
     ) -> io::Result<T> {
         let mut call = SimCall { op, process: self.process, number: 0, dir, name };
         let mut state = self.state();
-        let thread = std::thread::current().id();
-        if state.control.must_wait(thread) {
-            let until = Instant::now() + PATIENCE;
-            while state.control.must_wait(thread) && state.check_alive(self.process).is_ok() {
-                if self.machine.turn.wait_until(&mut state, until).timed_out() {
-                    break;
-                }
-            }
-        }
-        state.control.passed(thread);
         let effect = state.enter(&mut call)?;
         let done = work(&mut state, effect);
         // What was opened and is not handed out is closed, which takes the state again.

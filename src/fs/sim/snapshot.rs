@@ -1,9 +1,7 @@
-//! Snapshots of a simulated machine, and what is asked of one machine alone: faults, records, turns.
+//! Snapshots of a simulated machine, and what is asked of one machine alone: faults, records.
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread::ThreadId;
-use std::time::Instant;
 
 use super::choice::{Choice, Chooser};
 use super::fault::Plan;
@@ -81,17 +79,6 @@ pub(super) struct Control {
     pub(super) plan: Plan,
     recorded: Option<Vec<Snapshot>>,
     tag: u64,
-    turns: Option<Turns>,
-}
-
-/// Who may pass the gate.
-#[derive(Debug)]
-struct Turns {
-    driver: ThreadId,
-    /// The others may go on.
-    open: bool,
-    /// When one of the others passed last.
-    last: Option<Instant>,
 }
 
 impl Control {
@@ -120,33 +107,5 @@ impl Control {
 
     pub(super) fn tag(&self) -> u64 {
         self.tag
-    }
-
-    /// From now on only this thread passes the gate.
-    pub(super) fn drive(&mut self, driver: ThreadId) {
-        self.turns = Some(Turns { driver, open: false, last: None });
-    }
-
-    pub(super) fn set_open(&mut self, open: bool) {
-        if let Some(turns) = &mut self.turns {
-            turns.open = open;
-            turns.last = open.then(Instant::now);
-        }
-    }
-
-    /// When one of the other threads passed last, since they were let through.
-    pub(super) fn last_passed(&self) -> Option<Instant> {
-        self.turns.as_ref().and_then(|turns| turns.last)
-    }
-
-    /// Whether this thread waits for its turn.
-    pub(super) fn must_wait(&self, thread: ThreadId) -> bool {
-        self.turns.as_ref().is_some_and(|turns| turns.driver != thread && !turns.open)
-    }
-
-    pub(super) fn passed(&mut self, thread: ThreadId) {
-        if let Some(turns) = self.turns.as_mut().filter(|turns| turns.driver != thread) {
-            turns.last = Some(Instant::now());
-        }
     }
 }

@@ -1,8 +1,7 @@
 //! What this instance has said and still has to say, and the file in which it says it.
 
-use std::collections::HashMap;
-
 use super::handle::Identity;
+use super::merge::SpreadMap;
 use super::own::Own;
 use super::witness::Witnesses;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +26,7 @@ pub(super) struct State {
     /// Files that failed. They stay locked, and are never written again.
     pub(super) lost: Vec<Lost>,
     /// The open marks of the sessions that this instance has open: a new file repeats them.
-    pub(super) vouched: HashMap<BirthId, Box<Open>>,
+    pub(super) vouched: SpreadMap<BirthId, Box<Open>>,
     /// What was appended to `own` (or a lost file) and is not durable yet.
     unsynced: Vec<Unsynced>,
     /// Somebody syncs `own` right now.

@@ -107,10 +107,10 @@ impl Tally {
     }
 }
 
-/// Twice as many as cores: each waits for the background threads of its stores now and then.
+/// As many as cores.
 pub fn threads() -> usize {
     match THREADS.load(Ordering::Relaxed) {
-        0 => std::thread::available_parallelism().map_or(4, |n| n.get() * 2),
+        0 => std::thread::available_parallelism().map_or(4, std::num::NonZero::get),
         n => n,
     }
 }

@@ -21,12 +21,12 @@ mod step;
 mod trace;
 mod world;
 
-pub use explore::{Effort, How, Tally, explore, explore_all, set_threads, travel};
+pub use explore::{Effort, How, Tally, explore, explore_all, run_script, set_threads, travel};
 pub use faults::{FAULTS, faults_everywhere, faults_in_recovery, full_disk};
 pub use lies::{Eyes, Lied, MISTAKES, lie_about_each, mistake, table};
 pub use rng::Rng;
-pub use scripts::{patient_scripts, random_script, scripts};
+pub use scripts::{random_script, scripts, traces};
 pub use sites::Site;
 pub use step::Step;
 pub use trace::{Failure, Faults, Hop, Trace};
-pub use world::{Conf, PATIENT};
+pub use world::Conf;

@@ -61,9 +61,6 @@ impl World {
     /// The machine as another process sees it, when the stores of those before it are gone.
     fn replace(&mut self, next: impl FnOnce(&SimFs) -> SimFs) -> SimFs {
         let fs = next(&self.fs);
-        if self.record {
-            fs.drive();
-        }
         drop(self.store.take());
         drop(self.other.take());
         fs

@@ -3,12 +3,12 @@
 use super::rng::Rng;
 use super::step::{Step, parse_steps};
 use super::trace::Trace;
-use super::world::{Conf, PATIENT, QUIET};
+use super::world::Conf;
 
 const LATE: u64 = u64::MAX;
 
 /// Name, `truncate_after`, steps; segments are as small as they can be.
-const SCRIPTS: [(&str, u64, &str); 20] = [
+const SCRIPTS: [(&str, u64, &str); 21] = [
     ("create, append, batch, attributes", LATE, "a0 a0:700 b0:5 B0:3 m0 C1 a1 m2"),
     ("buffered appends and sync", LATE, "u0 u0 y0 u0:900 a0 u0 u1 c0 u0 y1"),
     ("segments fill up", LATE, "a0:5000 a0:5000 a0:5000 a0:300 u0:5000 u0:5000 a0:9000 a0"),
@@ -53,6 +53,11 @@ const SCRIPTS: [(&str, u64, &str); 20] = [
         LATE,
         "b0:3 A0:1 m0 a0:132000 c0 a0 u0 c0 l a0 K a0:132000 n0 c0 X a0 W a0:132000 A0:2 E0:3 c0 K l a0:140000 c0 K m0 c0 a0",
     ),
+    (
+        "time passes",
+        LATE,
+        "u0 i a0 u0 b0:5 i A0:1 i u1 m1 i K a0 u0 i W u0 i a0 w a1 u0 i a1 k i a0 X u0 i K u0 a1",
+    ),
     ("creations that fail", LATE, "E0:3 a0 a0 E0:4 a1 a1 E0:2 a2 a2 K a0 a1 a2 D0 E0:0 a0 a0"),
 ];
 
@@ -60,7 +65,7 @@ pub fn scripts(seed: u64) -> Vec<(&'static str, Trace)> {
     SCRIPTS
         .iter()
         .map(|(name, after, text)| {
-            let conf = Conf { segment: 16 << 10, after: *after, quiet: QUIET };
+            let conf = Conf { segment: 16 << 10, after: *after };
             let steps = parse_steps(text).unwrap_or_default();
             assert!(!steps.is_empty(), "{name}");
             (*name, Trace { seed, conf, steps, faults: Vec::new(), hops: Vec::new() })
@@ -68,17 +73,15 @@ pub fn scripts(seed: u64) -> Vec<(&'static str, Trace)> {
         .collect()
 }
 
-/// The same, where runs are compared with one another.
-pub fn patient_scripts(seed: u64) -> Vec<Trace> {
-    let patient = |(_, trace): (_, Trace)| Trace { conf: Conf { quiet: PATIENT, ..trace.conf }, ..trace };
-    scripts(seed).into_iter().map(patient).collect()
+/// The same without their names.
+pub fn traces(seed: u64) -> Vec<Trace> {
+    scripts(seed).into_iter().map(|(_, trace)| trace).collect()
 }
 
 /// A random history of several sessions, processes, power cuts and short disks.
 pub fn random_script(seed: u64, length: u64) -> Trace {
     let mut rng = Rng::new(seed);
-    let conf =
-        Conf { segment: 16 << 10, after: if rng.chance(30) { rng.below(4000) } else { LATE }, quiet: QUIET };
+    let conf = Conf { segment: 16 << 10, after: if rng.chance(30) { rng.below(4000) } else { LATE } };
     let sessions = 1 + rng.below(3);
     let mut steps = Vec::new();
     for _ in 0..length {
@@ -106,7 +109,8 @@ pub fn random_script(seed: u64, length: u64) -> Trace {
             83..=86 => ('X', 0),
             87..=90 => ('K', 0),
             91..=93 => ('P', rng.next() >> 24),
-            94..=97 => ('W', 0),
+            94..=96 => ('W', 0),
+            97 => ('i', 0),
             98 => ('J', 0),
             _ => ('S', 1 + rng.below(600)),
         };

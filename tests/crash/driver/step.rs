@@ -26,6 +26,7 @@ use std::str::FromStr;
 /// | `W` | close the sessions and go on in the other one of two processes | |
 /// | `w` | the same, but what was written stays open and cannot be written there | |
 /// | `E` | the next operation of a kind fails, see `World::fail_later` | which |
+/// | `i` | time passes: what the stores do after a while is done | |
 /// | `J` | the clock jumps back an hour | |
 /// | `R` | room for so many bytes more; 0 lifts it | bytes |
 /// | `S` | reads and writes are short | bytes |
@@ -36,7 +37,7 @@ pub struct Step {
     pub arg: u64,
 }
 
-pub const VERBS: &str = "aubByAtmnrcCDlXKkPWwEJRS";
+pub const VERBS: &str = "aubByAtmnrcCDlXKkPWwEiJRS";
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

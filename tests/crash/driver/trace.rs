@@ -7,7 +7,7 @@ use sessionlog::fs::{Choice, Fault};
 
 use super::explore::{How, replay};
 use super::step::{Step, parse_steps, steps_text};
-use super::world::{Conf, PATIENT};
+use super::world::Conf;
 
 /// Operations that fail: how many came before, and how.
 pub type Faults = Vec<(u64, Fault)>;
@@ -119,7 +119,7 @@ impl FromStr for Trace {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Trace, String> {
-        let conf = Conf { segment: 16 << 10, after: u64::MAX, quiet: PATIENT };
+        let conf = Conf { segment: 16 << 10, after: u64::MAX };
         let mut trace = Trace { seed: 1, conf, steps: Vec::new(), faults: Vec::new(), hops: Vec::new() };
         let number = |t: &str| t.parse::<u64>().map_err(|_| format!("{t:?} is no number"));
         for part in text.split(';') {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sessionlog::fs::{Fault, Fs, SimFs, SimOp, Snapshot};
@@ -21,14 +21,7 @@ pub const ROOT: &str = "/store";
 pub struct Conf {
     pub segment: u64,
     pub after: u64,
-    /// How long background threads are waited for, in microseconds.
-    pub quiet: u64,
 }
-
-/// Enough on a machine that is not too busy.
-pub const QUIET: u64 = 300;
-/// Where the same must happen twice.
-pub const PATIENT: u64 = 3000;
 
 impl Conf {
     pub fn open(self, fs: &SimFs) -> LogResult<Store> {
@@ -36,10 +29,9 @@ impl Conf {
     }
 
     pub fn options(self, fs: &SimFs) -> Options {
-        // Nothing happens because time passes: a run can be repeated.
-        let late = Duration::from_secs(3600);
         let options = Options::new().fs(Arc::new(fs.clone())).segment_size(self.segment);
-        options.truncate_after(self.after).sync_interval(late).linger(late)
+        // Nothing happens by itself: a run can be repeated.
+        options.truncate_after(self.after).by_hand(true)
     }
 }
 
@@ -56,6 +48,8 @@ pub enum Past {
 
 pub struct World {
     pub(super) conf: Conf,
+    /// Nothing that the stores do after a while is due by then.
+    begun: Instant,
     pub fs: SimFs,
     pub(super) store: Option<Store>,
     /// The process that is not at work, if there are two.
@@ -94,6 +88,7 @@ impl World {
     ) -> Result<World, String> {
         let mut world = World {
             conf,
+            begun: Instant::now(),
             fs,
             store: None,
             other: None,
@@ -144,7 +139,6 @@ impl World {
 
     pub(super) fn watch(&self) {
         if self.record {
-            self.fs.drive();
             self.fs.record();
             self.fs.set_tag(self.tags.len() as u64 - 1);
         }
@@ -152,15 +146,24 @@ impl World {
 
     /// What is known changed; `settled` if nothing is under way.
     pub(super) fn mark(&mut self, settled: bool) {
-        if !self.record {
-            return;
+        if self.record {
+            self.tags.push(Arc::new(self.knows.clone()));
+            self.fs.set_tag(self.tags.len() as u64 - 1);
         }
-        self.tags.push(Arc::new(self.knows.clone()));
-        self.fs.set_tag(self.tags.len() as u64 - 1);
         if settled {
-            self.fs.let_others_for(Duration::from_micros(self.conf.quiet));
-            self.collect();
-            self.points.push(self.fs.snapshot());
+            self.background(self.begun);
+            if self.record {
+                self.collect();
+                self.points.push(self.fs.snapshot());
+            }
+        }
+    }
+
+    /// What the stores had to do in the background until then.
+    fn background(&self, until: Instant) {
+        let other = self.other.iter().filter_map(|(_, store)| store.as_ref());
+        for store in self.store.iter().chain(other) {
+            store.do_background(until);
         }
     }
 
@@ -273,7 +276,7 @@ impl World {
 
     pub fn step(&mut self, step: Step) -> Done {
         let s = step.session % SESSIONS;
-        if self.unsure[s] && !"XKkPJRSEWw".contains(step.verb) {
+        if self.unsure[s] && !"XKkPiJRSEWw".contains(step.verb) {
             self.look_at(s)?;
             if self.unsure[s] {
                 return Ok(());
@@ -293,6 +296,9 @@ impl World {
             'w' => self.switch(false)?,
             'k' => self.kill_one()?,
             'E' => self.fail_later(step.arg)?,
+            // What failed in the background would be told to nobody here.
+            'i' if !self.faulty => self.time_passes(),
+            'i' => {}
             'J' => self.fs.set_now(self.now().saturating_sub(3_600_000_000)),
             'R' => self.fs.set_room((step.arg > 0).then_some(step.arg)),
             'S' => {
@@ -305,6 +311,20 @@ impl World {
         }
         self.mark(true);
         Ok(())
+    }
+
+    /// Longer than any store waits with anything: all that was appended is synced, and all sessions are closed.
+    fn time_passes(&mut self) {
+        // What was used since it was looked at is looked at once more.
+        for _ in 0..2 {
+            self.background(Instant::now() + Duration::from_secs(3600));
+        }
+        for (know, wrote) in self.knows.iter_mut().zip(&mut self.wrote) {
+            if wrote.take().is_some() {
+                know.durable();
+                know.clean = true;
+            }
+        }
     }
 
     fn now(&self) -> u64 {
