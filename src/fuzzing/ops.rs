@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -76,6 +76,8 @@ pub(super) struct World {
     pub(super) sessions: Vec<Sess>,
     options: u8,
     messages: u32,
+    /// Nothing that the stores do after a while is due by then.
+    begun: Instant,
 }
 
 impl World {
@@ -87,21 +89,20 @@ impl World {
             sessions: sessions.into(),
             options,
             messages: 0,
+            begun: Instant::now(),
         }
     }
 
     pub(super) fn options(&self, fs: &SimFs) -> Options {
         let o = self.options;
         let size = if o & 1 == 0 { 16 << 10 } else { 1 << 20 };
-        // Background work has its own pace, so that runs with it do not repeat exactly.
         let after = if o & 6 == 6 { 2_000 } else { u64::MAX };
         Options::new()
             .create(true)
             .segment_size(size)
             .truncate_after(after)
             .max_open_sessions(if o & 8 == 0 { 8 } else { 1 })
-            .linger(Duration::from_secs(3600))
-            .sync_interval(Duration::from_secs(3600))
+            .by_hand(true)
             .fs(Arc::new(fs.clone()))
     }
 
@@ -188,6 +189,9 @@ impl World {
             24 => self.power_cut(input.byte()),
             25 | 26 => self.crash_inside(input),
             _ => self.plain(code, input),
+        }
+        for process in self.processes.iter().flatten() {
+            process.store.do_background(self.begun);
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -39,12 +38,7 @@ pub(super) fn dir_of(id: &str) -> String {
 }
 
 pub(super) fn options(fs: &SimFs) -> Options {
-    Options::new()
-        .segment_size(16 << 10)
-        .truncate_after(u64::MAX)
-        .linger(Duration::from_secs(3600))
-        .sync_interval(Duration::from_secs(3600))
-        .fs(Arc::new(fs.clone()))
+    Options::new().segment_size(16 << 10).truncate_after(u64::MAX).by_hand(true).fs(Arc::new(fs.clone()))
 }
 
 /// Closed in good order; killed; after a power cut; killed and opened by another process; and one that was only
