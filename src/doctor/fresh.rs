@@ -15,6 +15,7 @@ use super::walk::{cut_bytes, is_there};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::{CatalogEntry, Open};
 use crate::format::{CRITICAL, EntryMeta, Frame, FrameKind, Record, RecordKind, SegmentHeader};
+use crate::fs::{Access, read_exact_at, write_all_at};
 use crate::ids::{Incarnation, SessionId};
 use crate::limits;
 use crate::log::segment_name;
@@ -43,7 +44,7 @@ pub(crate) struct Copied {
 pub(crate) struct Fresh {
     number: u64,
     state: State,
-    previous: Option<(SegmentInfo, u32)>,
+    previous: Option<Prefix>,
     carry: Vec<Run>,
 }
 
@@ -54,6 +55,9 @@ struct Run {
     from: u64,
     to: u64,
 }
+
+/// So many bytes are written again at once.
+const PIECE: usize = 1 << 20;
 
 /// A loss of unknown size is given so much room in the positions.
 const ROOM: u64 = 1 << 32;
@@ -153,6 +157,8 @@ struct Prefix {
     index: usize,
     info: SegmentInfo,
     crc: u32,
+    /// What stands before this offset was synced.
+    synced: u64,
     /// The positions in it, rising.
     ranges: Vec<(u64, u64)>,
 }
@@ -165,11 +171,18 @@ impl Prefix {
         let (mut low, mut low_seq) = (first, None);
         let (mut offset, mut end, mut last) = (SegmentHeader::LEN as u64, first, (0, 0));
         let mut ranges = Vec::new();
-        for f in s.trusted(ends.get(&s.number).copied()) {
+        let sealed = ends.get(&s.number).copied();
+        let mark = s.frames.iter().map(|f| f.header.mark).max().unwrap_or(0);
+        let mut synced = SegmentHeader::LEN as u64;
+        for f in s.trusted(sealed) {
             if f.offset != offset || !f.is_good() {
                 break;
             }
             (offset, last) = (f.until(), (f.len, f.crc));
+            // Who began a successor had synced what stands before that.
+            if sealed.is_some() || f.end <= mark {
+                synced = offset;
+            }
             if f.header.kind == FrameKind::Snapshot {
                 continue;
             }
@@ -199,7 +212,7 @@ impl Prefix {
             end_len: last.0,
             low_seq: low_seq.unwrap_or(state.next),
         };
-        Some(Prefix { index, info, crc: last.1, ranges })
+        Some(Prefix { index, info, crc: last.1, synced, ranges })
     }
 
     fn has(&self, position: u64) -> bool {
@@ -271,8 +284,7 @@ fn place(
     if !lost.is_empty() || gaps {
         state.epoch = state.epoch.wrapping_add(1);
     }
-    let previous = kept.last().map(|k| (k.info, k.crc));
-    debug_assert!(kept.iter().all(|k| inventory.segments.get(k.index).is_some()));
+    let previous = kept.pop();
     Ok((Fresh { number, state, previous, carry }, copies))
 }
 
@@ -354,10 +366,7 @@ pub(crate) fn perform(
 fn start(env: &Arc<Env>, place: &Place, looked: &Looked, id: &SessionId, fresh: Fresh) -> Result<()> {
     let Fresh { number, mut state, previous, carry } = fresh;
     let incarnation = Incarnation::after(state.incarnation.number, env.random_u64()?)?;
-    let (prev, prev_end_crc) = match &previous {
-        Some((info, crc)) => (Some(info), *crc),
-        None => (None, 0),
-    };
+    let prev = previous.as_ref().map(|p| &p.info);
     let header = SegmentHeader {
         store: env.layout.id,
         birth: state.birth,
@@ -367,7 +376,7 @@ fn start(env: &Arc<Env>, place: &Place, looked: &Looked, id: &SessionId, fresh: 
         prev_number: prev.map_or(0, |i| i.number),
         prev_end_position: prev.map_or(0, |i| i.end),
         prev_end_offset: prev.map_or(0, |i| i.end_offset),
-        prev_end_crc,
+        prev_end_crc: previous.as_ref().map_or(0, |p| p.crc),
         carry_len: 0,
         incarnation: incarnation.number,
         created: env.now(),
@@ -378,6 +387,9 @@ fn start(env: &Arc<Env>, place: &Place, looked: &Looked, id: &SessionId, fresh: 
     let mut birth = Birth::new(header, &state)?;
     for run in &carry {
         copy(looked, run, &mut birth)?;
+    }
+    if let Some(previous) = &previous {
+        secure(looked, previous)?;
     }
     env.sync_name(id)?;
     let mut log = birth.publish(&place.dir).map_err(|(e, _)| e.session(id))?;
@@ -400,6 +412,25 @@ fn start(env: &Arc<Env>, place: &Place, looked: &Looked, id: &SessionId, fresh: 
     let summary = summary_of_state(&state, &info, position);
     env.catalog.record(CatalogEntry::Closed(summary))?;
     env.catalog.sync()
+}
+
+/// Has on disk what the new segment says of its predecessor. Who wrote that may have died before a sync, or met an error in it,
+/// after which a sync alone would prove nothing: so it is written once more.
+fn secure(looked: &Looked, previous: &Prefix) -> Result<()> {
+    let Prefix { index, info, synced, .. } = previous;
+    let Some(s) = looked.inventory.segments.get(*index) else { return Ok(()) };
+    let path = looked.dir.path().join(&s.name);
+    let io = |e| Error::io("make a segment durable", &path, e);
+    let file = looked.dir.open(&s.name, Access::Write).map_err(io)?;
+    let mut bytes = vec![0; PIECE];
+    let mut from = *synced;
+    while from < info.end_offset {
+        let len = usize::try_from(info.end_offset - from).map_or(PIECE, |rest| rest.min(PIECE));
+        let piece = bytes.get_mut(..len).unwrap_or_default();
+        read_exact_at(&*file, piece, from).and_then(|()| write_all_at(&*file, piece, from)).map_err(io)?;
+        from += len as u64;
+    }
+    if *synced < info.end_offset { file.sync().map_err(io) } else { Ok(()) }
 }
 
 fn copy(looked: &Looked, run: &Run, birth: &mut Birth) -> Result<()> {
