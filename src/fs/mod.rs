@@ -218,11 +218,17 @@ pub(crate) fn is_sync_leftover(name: &str) -> bool {
 /// failed. Merely to repeat that one would prove nothing, so the directory gets a new entry first, which goes
 /// again. Where there is no room for one, nothing can be proved, and that is the error.
 pub(crate) fn sync_anew(dir: &dyn Dir) -> io::Result<()> {
+    make_dirty(dir)?;
+    dir.sync()
+}
+
+/// Gives the directory a new entry, and takes it again: the next sync writes all that is in it.
+pub(crate) fn make_dirty(dir: &dyn Dir) -> io::Result<()> {
     let (name, _) = dir.create_temp(ANEW)?;
     match dir.remove_file(&name) {
         // Another process swept it away.
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => dir.sync(),
+        _ => Ok(()),
     }
 }
 

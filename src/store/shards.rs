@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::fs::{Dir, Entry, Kind, Stamp, sync_anew};
+use super::syncs::Syncs;
+use crate::fs::{Dir, Entry, Kind, Stamp};
 use crate::ids::{SHARDS, hash_in, shard_of_hash};
 
 /// What this process knows of the names in `sessions/`, and of those of the sessions.
@@ -75,13 +76,16 @@ struct Listed {
 #[derive(Debug, Default)]
 struct Known {
     durable: HashSet<String>,
-    /// A sync failed: a repeat proves nothing until there is a new entry to be synced.
-    failed: bool,
 }
 
 impl Shards {
     /// Opens the shard, made if it is not there; its name is durable when this returns.
-    pub(crate) fn open_or_create(&self, sessions: &dyn Dir, name: &str) -> io::Result<Arc<dyn Dir>> {
+    pub(crate) fn open_or_create(
+        &self,
+        syncs: &Syncs,
+        sessions: &dyn Dir,
+        name: &str,
+    ) -> io::Result<Arc<dyn Dir>> {
         let mut known = self.known.lock();
         let made = match sessions.open_dir(name) {
             Ok(shard) if known.durable.contains(name) => return Ok(shard),
@@ -94,12 +98,11 @@ impl Shards {
         };
         let here = sessions.list()?;
         // Whoever made it may have met a sync that failed.
-        if std::mem::replace(&mut known.failed, true) || !made {
-            sync_anew(sessions)?;
+        if made {
+            syncs.sync(sessions)?
         } else {
-            sessions.sync()?;
+            syncs.anew(sessions)?
         }
-        known.failed = false;
         known.durable.extend(here.into_iter().filter(|e| e.kind == Kind::Dir).map(|e| e.name));
         sessions.open_dir(name)
     }
@@ -160,12 +163,12 @@ pub(crate) struct Anchor(Mutex<bool>);
 
 impl Anchor {
     /// Says whether it was the first time.
-    pub(crate) fn hold(&self, root: &dyn Dir, made: bool) -> io::Result<bool> {
+    pub(crate) fn hold(&self, syncs: &Syncs, root: &dyn Dir, made: bool) -> io::Result<bool> {
         let mut held = self.0.lock();
         let first = !*held;
         if first {
             if !made {
-                sync_anew(root)?;
+                syncs.anew(root)?;
             }
             *held = true;
         }
