@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::scan::{End, Ending, Tail, states};
 use super::segment::Segment;
-use super::window::{At, READ, Window};
+use super::window::{At, BLOCK, READ, Window};
 use super::writer::SegmentWriter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Frame, FrameHeader, FrameKind, RecordKind, SegmentHeader, frame_len};
@@ -21,6 +21,8 @@ const APART: u64 = 128 << 10;
 const SHARE: u64 = 8;
 /// How far from the end one is looked for.
 const REACH: u64 = 1 << 20;
+/// In so many zeros a mark ends: the flags and the codec of its record.
+const MARK_ZEROS: usize = 2;
 /// None is longer, so that the last one is always within that reach.
 const LONGEST: u64 = REACH / SHARE / 2;
 
@@ -46,10 +48,8 @@ impl Tail {
     /// is amiss: [`Tail::open`] reads everything, and says what.
     pub(crate) fn from_checkpoint(segment: &Arc<Segment>) -> Option<Tail> {
         let file = &*segment.file;
-        let (begin, end) = (segment.header.carry_end(), file.len().ok()?);
-        // A clean close ends in a mark, and what is behind it was cut off.
-        let last = end.checked_sub(frame_len(1, 0) as u64)?;
-        if last < begin + APART {
+        let (begin, len) = (segment.header.carry_end(), file.len().ok()?);
+        if len < begin + APART {
             return None;
         }
         let mut window = Window::new();
@@ -59,8 +59,13 @@ impl Tail {
         {
             return None;
         }
-        let mut from = end - READ as u64;
-        window.fill(file, from, end).ok()?;
+        let mut from = len - READ as u64;
+        window.fill(file, from, len).ok()?;
+        // A clean close ends in a mark, whose last two bytes are zeros. More of them stand behind it, up to the next block.
+        let zeros = window.bytes(from).iter().rev().take_while(|byte| **byte == 0).count();
+        let behind = zeros.checked_sub(MARK_ZEROS).filter(|behind| *behind < BLOCK as usize)?;
+        let end = len - behind as u64;
+        let last = end.checked_sub(frame_len(1, 0) as u64)?;
         let (mut at, mut behind): (u64, Option<FrameHeader>) = (last, None);
         loop {
             if at < from {

@@ -176,7 +176,8 @@ fn forged(change: impl FnOnce(&mut Checkpoint)) -> Arc<Segment> {
     let dir = session_dir(&fs);
     let mut bytes = content(&*dir, NAME);
     let good = segment(&dir, NAME).unwrap();
-    let end = bytes.len() - Tail::open(good.clone()).unwrap().last_len as usize;
+    let tail = Tail::open(good.clone()).unwrap();
+    let end = tail.offset as usize - tail.last_len as usize;
     let mut window = Window::new();
     let frame_at = |window: &mut Window, at: usize| match window.at(
         &*good.file,

@@ -23,7 +23,7 @@ use crate::state::{Op, SegmentInfo, State};
 /// witness can be written when the disk is full.
 pub(crate) const RESERVE: u64 = 1024;
 const BLOCK: u64 = 4096;
-/// Space is allocated ahead in steps that grow with the segment up to this.
+/// Space is allocated ahead in steps that grow with what this process has written of the segment, up to this.
 const LARGEST_STEP: u64 = 1 << 20;
 /// Written in pieces of this size. Larger ones make larger pieces of the page cache too: loads that map them gain by it,
 /// but each small write into one costs twice as much, and those are more.
@@ -49,6 +49,8 @@ pub(crate) struct SegmentWriter {
     pub(crate) last_crc: u32,
     pub(crate) last_len: u32,
     allocated: u64,
+    /// What was allocated when this process began to write.
+    begun: u64,
     /// The position behind the last record written.
     pub(crate) position: u64,
     /// Positions below it are durable.
@@ -285,6 +287,7 @@ impl Birth {
             last_crc: self.last.0,
             last_len: self.last.1,
             allocated,
+            begun: 0,
             position: self.position,
             // Of what lies below it nothing is in an unseen segment.
             durable: self.position,
@@ -384,6 +387,7 @@ impl SegmentWriter {
             last_crc: tail.last_crc,
             last_len: tail.last_len,
             allocated: allocated.max(tail.offset),
+            begun: allocated,
             position: tail.state.position,
             // The mark behind the close was never synced: whoever seals this segment must sync it first.
             durable: tail.mark,
@@ -529,7 +533,8 @@ impl SegmentWriter {
 
     /// The file is allocated up to there. Goes on for the commits that follow, as long as there is room.
     fn allocate_ahead(&mut self, allocated: u64) {
-        let want = (self.allocated + self.allocated.clamp(BLOCK, LARGEST_STEP)).next_multiple_of(BLOCK);
+        let step = self.allocated.saturating_sub(self.begun).clamp(BLOCK, LARGEST_STEP);
+        let want = (self.allocated + step).next_multiple_of(BLOCK);
         self.allocated = allocated;
         if want <= allocated {
             return;
@@ -587,10 +592,12 @@ impl SegmentWriter {
         }
     }
 
-    /// Gives back the allocated space behind the end.
+    /// Gives back the allocated space behind the end, but for what takes none: who goes on in the segment changes no metadata
+    /// as long as that lasts.
     pub(crate) fn trim(&mut self) {
-        if self.file.set_len(self.end).is_ok() {
-            self.allocated = self.end;
+        let kept = self.end.next_multiple_of(BLOCK);
+        if kept < self.allocated && self.file.set_len(kept).is_ok() {
+            self.allocated = kept;
         }
     }
 }

@@ -83,6 +83,7 @@ pub struct Counts {
     pub creates: u64,
     pub renames: u64,
     pub removes: u64,
+    pub cuts: u64,
     pub maps: u64,
 }
 
@@ -111,6 +112,7 @@ impl Sub for Counts {
             creates: self.creates - o.creates,
             renames: self.renames - o.renames,
             removes: self.removes - o.removes,
+            cuts: self.cuts - o.cuts,
             maps: self.maps - o.maps,
         }
     }
@@ -142,7 +144,8 @@ impl Shared {
             Op::Rename => c.renames += 1,
             Op::Remove => c.removes += 1,
             Op::Map => c.maps += 1,
-            Op::OpenRoot | Op::List | Op::Stat | Op::SetLen | Op::Lock => {}
+            Op::SetLen => c.cuts += 1,
+            Op::OpenRoot | Op::List | Op::Stat | Op::Lock => {}
         }
         match action {
             Action::Go => Ok(call.len),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sessionlog::fs::{Choice, Damage, Fault, Fs, SimCall, SimFs, SimOp};
+use sessionlog::fs::{Access, Choice, Damage, Fault, Fs, SimCall, SimFs, SimOp, read_exact_at};
 use sessionlog::{ErrorKind, Finding, Options, Outcome, Store};
 
 fn options(fs: &SimFs) -> Options {
@@ -208,8 +208,10 @@ fn a_mark_that_went_since_it_was_read_is_noticed() {
     assert_eq!(session.message_count().unwrap(), 1);
     let path = Path::new("/store/sessions/d/s~ddcb22b511c75a0ad6b9d4d14ff6be13/00000001.log");
     let dir = next.open_root(path.parent().unwrap()).unwrap();
-    let end = dir.stat("00000001.log").unwrap().len;
-    next.damage(path, &Damage::Flip { offset: end - 1, bit: 3 }).unwrap();
+    let mut bytes = vec![0; dir.stat("00000001.log").unwrap().len as usize];
+    read_exact_at(&*dir.open("00000001.log", Access::Read).unwrap(), &mut bytes, 0).unwrap();
+    let offset = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    next.damage(path, &Damage::Flip { offset, bit: 3 }).unwrap();
     assert_eq!(session.append("b").unwrap_err().kind(), ErrorKind::Conflict);
     drop(session);
     store.close().unwrap();
