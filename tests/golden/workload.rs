@@ -12,7 +12,7 @@ use crate::still::Still;
 pub type Files = BTreeMap<String, Vec<u8>>;
 
 fn open(fs: &Still) -> Store {
-    sim_options(fs.clone()).truncate_after(u64::MAX).open(SIM).unwrap()
+    sim_options(fs.clone()).by_hand(true).open(SIM).unwrap()
 }
 
 fn first(store: &Store) {
