@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::driver::{
     Effort, FAULTS, Tally, Trace, explore, faults_everywhere, faults_in_recovery, full_disk, random_script,
-    run_script, scripts, traces,
+    run_script, scripts, traces, visits_everywhere,
 };
 
 /// One at a time: each uses all cores.
@@ -92,6 +92,23 @@ fn an_error_at_every_operation_is_told_truly() {
         }
     }
     verdict("errors", &tally, start, 1_000);
+}
+
+/// Readers without locks come at every moment anyway; this one writes, takes over what dead ones left, and clears up.
+#[test]
+fn another_process_in_the_midst_of_any_operation_harms_nothing() {
+    let _turn = TURN.lock();
+    let start = Instant::now();
+    let tally = Tally::new(limit(60));
+    let of = if seconds() > 0 { 1 } else { 3 };
+    // A sync that fails for one process may take along what another one has just changed: that nobody can tell.
+    let sound = |trace: &Trace| trace.steps.iter().all(|step| step.verb != 'E');
+    for (i, trace) in traces(6).into_iter().filter(sound).enumerate() {
+        for killed in [false, true] {
+            visits_everywhere(&trace, killed, 5, ((2 * i as u64 + u64::from(killed)) % of, of), &tally);
+        }
+    }
+    verdict("visits", &tally, start, 1_000);
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn history(length: usize) -> impl Strategy<Value = (Trace, Vec<(Crash, Faults)>)
     let conf = prop_oneof![Just(u64::MAX), 0u64..4000].prop_map(|after| Conf { segment: 16 << 10, after });
     let trace =
         (any::<u32>(), conf, vec(step(), 1..length), faults(1)).prop_map(|(seed, conf, steps, faults)| {
-            Trace { seed: seed.into(), conf, steps, faults, hops: Vec::new() }
+            Trace { seed: seed.into(), conf, steps, faults, visit: None, hops: Vec::new() }
         });
     (trace, vec((crash(), faults(1)), 1..4))
 }

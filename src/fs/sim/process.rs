@@ -152,6 +152,12 @@ impl SimFs {
         self.state().control.plan.add(Rule { fits: Arc::new(fits), fault, skip, times });
     }
 
+    /// Does this once, right before operation number `number` (see [`ops`](SimFs::ops)) begins, in the midst of whatever that belongs
+    /// to: another process, say, comes and goes. It may use the disk.
+    pub fn interrupt(&self, number: u64, visit: impl FnOnce() + Send + Sync + 'static) {
+        self.state().control.interrupt(number, Box::new(visit));
+    }
+
     /// No operation fails any more, except for want of room.
     pub fn heal(&self) {
         self.state().control.plan.clear();
@@ -205,6 +211,12 @@ impl SimFs {
     ) -> io::Result<T> {
         let mut call = SimCall { op, process: self.process, number: 0, dir, name };
         let mut state = self.state();
+        let now = state.ops;
+        if let Some(visit) = state.control.interruption(now) {
+            drop(state);
+            visit();
+            state = self.state();
+        }
         let effect = state.enter(&mut call)?;
         let done = work(&mut state, effect);
         // What was opened and is not handed out is closed, which takes the state again.

@@ -79,6 +79,21 @@ pub(super) struct Control {
     pub(super) plan: Plan,
     recorded: Option<Vec<Snapshot>>,
     tag: u64,
+    interruption: Option<Interruption>,
+}
+
+type Visit = Box<dyn FnOnce() + Send + Sync>;
+
+/// What comes before an operation.
+struct Interruption {
+    number: u64,
+    visit: Visit,
+}
+
+impl fmt::Debug for Interruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Interruption({})", self.number)
+    }
 }
 
 impl Control {
@@ -107,5 +122,14 @@ impl Control {
 
     pub(super) fn tag(&self) -> u64 {
         self.tag
+    }
+
+    pub(super) fn interrupt(&mut self, number: u64, visit: Visit) {
+        self.interruption = Some(Interruption { number, visit });
+    }
+
+    /// What comes before the operation of this number, once.
+    pub(super) fn interruption(&mut self, number: u64) -> Option<Visit> {
+        self.interruption.take_if(|next| next.number == number).map(|next| next.visit)
     }
 }

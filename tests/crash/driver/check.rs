@@ -8,10 +8,12 @@ use sessionlog::{Archive, ErrorKind, Finding, Messages, Reader, Report, Session,
 use super::model::{Know, Seen, brief, brief_seen, find};
 
 pub const SESSIONS: usize = 3;
+/// The session of a process that comes in the midst of an operation.
+pub const VISITOR: usize = SESSIONS;
 
 pub fn id(session: usize) -> String {
-    // Two of them share a slug; the third has what file names cannot have.
-    ["chat:0", "chat/0", "ü 2"][session % SESSIONS].to_owned()
+    // Two of them share a slug; the third has what file names cannot have; the last is nobody's but the visitor's.
+    ["chat:0", "chat/0", "ü 2", "visitor"][session].to_owned()
 }
 
 type Found<T> = Result<T, String>;

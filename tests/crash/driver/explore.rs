@@ -143,6 +143,9 @@ fn sequel(number: usize) -> Vec<Step> {
 pub fn run_script(trace: &Trace, record: bool) -> Result<World, String> {
     let mut world = World::fresh(trace.seed, trace.conf, record);
     world.order(&trace.faults);
+    if let Some(visit) = trace.visit {
+        world.expect(visit);
+    }
     play(world, &trace.steps)
 }
 

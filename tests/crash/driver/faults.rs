@@ -55,7 +55,14 @@ fn one(trace: &Trace, crashes: usize, tally: &Tally) {
 }
 
 /// Crashes behind an operation that failed.
-fn crash_behind(world: &World, number: u64, crashes: usize, trace: &Trace, rng: &mut Rng, tally: &Tally) {
+pub(super) fn crash_behind(
+    world: &World,
+    number: u64,
+    crashes: usize,
+    trace: &Trace,
+    rng: &mut Rng,
+    tally: &Tally,
+) {
     let first = world.points.partition_point(|p| p.ops() <= number);
     let behind = world.points.len() - first;
     for i in 0..crashes {

@@ -19,6 +19,7 @@ mod scripts;
 mod sites;
 mod step;
 mod trace;
+mod visits;
 mod world;
 
 pub use explore::{Effort, How, Tally, explore, explore_all, run_script, set_threads, travel};
@@ -28,5 +29,6 @@ pub use rng::Rng;
 pub use scripts::{random_script, scripts, traces};
 pub use sites::Site;
 pub use step::Step;
-pub use trace::{Failure, Faults, Hop, Trace};
+pub use trace::{Failure, Faults, Hop, Trace, Visit};
+pub use visits::visits_everywhere;
 pub use world::Conf;

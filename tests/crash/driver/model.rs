@@ -16,6 +16,9 @@ pub struct Life {
     pub attributes: BTreeMap<String, i64>,
 }
 
+/// The message of a visitor.
+pub const VISITED: &str = "visited";
+
 /// A session, or none.
 pub type State = Option<Arc<Life>>;
 
@@ -34,6 +37,17 @@ pub struct Know {
 impl Know {
     pub fn exactly(state: State) -> Know {
         Know { states: vec![state], kill_from: 0, clean: false }
+    }
+
+    /// A visitor's session: with his message if it is done, otherwise perhaps.
+    pub fn of_visitor(done: bool) -> Know {
+        let life = |all| Some(Arc::new(Life { all, ..Life::default() }));
+        let all = vec![None, life(Vec::new()), life(vec![VISITED.into()])];
+        let mut know = Know { states: all, kill_from: 0, clean: false };
+        if done {
+            know.durable();
+        }
+        know
     }
 
     pub fn now(&self) -> &State {

@@ -8,7 +8,7 @@ use super::world::Conf;
 const LATE: u64 = u64::MAX;
 
 /// Name, `truncate_after`, steps; segments are as small as they can be.
-const SCRIPTS: [(&str, u64, &str); 21] = [
+const SCRIPTS: [(&str, u64, &str); 22] = [
     ("create, append, batch, attributes", LATE, "a0 a0:700 b0:5 B0:3 m0 C1 a1 m2"),
     ("buffered appends and sync", LATE, "u0 u0 y0 u0:900 a0 u0 u1 c0 u0 y1"),
     ("segments fill up", LATE, "a0:5000 a0:5000 a0:5000 a0:300 u0:5000 u0:5000 a0:9000 a0"),
@@ -53,6 +53,7 @@ const SCRIPTS: [(&str, u64, &str); 21] = [
         LATE,
         "b0:3 A0:1 m0 a0:132000 c0 a0 u0 c0 l a0 K a0:132000 n0 c0 X a0 W a0:132000 A0:2 E0:3 c0 K l a0:140000 c0 K m0 c0 a0",
     ),
+    ("opened again after a kill elsewhere", LATE, "a0 W a0 a0 k a0 c0 W a0 u0 k l a0 A0:1 k a0"),
     (
         "time passes",
         LATE,
@@ -68,7 +69,7 @@ pub fn scripts(seed: u64) -> Vec<(&'static str, Trace)> {
             let conf = Conf { segment: 16 << 10, after: *after };
             let steps = parse_steps(text).unwrap_or_default();
             assert!(!steps.is_empty(), "{name}");
-            (*name, Trace { seed, conf, steps, faults: Vec::new(), hops: Vec::new() })
+            (*name, Trace { seed, conf, steps, faults: Vec::new(), visit: None, hops: Vec::new() })
         })
         .collect()
 }
@@ -116,5 +117,5 @@ pub fn random_script(seed: u64, length: u64) -> Trace {
         };
         steps.push(Step { verb, session, arg });
     }
-    Trace { seed, conf, steps, faults: Vec::new(), hops: Vec::new() }
+    Trace { seed, conf, steps, faults: Vec::new(), visit: None, hops: Vec::new() }
 }

@@ -27,7 +27,18 @@ pub struct Trace {
     pub conf: Conf,
     pub steps: Vec<Step>,
     pub faults: Faults,
+    pub visit: Option<Visit>,
     pub hops: Vec<Hop>,
+}
+
+/// Another process that comes right before an operation: opens the store, appends a message to a session of its own, does what is to
+/// be done in the background, and goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visit {
+    /// So many operations come before it.
+    pub number: u64,
+    /// It is killed in the end.
+    pub killed: bool,
 }
 
 /// A state that should not be, and how to come there again.
@@ -62,6 +73,9 @@ impl fmt::Display for Trace {
         write!(f, "steps={}", steps_text(&self.steps))?;
         for (number, fault) in &self.faults {
             write!(f, ";fault={number}:{}", name_of(*fault))?;
+        }
+        if let Some(Visit { number, killed }) = self.visit {
+            write!(f, ";{}={number}", if killed { "killed" } else { "visit" })?;
         }
         for hop in &self.hops {
             write!(f, ";{}:{}", hop.point, hop.how)?;
@@ -120,7 +134,8 @@ impl FromStr for Trace {
 
     fn from_str(text: &str) -> Result<Trace, String> {
         let conf = Conf { segment: 16 << 10, after: u64::MAX };
-        let mut trace = Trace { seed: 1, conf, steps: Vec::new(), faults: Vec::new(), hops: Vec::new() };
+        let mut trace =
+            Trace { seed: 1, conf, steps: Vec::new(), faults: Vec::new(), visit: None, hops: Vec::new() };
         let number = |t: &str| t.parse::<u64>().map_err(|_| format!("{t:?} is no number"));
         for part in text.split(';') {
             if let Some((key, value)) = part.split_once('=') {
@@ -129,6 +144,9 @@ impl FromStr for Trace {
                     "segment" => trace.conf.segment = number(value)?,
                     "after" => trace.conf.after = number(value)?,
                     "steps" => trace.steps = parse_steps(value)?,
+                    "visit" | "killed" => {
+                        trace.visit = Some(Visit { number: number(value)?, killed: key == "killed" });
+                    }
                     "fault" => trace.faults.push(parse_fault(value)?),
                     _ => return Err(format!("{key:?} is unknown")),
                 }

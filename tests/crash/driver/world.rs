@@ -1,7 +1,7 @@
 //! A machine with one or two processes that run a script, and what is known of the sessions meanwhile.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -10,9 +10,10 @@ use sessionlog::{
     AppendOptions, Batch, Durability, ErrorKind, Keep, Options, Outcome, Result as LogResult, Session, Store,
 };
 
-use super::check::{SESSIONS, id, observe, observe_reading, see_by_reader, see_session};
-use super::model::{Know, Life, brief, brief_seen, find};
+use super::check::{SESSIONS, VISITOR, id, observe, observe_reading, see_by_reader, see_session};
+use super::model::{Know, Life, VISITED, brief, brief_seen, find};
 use super::step::Step;
+use super::trace::Visit;
 
 pub const ROOT: &str = "/store";
 
@@ -46,6 +47,14 @@ pub enum Past {
     Killed,
 }
 
+/// What came of another process that is to come.
+#[derive(Default)]
+struct Visited {
+    came: bool,
+    /// So many operations had begun when its message was durable.
+    durable: Option<u64>,
+}
+
 pub struct World {
     pub(super) conf: Conf,
     /// Nothing that the stores do after a while is due by then.
@@ -65,6 +74,7 @@ pub struct World {
     /// Every moment before a change, and after every step.
     pub points: Vec<Snapshot>,
     pub(super) record: bool,
+    visit: Option<Arc<Mutex<Visited>>>,
     /// Faults are on order, so errors are no failure.
     pub faulty: bool,
     /// The operation that failed on order.
@@ -96,6 +106,7 @@ impl World {
             unsure: [false; SESSIONS],
             wrote: [None; SESSIONS],
             tags: vec![Arc::new(knows.to_vec())],
+            visit: None,
             points: Vec::new(),
             record,
             faulty: false,
@@ -135,6 +146,37 @@ impl World {
             self.faulty |= !matches!(fault, Fault::Lie | Fault::Early | Fault::WrongFile);
             self.fs.fail(base.saturating_add(*number), *fault);
         }
+    }
+
+    /// Another process comes right before an operation.
+    pub fn expect(&mut self, visit: Visit) {
+        let visited = Arc::new(Mutex::new(Visited::default()));
+        self.knows.push(Know::of_visitor(false));
+        self.tags = vec![Arc::new(self.knows.clone())];
+        self.visit = Some(visited.clone());
+        let (conf, fs, until) = (self.conf, self.fs.process_new(), self.begun);
+        self.fs.interrupt(self.fs.ops() + visit.number, move || {
+            visited.lock().unwrap().came = true;
+            // What is to fail may hit it as well.
+            let Ok(store) = conf.open(&fs) else { return };
+            if store.session(id(VISITOR)).and_then(|session| session.append(VISITED)).is_ok() {
+                visited.lock().unwrap().durable = Some(fs.ops());
+            }
+            store.do_background(until);
+            if visit.killed {
+                fs.kill();
+            }
+        });
+    }
+
+    /// What is known of the visitor's session, when so many operations had begun.
+    fn visited(&self, ops: u64) -> Option<Know> {
+        let durable = self.visit.as_ref()?.lock().unwrap().durable;
+        Some(Know::of_visitor(durable.is_some_and(|durable| durable <= ops)))
+    }
+
+    fn visitor_came(&self) -> bool {
+        self.visit.as_ref().is_some_and(|visited| visited.lock().unwrap().came)
     }
 
     pub(super) fn watch(&self) {
@@ -183,6 +225,9 @@ impl World {
     /// What was known at the moment of a point.
     pub fn known_at(&self, point: &Snapshot) -> Vec<Know> {
         let mut knows = self.tags[point.tag() as usize].to_vec();
+        if let Some(visited) = self.visited(point.ops()) {
+            knows[VISITOR] = visited;
+        }
         if self.failed {
             // The catalog may be in doubt since, of whatever was closed before.
             knows.iter_mut().for_each(|know| know.clean = false);
@@ -213,13 +258,22 @@ impl World {
             return Ok(());
         };
         let killed = past != Past::PowerCut;
+        if let Some(visited) = self.visited(self.fs.ops()) {
+            self.knows[VISITOR] = visited;
+        }
         if !self.is_well() {
             self.knows.iter_mut().for_each(|know| know.clean = false);
         }
-        let seen = match self.other {
+        let observe = || match self.other {
             None => observe(&store, &self.knows, killed),
             Some(_) => observe_reading(&store, &self.knows, killed),
         };
+        let came = self.visitor_came();
+        let mut seen = observe();
+        if seen.is_err() && came != self.visitor_came() {
+            // It came between one look and the next.
+            seen = observe();
+        }
         match seen {
             Ok(places) => {
                 for (know, place) in self.knows.iter_mut().zip(places) {
