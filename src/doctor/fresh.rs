@@ -418,7 +418,8 @@ fn start(env: &Arc<Env>, place: &Place, looked: &Looked, id: &SessionId, fresh: 
 /// after which a sync alone would prove nothing: so it is written once more.
 fn secure(looked: &Looked, previous: &Prefix) -> Result<()> {
     let Prefix { index, info, synced, .. } = previous;
-    let Some(s) = looked.inventory.segments.get(*index) else { return Ok(()) };
+    let segment = looked.inventory.segments.get(*index).filter(|_| *synced < info.end_offset);
+    let Some(s) = segment else { return Ok(()) };
     let path = looked.dir.path().join(&s.name);
     let io = |e| Error::io("make a segment durable", &path, e);
     let file = looked.dir.open(&s.name, Access::Write).map_err(io)?;
@@ -430,7 +431,7 @@ fn secure(looked: &Looked, previous: &Prefix) -> Result<()> {
         read_exact_at(&*file, piece, from).and_then(|()| write_all_at(&*file, piece, from)).map_err(io)?;
         from += len as u64;
     }
-    if *synced < info.end_offset { file.sync().map_err(io) } else { Ok(()) }
+    file.sync().map_err(io)
 }
 
 fn copy(looked: &Looked, run: &Run, birth: &mut Birth) -> Result<()> {

@@ -73,7 +73,7 @@ fn compare(fs: &SimFs, rng: &mut Rng, met: &mut [u64; 3], what: &str) {
         let full = Tail::open(segment_here.clone());
         let Some(short) = Tail::from_checkpoint(&segment_here) else {
             // What a clean close cuts off may come back with a power cut.
-            let cut = |t: &Tail| t.segment.file.len().unwrap() == t.offset;
+            let cut = |t: &Tail| t.segment.file.len().unwrap() < t.offset + 4096 && t.next.is_none();
             let late = |t: &Tail| t.ending == Ending::Clean && t.offset - t.checkpoint < 128 << 10 && cut(t);
             met[2] += u64::from(
                 full.is_ok_and(|full| late(&full) && full.checkpoint > full.segment.header.carry_end()),

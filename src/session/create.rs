@@ -42,7 +42,7 @@ impl Writer {
         let sessions = &env.layout.sessions;
         let path = sessions.path().join(id.shard()).join(id.dir_name());
         let io = |e| Error::io("create a session", &path, e).session(id);
-        let shard = env.shards.open_or_create(&env.syncs, &**sessions, id.shard()).map_err(io)?;
+        let shard = env.shards.open_or_create(&**sessions, id.shard()).map_err(io)?;
         let mut attempts = 0;
         let (temp, (dir, (lock, _makers), mut log, mut state)) = loop {
             let temp = shard.create_temp_dir(UNBORN).map_err(io)?;
@@ -88,7 +88,7 @@ impl Writer {
             return Err(io(e));
         }
         // From here on the session may exist. A failed sync leaves that open; the disk will tell.
-        env.syncs.sync(&*shard).map_err(|e| in_doubt(io(e)))?;
+        shard.sync().map_err(|e| in_doubt(io(e)))?;
         let dir = shard.open_dir(&id.dir_name()).map_err(io).unwrap_or(dir);
         log.moved_to(dir.clone());
         let shared = Shared::of_writer(env, dir.clone(), &log, state, Arc::default(), Report::default());

@@ -15,10 +15,9 @@ use super::options::Settings;
 use super::registry::{Gone, PATIENCE};
 use super::roster::Rosters;
 use super::shards::{Anchor, Shards};
-use super::syncs::Syncs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::catalog::Open;
-use crate::fs::Fs;
+use crate::fs::{Fs, sync_anew};
 use crate::ids::SessionId;
 use crate::log::catalog::{Announced, Catalog};
 use crate::session::{Closing, Core, Phase};
@@ -32,7 +31,6 @@ pub(crate) struct Env {
     pub(crate) catalog: Catalog,
     pub(crate) io: IoThread,
     pub(crate) shards: Shards,
-    pub(crate) syncs: Syncs,
     pub(crate) rosters: Rosters,
     process: u32,
     closed: AtomicBool,
@@ -72,7 +70,6 @@ impl Env {
             process: fs.process(),
             catalog,
             shards: Shards::default(),
-            syncs: Syncs::default(),
             rosters: Rosters::default(),
             io: IoThread::new(settings.events.clone(), settings.by_hand),
             closed: AtomicBool::new(false),
@@ -148,7 +145,7 @@ impl Env {
     /// a catalog file to go on in (not over a network, where what is read may be older than what is there).
     pub(crate) fn settle(&self) -> Result<()> {
         let root = &self.layout.root;
-        let first = self.anchor.hold(&self.syncs, &**root, self.layout.made);
+        let first = self.anchor.hold(&**root, self.layout.made);
         if first.map_err(|e| Error::io("sync a store's directory", root.path(), e))? && !self.layout.network {
             self.catalog.go_on();
         }
@@ -159,7 +156,7 @@ impl Env {
     pub(crate) fn sync_name(&self, id: &SessionId) -> Result<()> {
         let sessions = &self.layout.sessions;
         let io = |e| Error::io("sync a directory", sessions.path().join(id.shard()), e).session(id);
-        sessions.open_dir(id.shard()).and_then(|shard| self.syncs.anew(&*shard)).map_err(io)
+        sessions.open_dir(id.shard()).and_then(|shard| sync_anew(&*shard)).map_err(io)
     }
 
     /// The session's place in this process, made if it is not there, and counted as used: whoever claims it

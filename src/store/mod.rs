@@ -15,7 +15,6 @@ mod stats;
 #[expect(clippy::module_inception, reason = "the folder is the store with its parts, the file its handle")]
 mod store;
 mod sweep;
-mod syncs;
 
 pub(crate) use env::{Env, Lease};
 pub use io_thread::Event;

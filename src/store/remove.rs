@@ -110,7 +110,7 @@ fn throw_away(env: &Env, id: &SessionId, known: Option<(BirthId, Incarnation)>) 
     shard.rename(&id.dir_name(), &*env.layout.trash, &name).map_err(|e| io(e).unknown())?;
     // That it is gone from here is all that counts. Where a power cut leaves it in the trash as well, or in neither
     // place, makes no difference.
-    env.syncs.sync(&*shard).map_err(|e| io(e).unknown())?;
+    shard.sync().map_err(|e| io(e).unknown())?;
     if let Some((birth, incarnation)) = known {
         // Only now that it is gone for good: a power cut before that may bring the session back, and then the
         // catalog must not have forgotten its open mark. One that cannot say it only costs a look at a session
@@ -125,7 +125,7 @@ fn throw_away(env: &Env, id: &SessionId, known: Option<(BirthId, Incarnation)>) 
 fn settle(env: &Env, id: &SessionId) -> Result<()> {
     let io = |e| Error::io("remove a session", env.layout.sessions.path().join(id.shard()), e).session(id);
     match env.layout.sessions.open_dir(id.shard()) {
-        Ok(shard) => env.syncs.anew(&*shard).map_err(io)?,
+        Ok(shard) => sync_anew(&*shard).map_err(io)?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(io(e)),
     }
@@ -151,7 +151,7 @@ pub(crate) fn empty_trash(env: &Env) {
             continue;
         }
         let Some(dir_name) = name_before(&entry.name) else { continue };
-        // The sync of whoever renamed it may have failed.
+        // The sync of whoever renamed it may have failed. Where there is no room to make sure, nothing is unlinked.
         let durable = match sessions.open_dir(shard_of(dir_name)) {
             Ok(shard) => sync_anew(&*shard),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

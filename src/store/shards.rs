@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::syncs::Syncs;
-use crate::fs::{Dir, Entry, Kind, Stamp};
+use crate::fs::{Dir, Entry, Kind, Stamp, make_dirty, sync_anew};
 use crate::ids::{SHARDS, hash_in, shard_of_hash};
 
 /// What this process knows of the names in `sessions/`, and of those of the sessions.
@@ -76,16 +75,13 @@ struct Listed {
 #[derive(Debug, Default)]
 struct Known {
     durable: HashSet<String>,
+    /// A sync failed: a repeat proves nothing until there is a new entry to be synced.
+    failed: bool,
 }
 
 impl Shards {
     /// Opens the shard, made if it is not there; its name is durable when this returns.
-    pub(crate) fn open_or_create(
-        &self,
-        syncs: &Syncs,
-        sessions: &dyn Dir,
-        name: &str,
-    ) -> io::Result<Arc<dyn Dir>> {
+    pub(crate) fn open_or_create(&self, sessions: &dyn Dir, name: &str) -> io::Result<Arc<dyn Dir>> {
         let mut known = self.known.lock();
         let made = match sessions.open_dir(name) {
             Ok(shard) if known.durable.contains(name) => return Ok(shard),
@@ -98,11 +94,12 @@ impl Shards {
         };
         let here = sessions.list()?;
         // Whoever made it may have met a sync that failed.
-        if made {
-            syncs.sync(sessions)?
+        if std::mem::replace(&mut known.failed, true) || !made {
+            sync_anew(sessions)?;
         } else {
-            syncs.anew(sessions)?
+            sessions.sync()?;
         }
+        known.failed = false;
         known.durable.extend(here.into_iter().filter(|e| e.kind == Kind::Dir).map(|e| e.name));
         sessions.open_dir(name)
     }
@@ -158,20 +155,37 @@ fn look(sessions: &dyn Dir, shard: &str, trust: bool, listed: &mut Listed) -> io
 
 /// Makes the names of the store's parts durable, once before the first write: whoever made them may have died before
 /// its sync. (The name of its directory was durable before the `STORE` file was written.)
+///
+/// Where there is no room for the entry that this takes, a plain sync must do, unless one failed here: a quota of files that is
+/// used up keeps nobody from removing sessions, or from what else needs no more files.
 #[derive(Debug, Default)]
-pub(crate) struct Anchor(Mutex<bool>);
+pub(crate) struct Anchor(Mutex<Held>);
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Held {
+    #[default]
+    NotYet,
+    Failed,
+    Yes,
+}
 
 impl Anchor {
     /// Says whether it was the first time.
-    pub(crate) fn hold(&self, syncs: &Syncs, root: &dyn Dir, made: bool) -> io::Result<bool> {
+    pub(crate) fn hold(&self, root: &dyn Dir, made: bool) -> io::Result<bool> {
         let mut held = self.0.lock();
-        let first = !*held;
-        if first {
-            if !made {
-                syncs.anew(root)?;
-            }
-            *held = true;
+        if *held == Held::Yes {
+            return Ok(false);
         }
-        Ok(first)
+        if !made {
+            let full =
+                |e: &io::Error| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            let failed = std::mem::replace(&mut *held, Held::Failed) == Held::Failed;
+            match make_dirty(root) {
+                Err(e) if failed || !full(&e) => return Err(e),
+                _ => root.sync()?,
+            }
+        }
+        *held = Held::Yes;
+        Ok(true)
     }
 }

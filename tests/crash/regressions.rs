@@ -385,27 +385,34 @@ fn a_removal_that_can_only_repeat_a_failed_sync_is_not_done() {
 /// was acknowledged from then on was gone after a power cut. The same for a removal, which came back.
 #[test]
 fn what_cannot_be_made_durable_on_a_full_disk_is_not_acknowledged() {
-    for removes in [false, true] {
+    // By the same process, by one that opened the store anew, and by another one.
+    for (removes, who) in
+        [false, true].into_iter().flat_map(|removes| [(removes, 0), (removes, 1), (removes, 2)])
+    {
         let fs = SimFs::new(1);
-        let store = by_hand(&fs);
+        let mut store = by_hand(&fs);
         store.session("first").unwrap().append("m0").unwrap();
         if removes {
             store.session("s").unwrap().append("m0").unwrap();
         }
         let shard = |call: &SimCall<'_>| call.dir.parent() == Some(Path::new("/store/sessions"));
         fs.fail_when(0, 1, Fault::DropDirty, move |call| call.op == SimOp::SyncDir && shard(call));
-        let op = || match removes {
+        let op = |store: &Store| match removes {
             true => store.remove_session("s").map(drop),
             false => store.session("s")?.append("m1").map(drop),
         };
-        op().unwrap_err();
+        op(&store).unwrap_err();
         assert_eq!(fs.struck().len(), 1, "{:?}", fs.struck());
+        if who > 0 {
+            let _ = store.close();
+            store = by_hand(&if who == 1 { fs.clone() } else { fs.process_new() });
+        }
         fs.fail_when(0, 1, Fault::NoSpace, move |call| call.op == SimOp::Create && shard(call));
-        let full = op().unwrap_err();
+        let full = op(&store).unwrap_err();
         assert_eq!((full.kind(), full.outcome()), (ErrorKind::NoSpace, Outcome::NotApplied), "{full}");
         assert_eq!(fs.struck().len(), 2);
         // There is room again.
-        op().unwrap();
+        op(&store).unwrap();
         let store = open(&fs.crash());
         match removes {
             true => assert!(store.sessions().unwrap().sessions.iter().all(|info| info.id.as_str() != "s")),

@@ -17,8 +17,8 @@ use super::index;
 use super::merge::Going;
 use super::own::lock_dead;
 use super::report::Maintained;
-use crate::error::{Error, Result};
-use crate::format::catalog::{EntryKind, Header};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::catalog::{CatalogEntry, EntryKind, Header};
 use crate::fs::{File, sync_anew};
 use crate::ids::BirthId;
 
@@ -136,7 +136,9 @@ impl Catalog {
             }
         }
         drop(left);
-        self.adopt(&chosen, &mut done)?;
+        let adopted = self.adopt(&chosen, &mut done);
+        self.state.lock().tail = None;
+        adopted?;
         drop(chosen);
         done.compacted = self.compact()?;
         Ok(done)
@@ -189,6 +191,8 @@ impl Catalog {
         }
         if !chosen.iter().all(Dead::empty) {
             let names: BTreeSet<&str> = chosen.iter().map(|dead| dead.name.as_str()).collect();
+            // What is said here from now on comes behind what is read.
+            self.writable(DOING)?.tail = Some(Vec::new());
             let damaged = chosen.iter().any(Dead::damaged);
             // What others say of other sessions matters only where something is lost that may have named any.
             let all = match few_births(chosen) {
@@ -212,19 +216,27 @@ impl Catalog {
                 (state.own.as_ref().map(|own| own.name().to_owned()), said)
             };
             let going = Going { chosen: &flags, own: own.as_deref(), damaged, unreliable: all.unreliable };
-            let entries = going.carry(&all.sources);
+            let mut entries = going.carry(&all.sources);
             if damaged || chosen.iter().any(Dead::removes) {
                 // A removal is not carried where nothing was there that it speaks against, and must not come back behind it.
                 sync_anew(&*self.dir).map_err(|e| Error::io(DOING, self.dir.path(), e))?;
             }
             done.findings = all.findings;
             let mut state = self.writable(DOING)?;
-            let carried = match entries.is_empty() {
-                true => None,
-                false => Some(state.append(self.place(), entries, true)?),
+            let since = state.tail.take().ok_or_else(|| {
+                Error::new(ErrorKind::Conflict, DOING)
+                    .hint("the own file failed meanwhile; it is done another time")
+            })?;
+            let is_newer = |new: &CatalogEntry, old: &CatalogEntry| {
+                new.birth() == old.birth() && new.incarnation().number >= old.incarnation().number
             };
-            // The last first: one sync does it for both.
-            for ticket in carried.into_iter().chain(said) {
+            entries.retain(|entry| !since.iter().any(|new| is_newer(new, entry)));
+            if !entries.is_empty() {
+                let _ = state.append(self.place(), entries, true)?;
+            }
+            // All that is said here by now; one sync does it for both, unless the file has failed in between.
+            let all = state.everything(self.place())?;
+            for ticket in all.into_iter().chain(said) {
                 state = self.wait(state, ticket)?;
             }
         }

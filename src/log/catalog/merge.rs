@@ -240,7 +240,7 @@ impl Going<'_> {
             twice.extend(births.into_iter().filter(|birth| !anywhere.insert(*birth)));
             unsure.extend(source.items.iter().filter(|item| !stays(i, item)).map(|item| item.birth));
         }
-        unsure.retain(|birth| inside.contains(birth));
+        unsure.retain(|birth| self.damaged || inside.contains(birth));
 
         let mut kept: SpreadMap<BirthId, (Winner, CatalogEntry)> = SpreadMap::default();
         let surely =

@@ -364,6 +364,55 @@ fn what_another_has_not_synced_does_not_supersede_what_is_taken_over() {
     }
 }
 
+/// What a damaged file has lost may have named any session.
+#[test]
+fn what_another_has_not_synced_does_not_hide_what_a_damaged_file_puts_in_doubt() {
+    let sim = SimFs::new(1);
+    let first = catalog(&sim.process_new());
+    first.mark_open(open("other", 2, 1)).unwrap();
+    first.record(closed("s", 1, 1, 5)).unwrap();
+    first.sync().unwrap();
+    let (dying, before) = (sim.process_new(), files(&sim));
+    let lost = catalog(&dying);
+    lost.mark_open(open("s", 1, 2)).unwrap();
+    lost.mark_open(open("t", 5, 2)).unwrap();
+    dying.kill();
+    let name = files(&sim).into_iter().find(|name| !before.contains(name)).unwrap();
+    let mut all = bytes(&sim, &name);
+    all[crate::format::catalog::FRAMES + 12] ^= 1;
+    put(&sim, &name, &all);
+    never_stale(&sim);
+    let another = catalog(&sim.process_new());
+    another.mark_open(open("another", 3, 1)).unwrap();
+    another.mark_open(open("another", 3, 2)).unwrap();
+    drop(another.announce_open(open("s", 1, 3)).unwrap());
+    assert_eq!(catalog(&sim.process_new()).maintain().unwrap().adopted, 1);
+    never_stale(&sim);
+    drop((first, lost));
+}
+
+/// What is taken over is appended behind what was said here since it was read, and holds no more.
+#[test]
+fn a_removal_during_an_adoption_is_the_last_word() {
+    for (at, seed) in (0..3).flat_map(|at| (1..9).map(move |seed| (at, seed))) {
+        let sim = SimFs::new(seed);
+        say(&sim, vec![closed("s", 1, 1, 5)]);
+        let spy = Spy::new(sim.process_new());
+        let heir = Arc::new(on(spy.clone()));
+        heir.mark_open(open("own", 3, 1)).unwrap();
+        let (user, mut opened) = (heir.clone(), 0);
+        spy.opening(move |_| {
+            if opened == at {
+                user.record(removed("s", 1, 1)).unwrap();
+            }
+            opened += 1;
+        });
+        assert_eq!(heir.maintain().unwrap().adopted, 1);
+        spy.opening(|_| {});
+        assert_eq!(word(&heir.merged().unwrap(), "s"), "none", "{at} {seed}");
+    }
+}
+
 #[test]
 fn a_file_whose_name_is_not_synced_does_not_supersede_what_is_taken_over() {
     let sim = SimFs::new(1);
