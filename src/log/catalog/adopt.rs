@@ -228,7 +228,8 @@ impl Catalog {
                     .hint("the own file failed meanwhile; it is done another time")
             })?;
             let is_newer = |new: &CatalogEntry, old: &CatalogEntry| {
-                new.birth() == old.birth() && new.incarnation().number >= old.incarnation().number
+                let (here, there) = (new.incarnation(), old.incarnation());
+                new.birth() == old.birth() && (here.number > there.number || here == there)
             };
             entries.retain(|entry| !since.iter().any(|new| is_newer(new, entry)));
             if !entries.is_empty() {
