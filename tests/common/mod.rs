@@ -215,11 +215,12 @@ pub fn sim_files(fs: &SimFs) -> BTreeMap<String, Vec<u8>> {
     while let Some((prefix, dir)) = todo.pop() {
         for entry in dir.list().unwrap() {
             let name = format!("{prefix}/{}", entry.name);
+            // The background may remove something at any time: a catalog file that it adopted, or what was half made.
             if entry.kind == Kind::Dir {
+                let Ok(dir) = dir.open_dir(&entry.name) else { continue };
                 out.insert(name.clone(), Vec::new());
-                todo.push((name, dir.open_dir(&entry.name).unwrap()));
+                todo.push((name, dir));
             } else if let Ok(file) = dir.open(&entry.name, Access::Read) {
-                // The background may remove a file at any time: one of the catalog that it adopted.
                 out.insert(name, content(&*file));
             }
         }
