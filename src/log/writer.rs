@@ -556,16 +556,12 @@ impl SegmentWriter {
         if self.durable == self.position {
             return Ok(());
         }
-        match self.file.sync() {
-            Ok(()) => {
-                self.durable = self.position;
-                Ok(())
-            }
-            Err(e) => Err(Error::io("sync a segment", self.segment.path(), e)
-                .with_kind(ErrorKind::Poisoned)
-                .unknown()
-                .hint("what was not acknowledged may or may not be on disk; open the session again, its log decides")),
-        }
+        self.file.sync().map_err(|e| {
+            let error = Error::io("sync a segment", self.segment.path(), e).with_kind(ErrorKind::Poisoned);
+            error.unknown().hint("what was not acknowledged may or may not be on disk; open the session again, its log decides")
+        })?;
+        self.durable = self.position;
+        Ok(())
     }
 
     /// The first sync of a segment that was begun [unseen](Birth::unseen): what was written, then its name.
