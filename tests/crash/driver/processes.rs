@@ -1,12 +1,15 @@
 //! Processes that come and go: killed, closed, taking turns, refused.
 
+use std::path::Path;
+
 use sessionlog::ErrorKind;
 use sessionlog::Outcome;
-use sessionlog::fs::{Choice, Fault, SimFs, SimOp};
+use sessionlog::fs::{Choice, Fault, Fs, SimFs, SimOp};
 
-use super::check::{SESSIONS, id};
+use super::check::{SESSIONS, id, observe_reading};
+use super::model::Know;
 use super::step::Step;
-use super::world::{Done, Past, World};
+use super::world::{Conf, Done, Past, ROOT, World};
 
 impl World {
     pub(super) fn end_process(&mut self, step: Step) -> Done {
@@ -67,7 +70,7 @@ impl World {
     }
 
     pub(super) fn process(&self) -> u32 {
-        sessionlog::fs::Fs::process(&self.fs)
+        self.fs.process()
     }
 
     /// Whether the other process has the session open.
@@ -140,4 +143,24 @@ impl World {
         self.other = Some((fs, store));
         self.store().map(drop)
     }
+
+    /// A reader without locks looks at the moment of a point, while the writer is in the middle of something.
+    /// `killed` as in [`observe_reading`].
+    pub fn onlook(conf: Conf, fs: &SimFs, knows: &[Know], killed: bool) -> Done {
+        let from = |know: &Know| if killed { know.kill_from } else { 0 };
+        let first = |know: &Know| know.states[from(know)..].iter().any(Option::is_none);
+        let store = match conf.options(fs).read_only(true).open(Path::new(ROOT)) {
+            Ok(store) => store,
+            // The store itself is being made. Once it has its file it has everything.
+            Err(e) if e.kind() == ErrorKind::NotFound && knows.iter().all(first) && !is_store(fs) => {
+                return Ok(());
+            }
+            Err(e) => return Err(format!("open the store for reading: {e}")),
+        };
+        observe_reading(&store, knows, killed).map(drop)
+    }
+}
+
+fn is_store(fs: &SimFs) -> bool {
+    fs.open_root(Path::new(ROOT)).is_ok_and(|root| root.stat("STORE").is_ok())
 }

@@ -587,24 +587,4 @@ impl World {
         }
         Ok(self)
     }
-
-    /// A reader without locks looks at the moment of a point, while the writer is in the middle of something.
-    /// `killed` as in [`observe_reading`].
-    pub fn onlook(conf: Conf, fs: &SimFs, knows: &[Know], killed: bool) -> Done {
-        let from = |know: &Know| if killed { know.kill_from } else { 0 };
-        let first = |know: &Know| know.states[from(know)..].iter().any(Option::is_none);
-        let store = match conf.options(fs).read_only(true).open(Path::new(ROOT)) {
-            Ok(store) => store,
-            // The store itself is being made. Once it has its file it has everything.
-            Err(e) if e.kind() == ErrorKind::NotFound && knows.iter().all(first) && !is_store(fs) => {
-                return Ok(());
-            }
-            Err(e) => return Err(format!("open the store for reading: {e}")),
-        };
-        observe_reading(&store, knows, killed).map(drop)
-    }
-}
-
-fn is_store(fs: &SimFs) -> bool {
-    fs.open_root(Path::new(ROOT)).is_ok_and(|root| root.stat("STORE").is_ok())
 }
