@@ -1,8 +1,8 @@
 //! Keeping the directory small: the files of instances that are gone are taken over.
 //!
 //! The order is all that matters here: what is still needed of a dead file is durable in the own file before
-//! the dead one is removed (also what others supersede with entries that a power cut may take), and the dead one stays locked until then. A crash in between leaves both, and the
-//! same entries twice say the same. Of the files of one instance the older ones go first: who found an older one alone
+//! the dead one is removed (also what others supersede with entries that a power cut may take), and the dead one stays
+//! locked until then. A crash in between leaves both, and the same entries twice say the same. Of the files of one instance the older ones go first: who found an older one alone
 //! would go on in it, and a power cut could bring a newer one back, which then spoke against what he had written.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::file::{self, Source, Tail, Unreadable};
-use super::files::{self, Names};
+use super::files::{self, Files, Names};
 use super::handle::Catalog;
 use super::index;
 use super::merge::Going;
@@ -186,60 +186,12 @@ impl Catalog {
     }
 
     fn adopt(&self, chosen: &[Dead], done: &mut Maintained) -> Result<()> {
-        if chosen.is_empty() {
-            return Ok(());
-        }
         if !chosen.iter().all(Dead::empty) {
-            let names: BTreeSet<&str> = chosen.iter().map(|dead| dead.name.as_str()).collect();
             // What is said here from now on comes behind what is read.
             self.writable(DOING)?.tail = Some(Vec::new());
-            let damaged = chosen.iter().any(Dead::damaged);
-            // What others say of other sessions matters only where something is lost that may have named any.
-            let all = match few_births(chosen) {
-                Some(births) => files::read_of(&*self.dir, &self.identity.store, &births)?,
-                None => files::read_all(&*self.dir, &self.identity.store)?,
-            };
-            self.note_damage(&all.findings);
-            for dead in chosen {
-                // Locked and good a moment ago, and not to be read now: its entries would go with it.
-                if dead.source().is_some() && !all.sources.iter().any(|source| source.name == dead.name) {
-                    let why = all.findings.iter().find(|finding| finding.file == dead.name);
-                    let why = why.map_or("it could not be read again", |finding| &finding.text);
-                    return Err(Error::io(DOING, self.dir.path().join(&dead.name), io::Error::other(why)));
-                }
-            }
-            let flags: Vec<bool> = all.sources.iter().map(|s| names.contains(s.name.as_str())).collect();
-            let (own, said) = {
-                let mut state = self.writable(DOING)?;
-                // Before its name: who waits for something begins a file where there is none.
-                let said = state.everything(self.place())?;
-                (state.own.as_ref().map(|own| own.name().to_owned()), said)
-            };
-            let going = Going { chosen: &flags, own: own.as_deref(), damaged, unreliable: all.unreliable };
-            let mut entries = going.carry(&all.sources);
-            if damaged || chosen.iter().any(Dead::removes) {
-                // A removal is not carried where nothing was there that it speaks against, and must not come back behind it.
-                sync_anew(&*self.dir).map_err(|e| Error::io(DOING, self.dir.path(), e))?;
-            }
+            let all = self.beside(chosen)?;
+            self.carry(chosen, &all)?;
             done.findings = all.findings;
-            let mut state = self.writable(DOING)?;
-            let since = state.tail.take().ok_or_else(|| {
-                Error::new(ErrorKind::Conflict, DOING)
-                    .hint("the own file failed meanwhile; it is done another time")
-            })?;
-            let is_newer = |new: &CatalogEntry, old: &CatalogEntry| {
-                let (here, there) = (new.incarnation(), old.incarnation());
-                new.birth() == old.birth() && (here.number > there.number || here == there)
-            };
-            entries.retain(|entry| !since.iter().any(|new| is_newer(new, entry)));
-            if !entries.is_empty() {
-                let _ = state.append(self.place(), entries, true)?;
-            }
-            // All that is said here by now; one sync does it for both, unless the file has failed in between.
-            let all = state.everything(self.place())?;
-            for ticket in all.into_iter().chain(said) {
-                state = self.wait(state, ticket)?;
-            }
         }
         let mut chosen: Vec<_> = chosen.iter().collect();
         chosen.sort_by_key(|dead| dead.source().map(|s| (s.header.instance, s.header.generation)));
@@ -257,6 +209,65 @@ impl Catalog {
         // Not synced: if a power cut brings the files back, they say nothing new, or speak of what a removal still speaks against.
         Ok(())
     }
+
+    /// These files and what others say of the same sessions.
+    fn beside(&self, chosen: &[Dead]) -> Result<Files> {
+        // What others say of other sessions matters only where something is lost that may have named any.
+        let all = match few_births(chosen) {
+            Some(births) => files::read_of(&*self.dir, &self.identity.store, &births)?,
+            None => files::read_all(&*self.dir, &self.identity.store)?,
+        };
+        self.note_damage(&all.findings);
+        for dead in chosen {
+            // Locked and good a moment ago, and not to be read now: its entries would go with it.
+            if dead.source().is_some() && !all.sources.iter().any(|source| source.name == dead.name) {
+                let why = all.findings.iter().find(|finding| finding.file == dead.name);
+                let why = why.map_or("it could not be read again", |finding| &finding.text);
+                return Err(Error::io(DOING, self.dir.path().join(&dead.name), io::Error::other(why)));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Makes durable in the own file what is needed of these.
+    fn carry(&self, chosen: &[Dead], all: &Files) -> Result<()> {
+        let names: BTreeSet<&str> = chosen.iter().map(|dead| dead.name.as_str()).collect();
+        let damaged = chosen.iter().any(Dead::damaged);
+        let flags: Vec<bool> = all.sources.iter().map(|s| names.contains(s.name.as_str())).collect();
+        let (own, said) = {
+            let mut state = self.writable(DOING)?;
+            // Before its name: who waits for something begins a file where there is none.
+            let said = state.everything(self.place())?;
+            (state.own.as_ref().map(|own| own.name().to_owned()), said)
+        };
+        let going = Going { chosen: &flags, own: own.as_deref(), damaged, unreliable: all.unreliable };
+        let mut entries = going.carry(&all.sources);
+        if damaged || chosen.iter().any(Dead::removes) {
+            // A removal is not carried where nothing was there that it speaks against, and must not come back behind it.
+            sync_anew(&*self.dir).map_err(|e| Error::io(DOING, self.dir.path(), e))?;
+        }
+        let mut state = self.writable(DOING)?;
+        let since = state.tail.take().ok_or_else(|| {
+            Error::new(ErrorKind::Conflict, DOING)
+                .hint("the own file failed meanwhile; it is done another time")
+        })?;
+        entries.retain(|entry| !since.iter().any(|new| is_newer(new, entry)));
+        if !entries.is_empty() {
+            let _ = state.append(self.place(), entries, true)?;
+        }
+        // All that is said here by now; one sync does it for both, unless the file has failed in between.
+        let now = state.everything(self.place())?;
+        for ticket in now.into_iter().chain(said) {
+            state = self.wait(state, ticket)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the first is what a writer of that life, or a later one, said since.
+fn is_newer(new: &CatalogEntry, old: &CatalogEntry) -> bool {
+    let (here, there) = (new.incarnation(), old.incarnation());
+    new.birth() == old.birth() && (here.number > there.number || here == there)
 }
 
 /// Which files are taken over now, and which are left. Damaged ones are always among the first, because as long

@@ -149,6 +149,11 @@ pub fn run_script(trace: &Trace, record: bool) -> Result<World, String> {
     play(world, &trace.steps)
 }
 
+/// The same, recorded; what goes wrong is told.
+pub fn ran(trace: &Trace, tally: &Tally) -> Option<World> {
+    guarded(|| run_script(trace, true)).map_err(|what| tally.fail(trace.clone(), what)).ok()
+}
+
 pub fn play(mut world: World, steps: &[Step]) -> Result<World, String> {
     let fs = world.fs.clone();
     let done = world.run(steps).and_then(|()| world.finish(true));
@@ -305,10 +310,7 @@ pub fn try_one(world: &World, number: usize, choice: Choice, trace: &Trace, tall
 
 /// Runs the script of `trace` once and tries everything at every moment of it, on all cores.
 pub fn explore(trace: &Trace, effort: &Effort, tally: &Tally) {
-    let world = match guarded(|| run_script(trace, true)) {
-        Ok(world) => world,
-        Err(what) => return tally.fail(trace.clone(), what),
-    };
+    let Some(world) = ran(trace, tally) else { return };
     // What came before a fault is what would have been without it.
     let faulty = trace.faults.iter().map(|(number, _)| *number).min();
     let first = faulty.map_or(0, |number| world.points.partition_point(|p| p.ops() <= number));
@@ -316,22 +318,30 @@ pub fn explore(trace: &Trace, effort: &Effort, tally: &Tally) {
 }
 
 pub fn explore_points(world: &World, first: usize, trace: &Trace, effort: &Effort, tally: &Tally) {
-    let next = AtomicUsize::new(first);
-    let threads = threads();
+    on_all_cores(first..world.points.len(), tally, |number| {
+        let mut rng = Rng::new(trace.seed ^ (number as u64) << 20);
+        try_moment(world, number, trace, effort, tally, &mut rng);
+    });
+}
+
+/// Does this for each of these, as many at once as there are cores, until it is over.
+pub fn on_all_cores<T>(these: impl Iterator<Item = T> + Send, tally: &Tally, work: impl Fn(T) + Sync) {
+    let these = Mutex::new(these);
+    let next = || these.lock().unwrap().next();
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..threads() {
             scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= world.points.len() || tally.is_over() {
-                        return;
-                    }
-                    let mut rng = Rng::new(trace.seed ^ (number as u64) << 20);
-                    try_moment(world, number, trace, effort, tally, &mut rng);
+                while let Some(this) = next().filter(|_| !tally.is_over()) {
+                    work(this);
                 }
             });
         }
     });
+}
+
+/// So manieth numbers below `end`: every `of`-th, from `part` on.
+pub fn some_of(end: u64, (part, of): (u64, u64)) -> impl Iterator<Item = u64> + Send {
+    (part..end).step_by(of as usize)
 }
 
 /// Explores several scripts.

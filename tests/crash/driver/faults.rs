@@ -1,10 +1,10 @@
 //! An error in place of the crash, at every operation.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use sessionlog::fs::{Choice, Fault};
 
-use super::explore::{How, Tally, guarded, recovered, run_script, threads, try_one};
+use super::explore::{How, Tally, guarded, on_all_cores, ran, recovered, some_of, try_one};
 use super::rng::Rng;
 use super::step::Step;
 use super::trace::{Faults, Hop, Trace};
@@ -21,36 +21,18 @@ pub const FAULTS: [Fault; 7] = [
 ];
 
 /// Runs the script once for every operation of it, which fails, and goes on; then crashes at moments behind it.
-/// `of` and `part` choose every so-manieth operation.
-pub fn faults_everywhere(trace: &Trace, fault: Fault, crashes: usize, (part, of): (u64, u64), tally: &Tally) {
-    let ops = match guarded(|| run_script(trace, true)) {
-        Ok(world) => world.points.last().map_or(0, |p| p.ops()),
-        Err(what) => return tally.fail(trace.clone(), what),
-    };
-    let next = AtomicU64::new(part);
-    let threads = threads();
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(of, Ordering::Relaxed);
-                    if number >= ops || tally.is_over() {
-                        return;
-                    }
-                    one(&trace.failing(vec![(number, fault)]), crashes, tally);
-                }
-            });
-        }
+/// `chosen` says which operations ([`some_of`]).
+pub fn faults_everywhere(trace: &Trace, fault: Fault, crashes: usize, chosen: (u64, u64), tally: &Tally) {
+    let Some(ops) = ran(trace, tally).map(|world| world.ops()) else { return };
+    on_all_cores(some_of(ops, chosen), tally, |number| {
+        one(&trace.failing(vec![(number, fault)]), crashes, tally);
     });
 }
 
 fn one(trace: &Trace, crashes: usize, tally: &Tally) {
     let number = trace.faults.first().map_or(0, |(number, _)| *number);
     tally.errors.fetch_add(1, Ordering::Relaxed);
-    let world = match guarded(|| run_script(trace, true)) {
-        Ok(world) => world,
-        Err(what) => return tally.fail(trace.clone(), what),
-    };
+    let Some(world) = ran(trace, tally) else { return };
     crash_behind(&world, number, crashes, trace, &mut Rng::new(trace.seed ^ number), tally);
 }
 
@@ -88,10 +70,7 @@ pub fn full_disk(trace: &Trace, at: usize, room: u64, later: usize, crashes: usi
     // Errors are allowed from the beginning; this one never comes.
     let trace = Trace { steps, faults: vec![(u64::MAX, Fault::NoSpace)], ..trace.clone() };
     tally.errors.fetch_add(1, Ordering::Relaxed);
-    let world = match guarded(|| run_script(&trace, true)) {
-        Ok(world) => world,
-        Err(what) => return tally.fail(trace, what),
-    };
+    let Some(world) = ran(&trace, tally) else { return };
     let mut rng = Rng::new(trace.seed ^ at as u64);
     for _ in 0..crashes {
         if tally.is_over() {
@@ -102,58 +81,43 @@ pub fn full_disk(trace: &Trace, at: usize, room: u64, later: usize, crashes: usi
     }
 }
 
-/// Crashes at every `of`-th moment of the script, and lets operations of the recovery fail, one at a time; then
+/// Crashes at the `chosen` moments of the script ([`some_of`]), and lets operations of the recovery fail, one at a time; then
 /// crashes again behind it.
-pub fn faults_in_recovery(trace: &Trace, (part, of): (u64, u64), tries: usize, tally: &Tally) {
-    let world = match guarded(|| run_script(trace, true)) {
-        Ok(world) => world,
-        Err(what) => return tally.fail(trace.clone(), what),
-    };
-    let next = AtomicU64::new(part);
-    std::thread::scope(|scope| {
-        for _ in 0..threads() {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(of, Ordering::Relaxed) as usize;
-                    if number >= world.points.len() || tally.is_over() {
-                        return;
-                    }
-                    let mut rng = Rng::new(trace.seed ^ (number as u64) << 24);
-                    let how = match rng.below(3) {
-                        0 => How::Kill,
-                        1 => How::Cut(Choice::Nothing),
-                        _ => How::Cut(Choice::Seed(rng.next() >> 24)),
-                    };
-                    let point = &world.points[number];
-                    let knows = world.known_at(point);
-                    let recover = |faults: Faults| {
-                        let hop = Hop { point: number, how, faults };
-                        let mut first = 0;
-                        let done = guarded(|| {
-                            recovered(trace.conf, point, &knows, &hop, true, |fs| first = fs.ops())
-                        });
-                        (trace.with(&hop), first, done)
-                    };
-                    let ops = match recover(Faults::new()) {
-                        (_, first, Ok(world)) => world.points.last().map_or(0, |p| p.ops()) - first,
-                        (trace, _, Err(what)) => return tally.fail(trace, what),
-                    };
-                    for _ in 0..tries {
-                        if tally.is_over() {
-                            return;
-                        }
-                        // Most of them while it opens and begins, not while it goes on.
-                        let failing = if rng.chance(70) { rng.below(ops.min(120)) } else { rng.below(ops) };
-                        let fault = FAULTS[rng.below(FAULTS.len() as u64) as usize];
-                        tally.errors.fetch_add(1, Ordering::Relaxed);
-                        let (trace, first, done) = recover(vec![(failing, fault)]);
-                        match done {
-                            Err(what) => tally.fail(trace, what),
-                            Ok(world) => crash_behind(&world, first + failing, 2, &trace, &mut rng, tally),
-                        }
-                    }
-                }
-            });
+pub fn faults_in_recovery(trace: &Trace, chosen: (u64, u64), tries: usize, tally: &Tally) {
+    let Some(world) = ran(trace, tally) else { return };
+    on_all_cores(some_of(world.points.len() as u64, chosen), tally, |number| {
+        let mut rng = Rng::new(trace.seed ^ number << 24);
+        let number = number as usize;
+        let how = match rng.below(3) {
+            0 => How::Kill,
+            1 => How::Cut(Choice::Nothing),
+            _ => How::Cut(Choice::Seed(rng.next() >> 24)),
+        };
+        let point = &world.points[number];
+        let knows = world.known_at(point);
+        let recover = |faults: Faults| {
+            let hop = Hop { point: number, how, faults };
+            let mut first = 0;
+            let done = guarded(|| recovered(trace.conf, point, &knows, &hop, true, |fs| first = fs.ops()));
+            (trace.with(&hop), first, done)
+        };
+        let ops = match recover(Faults::new()) {
+            (_, first, Ok(world)) => world.ops() - first,
+            (trace, _, Err(what)) => return tally.fail(trace, what),
+        };
+        for _ in 0..tries {
+            if tally.is_over() {
+                return;
+            }
+            // Most of them while it opens and begins, not while it goes on.
+            let failing = if rng.chance(70) { rng.below(ops.min(120)) } else { rng.below(ops) };
+            let fault = FAULTS[rng.below(FAULTS.len() as u64) as usize];
+            tally.errors.fetch_add(1, Ordering::Relaxed);
+            let (trace, first, done) = recover(vec![(failing, fault)]);
+            match done {
+                Err(what) => tally.fail(trace, what),
+                Ok(world) => crash_behind(&world, first + failing, 2, &trace, &mut rng, tally),
+            }
         }
     });
 }

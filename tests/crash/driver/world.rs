@@ -222,6 +222,11 @@ impl World {
         }
     }
 
+    /// So many operations of the disk were recorded.
+    pub fn ops(&self) -> u64 {
+        self.points.last().map_or(0, Snapshot::ops)
+    }
+
     /// What was known at the moment of a point.
     pub fn known_at(&self, point: &Snapshot) -> Vec<Know> {
         let mut knows = self.tags[point.tag() as usize].to_vec();
