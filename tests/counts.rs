@@ -229,7 +229,7 @@ fn a_process_that_appends_one_message_reads_no_more_in_a_store_of_many() {
 }
 
 #[test]
-fn a_process_that_appends_one_message_and_ends_takes_five_syncs() {
+fn a_process_that_appends_one_message_and_ends_takes_four_syncs() {
     let spy = store_of(10);
     let life = |spy: &Spy, i: u64| {
         let (again, options) = (spy.clone(), Options::new());
@@ -240,9 +240,9 @@ fn a_process_that_appends_one_message_and_ends_takes_five_syncs() {
         });
         c
     };
-    // Of the store's own names, of the mark that it is open, of the message, of its end, and of the summary.
+    // Of the store's own names, of the mark that it is open, of the message, and of the summary.
     let lives: Vec<_> = (0..40).map(|i| life(&spy, i)).collect();
-    assert!(lives[1..].iter().all(|c| (c.syncs, c.dir_syncs) == (4, 1)), "{lives:?}");
+    assert!(lives[1..].iter().all(|c| (c.syncs, c.dir_syncs) == (3, 1)), "{lives:?}");
     // Where there is room in the last block of its segment, and in that of the catalog file, no file is made longer or cut.
     let same = lives.iter().filter(|c| c.cuts == 0 && c.bytes_written < 1_000).count();
     assert!(same >= 20, "{same}: {lives:?}");
@@ -495,8 +495,8 @@ fn closing_many_sessions_shares_the_sync_of_the_catalog() {
     sessions.iter().for_each(|s| fill(s, 2));
     spy.quiet();
     let (_, c) = spy.during(|| store.close().unwrap());
-    // One sync for each log, and a few for the catalog.
-    assert!(c.all_syncs() <= 20 + 4, "{c:?}");
+    // All that is in their logs is durable. (A second one, if the background has something to do in the catalog.)
+    assert!(c.all_syncs() <= 2, "{c:?}");
 }
 
 #[test]

@@ -136,6 +136,7 @@ fn begun(
         above: VecDeque::from([End { position: state.position, offset, len, crc }]),
         checkpoint: offset,
         ending: Ending::Closing,
+        essential: state.position,
         torn: false,
         zeros: (0, 0),
         damage: Vec::new(),

@@ -1,6 +1,7 @@
 //! The fold of the last segment: snapshot, carry block, and the commits behind them.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use super::resync::{Search, Wanted};
@@ -10,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     CRITICAL, Extras, Frame, FrameFault, FrameHeader, FrameKind, Record, RecordKind, SegmentHeader, Successor,
 };
+use crate::fs::{File, read_exact_at, write_all_at};
 use crate::state::{Checkpoint, Contradiction, MessageFacts, Op, SegmentInfo, State, op_error};
 
 /// A stretch of a segment that is not what was written.
@@ -37,9 +39,9 @@ pub(crate) struct End {
 pub(crate) enum Ending {
     /// A writer is still at work, or died.
     Open,
-    /// A close record, not yet confirmed by the mark behind it.
+    /// A close record, and not the mark behind it.
     Closing,
-    /// A close record and the mark that says it was synced; nothing but zeros behind.
+    /// A close record and a mark that says that all in front of it is durable; nothing but zeros behind.
     Clean,
 }
 
@@ -64,6 +66,8 @@ pub(crate) struct Tail {
     /// The offset behind the last record that states the whole state.
     pub(crate) checkpoint: u64,
     pub(crate) ending: Ending,
+    /// The position behind the last record that says more than that the log was closed: what must be durable at a clean end.
+    pub(crate) essential: u64,
     /// Bytes behind the end that are neither zeros nor a good frame.
     pub(crate) torn: bool,
     /// Up to this offset nothing but zeros lay behind the end, so many looks ago.
@@ -151,6 +155,7 @@ impl Tail {
             above: VecDeque::new(),
             checkpoint: carry_end,
             ending: Ending::Open,
+            essential: mark,
             torn: false,
             zeros: (0, 0),
             damage,
@@ -253,11 +258,11 @@ impl Tail {
             self.next = Successor::decode(body).map(|s| (s.number, s.salt));
             return Ok(false);
         }
-        let before = self.state.position;
         let mut ending = Ending::Open;
         for record in frame.records() {
+            let mut essential = record.kind != RecordKind::Mark;
             match self.apply(&record) {
-                Ok(Some(Op::Close)) => ending = Ending::Closing,
+                Ok(Some(Op::Close)) => (ending, essential) = (Ending::Closing, false),
                 Ok(Some(Op::CloseWith(_))) => {
                     ending = Ending::Closing;
                     self.checkpoint = self.offset + frame.len() as u64;
@@ -282,8 +287,11 @@ impl Tail {
                     self.state.position = self.state.position.max(record.position + 1);
                 }
             }
+            if essential {
+                self.essential = record.position + 1;
+            }
             let marked = record.kind == RecordKind::Mark && frame.count() == 1;
-            if marked && self.ending == Ending::Closing && h.mark >= before {
+            if marked && self.ending == Ending::Closing && h.mark >= self.essential {
                 ending = Ending::Clean;
             }
         }
@@ -315,6 +323,15 @@ impl Tail {
         while let Some(end) = self.above.front().filter(|end| end.position <= self.mark) {
             self.trusted = *end;
             self.above.pop_front();
+        }
+    }
+
+    /// Somebody else bears witness that this writer closed the log when it was durable up to `position`: if nothing is missing
+    /// of that, and what stands behind says no more, the end is clean.
+    pub(crate) fn was_closed_at(&mut self, position: u64) {
+        if !self.torn && (self.essential..=self.state.position).contains(&position) {
+            self.confirm(position);
+            self.ending = Ending::Clean;
         }
     }
 
@@ -451,6 +468,28 @@ impl Tail {
         self.above.push_back(self.end());
         self.confirm(h.mark);
         Ok(Skip::Behind)
+    }
+
+    /// Writes what stands above the mark once more, as it is. At a clean end that is the close record and marks: nobody synced them, or
+    /// their sync failed in another process, after which a sync alone would not bring them to the disk. False if they are not
+    /// what they were when they were read.
+    pub(crate) fn write_end_again(&self, file: &dyn File) -> io::Result<bool> {
+        let (from, mut at) = (self.trusted.offset, 0);
+        let mut bytes = vec![0; self.offset.saturating_sub(from) as usize];
+        read_exact_at(file, &mut bytes, from)?;
+        let mut last = (self.trusted.crc, self.trusted.len);
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let frame = Frame::parse(self.segment.seed, from + at as u64, rest).ok();
+            let follows = |f: &Frame<'_>| (f.header().prev_crc, f.header().prev_len) == last;
+            let Some(frame) = frame.filter(|f| follows(f) && f.verify().is_ok()) else { return Ok(false) };
+            last = (frame.crc(), frame.len() as u32);
+            at += frame.len();
+        }
+        let same = last == (self.last_crc, self.last_len);
+        if same && !bytes.is_empty() {
+            write_all_at(file, &bytes, from)?;
+        }
+        Ok(same)
     }
 
     /// What successors, and views, know of the segment.

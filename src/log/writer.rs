@@ -15,7 +15,7 @@ use crate::format::{
     EntryMeta, Frame, FrameBuilder, FrameHeader, FrameKind, Record, RecordKind, SegmentHeader, Successor,
     frame_len,
 };
-use crate::fs::{Access, Dir, File, read_exact_at, write_all_at, write_at_counted};
+use crate::fs::{Access, Dir, File, write_all_at, write_at_counted};
 use crate::limits::MAX_NUMBER;
 use crate::state::{Op, SegmentInfo, State};
 
@@ -363,18 +363,10 @@ impl SegmentWriter {
             return Err(changed("the file changed meanwhile; open the session again"));
         }
         let allocated = file.len().map_err(io)?;
-        // The mark behind the close was never synced, or its sync failed in another process: a sync alone would not bring it to
-        // the disk then. So it is written once more.
-        let (from, len) = (tail.trusted.offset, u64::from(tail.last_len));
-        if from + len == tail.offset {
-            let mut frame = vec![0; tail.last_len as usize];
-            read_exact_at(&*file, &mut frame, from).map_err(|e| io(e).offset(from))?;
-            let same = |f: Frame<'_>| f.crc() == tail.last_crc && f.records().all(|r| r.verify().is_ok());
-            if !Frame::parse(tail.segment.seed, from, &frame).is_ok_and(same) {
-                let what = "its end is not what it was when it was read; open the session again";
-                return Err(changed(what).offset(from));
-            }
-            write_all_at(&*file, &frame, from).map_err(|e| io(e).offset(from))?;
+        let from = tail.trusted.offset;
+        if !tail.write_end_again(&*file).map_err(|e| io(e).offset(from))? {
+            let what = "its end is not what it was when it was read; open the session again";
+            return Err(changed(what).offset(from));
         }
         Ok(SegmentWriter {
             segment: Arc::new(tail.segment.through(file.clone())),

@@ -8,7 +8,7 @@ use crate::format::SegmentHeader;
 use crate::fs::{Access, Dir, File};
 use crate::ids::{SessionId, shard_of};
 use crate::log::catalog::Holder;
-use crate::log::scan::{Ending, Tail};
+use crate::log::scan::Tail;
 use crate::log::segment::{Owner, Segment};
 use crate::log::{LOCK_FILE, parse_segment_name, segment_name};
 use crate::recovery::{Plan, plan};
@@ -301,22 +301,16 @@ fn try_load(env: &Env, whose: Whose<'_>, dir: &Arc<dyn Dir>, look: Look) -> Resu
     let mut successor = None;
     let mut cut = None;
     if let Some(w) = witness {
+        let here = (w.segment, w.salt) == (tail.segment.header.number, tail.segment.header.salt);
         if w.segment > number {
             successor = Some((w.segment, "the catalog"));
-        } else if tail.ending == Ending::Closing
-            && !tail.torn
-            && (w.segment, w.salt) == (tail.segment.header.number, tail.segment.header.salt)
-            && w.incarnation == tail.state.incarnation
-            && w.position == Some(tail.state.position)
-        {
-            // The mark behind the close was never synced; the summary was written after the close was.
-            tail.ending = Ending::Clean;
-        } else if (w.segment, w.salt) == (tail.segment.header.number, tail.segment.header.salt)
-            && w.incarnation.number >= tail.state.incarnation.number
-            && let Some(position) = w.position
-            && position > tail.state.position
-        {
-            cut = Some(position);
+        } else if let Some(position) = w.position.filter(|_| here) {
+            if w.incarnation == tail.state.incarnation {
+                // A close record, and the mark behind it, may go with the power: nobody waits for their sync.
+                tail.was_closed_at(position);
+            }
+            let newer = w.incarnation.number >= tail.state.incarnation.number;
+            cut = (newer && position > tail.state.position).then_some(position);
         }
     }
     let mut plan = plan(dir.path(), &tail, &names, successor, env.settings.truncate_after);

@@ -2,6 +2,7 @@
 
 mod archive;
 mod background;
+mod close;
 mod core;
 mod create;
 mod cut;

@@ -14,7 +14,6 @@ use crate::format::SegmentHeader;
 use crate::format::catalog::Open;
 use crate::fs::Dir;
 use crate::ids::{BirthId, Incarnation, SessionId};
-use crate::log::checkpoint;
 use crate::log::scan::Tail;
 use crate::log::segment::{Owner, Segment};
 use crate::log::view::{Source, View};
@@ -202,61 +201,6 @@ impl Writer {
         }
         self.log = Some(new);
         Ok(())
-    }
-
-    /// Writes and syncs the close record, and the mark that says that it was synced. True if there was anything
-    /// to close.
-    pub(crate) fn close_log(
-        &mut self,
-        env: &Arc<Env>,
-        shared: &Mutex<Option<Shared>>,
-    ) -> Result<bool, Fault> {
-        if self.log.is_none() || !self.marked {
-            return Ok(false);
-        }
-        let owes =
-            shared.lock().as_ref().is_some_and(|s| s.state.truncated < s.state.base && !s.state.frozen);
-        if owes
-            && let Err(fault) = self.next_segment(env, shared, true)
-            && fault.poison
-        {
-            // Without room the debt stays; the close does not depend on it.
-            return Err(fault);
-        }
-        match self.write_close(env, shared, true) {
-            Err(fault) if !fault.poison => self.write_close(env, shared, false)?,
-            done => done?,
-        }
-        self.write_mark(env, shared)?;
-        if let Some(log) = &mut self.log {
-            log.trim();
-        }
-        Ok(true)
-    }
-
-    /// Writes and syncs the close record, with the state behind it if there may be one and that is worth its bytes. (The reserve is
-    /// for one without, and the mark behind it.)
-    fn write_close(
-        &mut self,
-        env: &Arc<Env>,
-        shared: &Mutex<Option<Shared>>,
-        may_state: bool,
-    ) -> Result<(), Fault> {
-        self.stage(env, shared)?;
-        let close = if may_state { self.close_with(shared)? } else { Op::Close };
-        let keep_reserve = matches!(close, Op::CloseWith(_));
-        self.staged().op(close)?;
-        self.write_staged(&[], keep_reserve)?;
-        self.settle(env, shared, true)
-    }
-
-    /// The close record that is to be staged, with the state behind it.
-    fn close_with(&mut self, shared: &Mutex<Option<Shared>>) -> Result<Op, Fault> {
-        let time = self.staged().after().map(|after| after.time);
-        let (Some(log), Some(time), true) = (&self.log, time, self.announced) else { return Ok(Op::Close) };
-        let Some(behind) = checkpoint::is_due(log) else { return Ok(Op::Close) };
-        let state = shared.lock().as_ref().map(|s| s.state.clone());
-        state.map_or(Ok(Op::Close), |state| Ok(checkpoint::close_with(log, behind, state, time)?))
     }
 
     /// Gives back what is kept from commit to commit: nobody commits for a while.

@@ -6,6 +6,7 @@ mod common;
 mod anywhere;
 mod append;
 mod archive;
+mod closing;
 mod files;
 mod handles;
 #[cfg(unix)]

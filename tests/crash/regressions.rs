@@ -309,8 +309,11 @@ fn a_catalog_file_that_comes_back_says_nothing_new() {
     for mask in 0..1 << fs.pending().len().min(10) {
         let fs = fs.crash_copy_with(Choice::Mask(mask));
         back += usize::from(catalog(&fs) == 2);
-        let session = open(&fs).session("s").unwrap();
-        assert!(session.report().unwrap().findings.is_empty(), "{mask}: {:?}", session.report());
+        let report = open(&fs).session("s").unwrap().report().unwrap();
+        // Of the close record and the mark behind it the first may be gone, and the second there.
+        let said: Vec<_> =
+            report.findings.iter().filter(|f| !matches!(f, Finding::TornTail { .. })).collect();
+        assert!(said.is_empty(), "{mask}: {said:?}");
     }
     assert!(back > 0);
 }
