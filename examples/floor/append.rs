@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sessionlog::{AppendOptions, Batch, Durability, Session, Store};
 
+use crate::alone::Growing;
 use crate::raw::{Preallocated, to_disk, together};
 use crate::row::{Row, burst};
 use crate::{KIB, Result, THREADS};
@@ -69,12 +70,16 @@ pub(crate) fn batches(store: &Store, dir: &Path, turns: usize) -> Result<()> {
     let mut floor = Preallocated::new(&dir.join("thousand"), 64 << 20)?;
     let whole = vec![b'x'; 1000 * KIB];
     let batch: Batch<'_> = (0..1000).map(|_| &payload).collect();
-    let mut row = Row::new("durable batch of 1000 x 1 KiB", "one write of as much + fdatasync");
+    let mut growing = Growing::new(&dir.join("growing"))?;
+    let mut row = Row::new("durable batch of 1000 x 1 KiB", "one write of as much + fdatasync, preallocated");
+    let mut grows = Row::new("the same", "the same into a file that grows");
     for _ in 0..turns.min(31) {
         let here = burst(1, || Ok(session.append_batch(&batch).map(drop)?))?;
-        row.turn(here, burst(1, || Ok(floor.append(&whole)?))?);
+        row.turn(here.clone(), burst(1, || Ok(floor.append(&whole)?))?);
+        grows.turn(here, burst(1, || growing.append(&whole))?);
     }
     row.print();
+    grows.print();
     let here = bytes(dir, 20, || Ok(session.append_batch(&batch).map(drop)?))?;
     print_bytes("durable batch of 1000 x 1 KiB", here, bytes(dir, 20, || Ok(floor.append(&whole)?))?);
     Ok(())

@@ -14,6 +14,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example speaks to its reader")]
 
+mod alone;
 mod append;
 #[path = "../../benches/raw/mod.rs"]
 mod raw;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sessionlog::{Batch, Keep, Store};
 
+use crate::alone::Maker;
 use crate::raw::{self, Preallocated, together};
 use crate::read::Came;
 use crate::row::{Row, burst};
@@ -45,36 +46,50 @@ pub(crate) fn archive(store: &Store, dir: &Path, turns: usize) -> Result<()> {
     Ok(())
 }
 
-/// A session that is made, and its first message. The floor writes four times 1 KiB and syncs each.
+/// A session that is made, and its first message. One floor writes four times 1 KiB and syncs each; the other has the system alone
+/// make files and names like a session's.
 pub(crate) fn create(store: &Store, dir: &Path, turns: usize) -> Result<()> {
     let payload = vec![b'x'; KIB];
     let mut floor = Preallocated::new(&dir.join("create"), 16 << 20)?;
+    let makers = (0..=THREADS).map(|t| Maker::new(dir, t)).collect::<Result<Vec<_>>>()?;
+    let (one, all) = makers.split_last().ok_or("nobody makes any")?;
     let mut row =
         Row::new("a new session and its first message", "4 x 1 KiB pwrite + fdatasync, preallocated");
+    let mut steps = Row::new("the same", "its files, names and syncs by the system alone");
     let mut number = 0;
     for _ in 0..turns {
         let here = burst(5, || {
             number += 1;
             Ok(store.session(format!("create:{number}"))?.append(&payload).map(drop)?)
         })?;
-        row.turn(here, burst(5, || (0..4).try_for_each(|_| Ok(floor.append(&payload)?)))?);
+        row.turn(here.clone(), burst(5, || (0..4).try_for_each(|_| Ok(floor.append(&payload)?)))?);
+        steps.turn(here, burst(5, || one.make(1, &payload))?);
     }
     row.print();
+    steps.print();
 
     // From 16 threads at the same time.
     let mut row = Row::new("16 threads that make sessions, per session", "one thread, one after another");
+    let mut steps = Row::new("the system alone, 16 threads", "one thread, one after another");
     for turn in 0..turns.min(15) {
         let make = |from: usize, n: usize| {
             (from..from + n).try_for_each(|i| -> Result<()> {
                 Ok(store.session(format!("turn:{turn}:{i}"))?.append(&payload).map(drop)?)
             })
         };
-        let here = together((0..THREADS).map(|t| move || make(t * 4, 4)))?.as_secs_f64();
+        let each = (THREADS * 4) as f64;
+        let here = together((0..THREADS).map(|t| move || make(t * 4, 4)))?.as_secs_f64() / each;
         let begun = Instant::now();
         make(1000, 16)?;
-        row.turn(vec![here / (THREADS * 4) as f64], vec![begun.elapsed().as_secs_f64() / 16.0]);
+        row.turn(vec![here], vec![begun.elapsed().as_secs_f64() / 16.0]);
+
+        let many = together(all.iter().map(|maker| || maker.make(4, &payload)))?.as_secs_f64() / each;
+        let begun = Instant::now();
+        one.make(16, &payload)?;
+        steps.turn(vec![many], vec![begun.elapsed().as_secs_f64() / 16.0]);
     }
     row.print();
+    steps.print();
     Ok(())
 }
 
