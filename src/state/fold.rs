@@ -360,7 +360,10 @@ impl State {
         }
         self.position += 1;
         self.journal = self.journal.wrapping_add(1);
-        self.modified = self.modified.max(time);
+        // A close may go with the power: nothing that anybody sees is another without it.
+        if !matches!(op, Op::Close | Op::CloseWith(_)) {
+            self.modified = self.modified.max(time);
+        }
         Ok(())
     }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use sessionlog::{Archive, ErrorKind, Finding, Messages, Reader, Report, Session, SessionInfo, Store};
+use sessionlog::{
+    Archive, ErrorKind, Finding, Messages, OpenState, Reader, Report, Session, SessionInfo, Store,
+};
 
 use super::model::{Know, Seen, brief, brief_seen, find};
 
@@ -32,12 +34,15 @@ fn numbers(map: &Map<String, Value>) -> BTreeMap<String, i64> {
     map.iter().map(|(k, v)| (k.clone(), v.as_i64().unwrap_or(i64::MIN))).collect()
 }
 
-fn seen(
-    info: &SessionInfo,
+/// What there is of a session, and what is said of it; but not who has it open.
+type Whole = (Seen, SessionInfo);
+
+fn whole(
+    info: SessionInfo,
     live: sessionlog::Result<Messages>,
     archives: Vec<Archive>,
     archived: impl Fn(u64) -> sessionlog::Result<Messages>,
-) -> Found<Seen> {
+) -> Found<Whole> {
     if info.message_count != info.live.end - info.live.start {
         return Err(format!("message_count {} of {:?}", info.message_count, info.live));
     }
@@ -51,33 +56,48 @@ fn seen(
             Ok((a.number, a.seqs, value, texts(archived(a.number))?))
         })
         .collect::<Found<_>>()?;
-    Ok(Seen {
+    let seen = Seen {
         live: info.live.clone(),
         total: info.total_messages,
         messages: texts(live)?,
         attributes: numbers(&info.attributes),
         archives,
-    })
+    };
+    Ok((seen, whoever_has_it(info)))
+}
+
+fn whoever_has_it(info: SessionInfo) -> SessionInfo {
+    let mut info = info;
+    info.open = OpenState::Closed;
+    info
 }
 
 /// What a session is for its writer.
 pub fn see_session(session: &Session) -> Found<Option<Seen>> {
+    Ok(by_writer(session)?.map(|(seen, _)| seen))
+}
+
+fn by_writer(session: &Session) -> Found<Option<Whole>> {
     let info = match session.info() {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|e| format!("info: {e}"))?,
     };
     let archives = session.archives().map_err(|e| format!("archives: {e}"))?;
-    seen(&info, session.load(), archives, |n| session.archived(n)).map(Some)
+    whole(info, session.load(), archives, |n| session.archived(n)).map(Some)
 }
 
-fn see_reader(reader: &Reader) -> Found<Seen> {
+fn see_reader(reader: &Reader) -> Found<Whole> {
     let info = reader.info().map_err(|e| format!("info: {e}"))?;
     let archives = reader.archives().map_err(|e| format!("archives: {e}"))?;
-    seen(&info, reader.load(), archives, |n| reader.archived(n))
+    whole(info, reader.load(), archives, |n| reader.archived(n))
 }
 
 /// What a session is for a reader without its lock.
 pub fn see_by_reader(store: &Store, session: usize) -> Found<Option<Seen>> {
+    Ok(by_reader(store, session)?.map(|(seen, _)| seen))
+}
+
+fn by_reader(store: &Store, session: usize) -> Found<Option<Whole>> {
     let reader = match store.reader(id(session)) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|e| format!("reader: {e}"))?,
@@ -103,7 +123,7 @@ fn check_report(report: &Report) -> Found<()> {
 }
 
 /// Lists the sessions; what the listing says of each must be what `all` says.
-fn check_listing(store: &Store, all: &[Option<Seen>]) -> Found<()> {
+fn check_listing(store: &Store, all: &[Option<Whole>]) -> Found<()> {
     let listing = store.sessions().map_err(|e| format!("listing: {e}"))?;
     if let Some((path, error)) = listing.unreadable.first() {
         return Err(format!("listed as unreadable: {}: {error}", path.display()));
@@ -113,21 +133,10 @@ fn check_listing(store: &Store, all: &[Option<Seen>]) -> Found<()> {
         let mut listed = listing.sessions.iter().filter(|info| info.id.as_str() == id);
         match (listed.next(), seen) {
             (None, None) => {}
-            (Some(info), Some(seen)) => {
-                if info.live != seen.live
-                    || info.message_count != seen.live.end - seen.live.start
-                    || info.total_messages != seen.total
-                    || info.archives != seen.archives.len() as u64
-                    || numbers(&info.attributes) != seen.attributes
-                {
-                    return Err(format!(
-                        "listed as live {:?} of {}, {} archives, attributes {:?}, but it is {}",
-                        info.live,
-                        info.total_messages,
-                        info.archives,
-                        info.attributes,
-                        seen.brief()
-                    ));
+            (Some(info), Some((_, there))) => {
+                let listed = whoever_has_it(SessionInfo::clone(info));
+                if listed != *there {
+                    return Err(format!("listed as {listed:?}, but it is {there:?}"));
                 }
             }
             (a, b) => {
@@ -150,22 +159,22 @@ fn check_listing(store: &Store, all: &[Option<Seen>]) -> Found<()> {
 
 /// Which of the states that are known as possible the sessions are in, as readers without locks see them.
 pub fn observe_reading(store: &Store, knows: &[Know], killed: bool) -> Found<Vec<usize>> {
-    let mut all = Vec::new();
-    for session in 0..knows.len() {
-        all.push(see_by_reader(store, session).map_err(|e| format!("session {session}, reading: {e}"))?);
-    }
-    check_listing(store, &all)?;
+    let all = read_all(store, knows)?;
     locate(knows, &all, killed)
+}
+
+/// All sessions, as readers without locks see them, and as they are listed.
+fn read_all(store: &Store, knows: &[Know]) -> Found<Vec<Option<Whole>>> {
+    let read = |session| by_reader(store, session).map_err(|e| format!("session {session}, reading: {e}"));
+    let all = (0..knows.len()).map(read).collect::<Found<Vec<_>>>()?;
+    check_listing(store, &all)?;
+    Ok(all)
 }
 
 /// Which of the states that are known as possible the sessions are in: looks as a reader first, then opens them
 /// for writing, and wants both and the listings to agree.
 pub fn observe(store: &Store, knows: &[Know], killed: bool) -> Found<Vec<usize>> {
-    let mut all = Vec::new();
-    for session in 0..knows.len() {
-        all.push(see_by_reader(store, session).map_err(|e| format!("session {session}, reading: {e}"))?);
-    }
-    check_listing(store, &all)?;
+    let all = read_all(store, knows)?;
     let places = locate(knows, &all, killed)?;
     for (session, read) in all.iter().enumerate() {
         let here = |e: String| format!("session {session}: {e}");
@@ -176,15 +185,11 @@ pub fn observe(store: &Store, knows: &[Know], killed: bool) -> Found<Vec<usize>>
         if let (Some(unclean), true) = (unclean, knows[session].clean) {
             return Err(here(format!("it was closed, and the report says: {unclean}")));
         }
-        let written = see_session(&opened).map_err(here)?;
+        let written = by_writer(&opened).map_err(here)?;
         if written != *read {
-            return Err(here(format!(
-                "a reader saw {}, the writer {}",
-                brief_seen(read),
-                brief_seen(&written)
-            )));
+            return Err(here(format!("a reader saw {read:?}, the writer {written:?}")));
         }
-        if let (Some(range), Some(seen)) = (report.stale_prefix(), &written)
+        if let (Some(range), Some((seen, _))) = (report.stale_prefix(), &written)
             && range.end > seen.live.start
         {
             return Err(here(format!("the stale prefix {range:?} is not archived: {:?}", seen.live)));
@@ -194,12 +199,13 @@ pub fn observe(store: &Store, knows: &[Know], killed: bool) -> Found<Vec<usize>>
     Ok(places)
 }
 
-fn locate(knows: &[Know], all: &[Option<Seen>], killed: bool) -> Found<Vec<usize>> {
+fn locate(knows: &[Know], all: &[Option<Whole>], killed: bool) -> Found<Vec<usize>> {
     knows
         .iter()
         .zip(all)
         .enumerate()
-        .map(|(session, (know, seen))| {
+        .map(|(session, (know, whole))| {
+            let seen = whole.as_ref().map(|(seen, _)| seen);
             let from = if killed { know.kill_from } else { 0 };
             find(&know.states[from..], seen).map(|i| from + i).ok_or_else(|| {
                 let may: Vec<String> = know.states[from..].iter().map(brief).collect();

@@ -149,12 +149,12 @@ pub fn brief(state: &State) -> String {
     state.as_ref().map_or_else(|| "no session".to_owned(), |life| Seen::of(life).brief())
 }
 
-pub fn brief_seen(seen: &Option<Seen>) -> String {
-    seen.as_ref().map_or_else(|| "no session".to_owned(), Seen::brief)
+pub fn brief_seen(seen: Option<&Seen>) -> String {
+    seen.map_or_else(|| "no session".to_owned(), Seen::brief)
 }
 
 /// The last of these states that is what was seen.
-pub fn find(states: &[State], seen: &Option<Seen>) -> Option<usize> {
+pub fn find(states: &[State], seen: Option<&Seen>) -> Option<usize> {
     states.iter().rposition(|state| match (state, seen) {
         (None, None) => true,
         (Some(life), Some(seen)) => seen.is(life),

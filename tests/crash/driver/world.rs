@@ -309,7 +309,7 @@ impl World {
         };
         let Ok(seen) = seen else { return Ok(()) };
         let know = &mut self.knows[s];
-        match find(&know.states[know.kill_from..], &seen) {
+        match find(&know.states[know.kill_from..], seen.as_ref()) {
             Some(place) => {
                 know.observed_unsure(know.kill_from + place);
                 self.unsure[s] = false;
@@ -319,7 +319,7 @@ impl World {
                 let may: Vec<String> = know.states[know.kill_from..].iter().map(brief).collect();
                 Err(format!(
                     "after an error, session {s} is {}; it may be: {}",
-                    brief_seen(&seen),
+                    brief_seen(seen.as_ref()),
                     may.join(" | ")
                 ))
             }
