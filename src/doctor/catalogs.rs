@@ -134,7 +134,7 @@ fn summarize(env: &Arc<Env>, place: &Place) -> Result<bool> {
         if tail.ending != Ending::Clean || loaded.plan.report.has_damage() {
             return Ok(false);
         }
-        // As a close does it: the mark behind the close record was never synced, and may go with the power.
+        // As a close does it: what stands above the mark was never synced, and may go with the power.
         let summary = summary_of_state(&tail.state, &tail.info(), tail.mark);
         // The catalog's directory may have been made a moment ago.
         env.settle()?;

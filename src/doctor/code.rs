@@ -71,7 +71,7 @@ codes! {
     /// A segment is missing that another one, the state or the catalog names.
     MissingSegment = "D004" "missing-segment" Damage
         "put the file back if it can be found, or repair: what it held is given up";
-    /// The log ends before the place where it was closed in good order.
+    /// The log ends before the place up to which it was durable when it was closed in good order.
     CutEnd = "D005" "cut-end" Damage
         "put the whole file back if it can be found, or repair: what is missing is given up";
     /// A file is not the one that belongs here: of another session, another store, or from another time.

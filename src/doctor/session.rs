@@ -282,7 +282,7 @@ impl Judge<'_> {
                     self.say(Code::UncleanEnd, &active, Some(*offset), what);
                 }
                 recovery::Finding::TornTail { offset, .. } => {
-                    let what = "a commit was torn before it was acknowledged";
+                    let what = "a commit was torn before it was acknowledged, or a close record";
                     self.say(Code::TornTail, &active, Some(*offset), what);
                 }
                 recovery::Finding::Damaged { file, offset, until, what, .. } => {

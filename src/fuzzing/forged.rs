@@ -19,7 +19,8 @@ use crate::format::catalog::CatalogEntry;
 use crate::fs::SimFs;
 use crate::state::{Extent, Hole, Op};
 use crate::{
-    AppendOptions, Batch, Error, ErrorKind, Keep, ListOptions, Messages, NewMessage, Reader, Result, SortBy,
+    AppendOptions, Batch, Error, ErrorKind, Finding, Keep, ListOptions, Messages, NewMessage, Reader, Result,
+    SortBy,
 };
 
 /// Messages by archive (0: live) and sequence.
@@ -372,6 +373,22 @@ fn more_messages_than_a_commit_can_state_are_not_live() {
     assert_eq!(s.append("one more").unwrap_err().kind(), ErrorKind::TooLarge);
     s.archive(Keep::Nothing).unwrap();
     assert_eq!(s.append("one more").unwrap().seq(), many);
+}
+
+#[test]
+fn an_end_whose_mark_lies_below_a_message_is_no_clean_one() {
+    let unclean = |mark: u64| {
+        let (_, mut files) =
+            forged(|log| log.parts.iter_mut().rev().take(2).for_each(|part| part.header.mark = mark));
+        // The catalog knows as well that it was closed.
+        files.retain(|name, _| !name.starts_with("catalog/"));
+        let store = options(&put(&files, 1)).open(STORE).unwrap();
+        let report = store.reader("s").unwrap().report();
+        report.findings.iter().any(|f| matches!(f, Finding::UncleanEnd { .. }))
+    };
+    // Behind what the writer says of itself, and the four messages.
+    assert!(!unclean(6));
+    assert!(unclean(5));
 }
 
 /// A sealed segment of session `a`, which has four.

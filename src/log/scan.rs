@@ -41,7 +41,7 @@ pub(crate) enum Ending {
     Open,
     /// A close record, and not the mark behind it.
     Closing,
-    /// A close record and a mark that says that all in front of it is durable; nothing but zeros behind.
+    /// A close record and a mark that says that all in front of it is durable, or the catalog's word for it; nothing but zeros behind.
     Clean,
 }
 

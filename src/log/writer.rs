@@ -381,7 +381,7 @@ impl SegmentWriter {
             allocated: allocated.max(tail.offset),
             begun: allocated,
             position: tail.state.position,
-            // The mark behind the close was never synced: whoever seals this segment must sync it first.
+            // What stands above was never synced: whoever seals this segment must sync it first.
             durable: tail.mark,
             marked: tail.mark,
             builder: FrameBuilder::new(),

@@ -23,8 +23,8 @@ pub enum Finding {
         /// Where its last good commit ends.
         offset: u64,
     },
-    /// Behind the last good commit are bytes that are none: a commit that was torn before anybody was told
-    /// that it is there. It is left out; its bytes stay where they are.
+    /// Behind the last good commit are bytes that are none: a commit that was torn before anybody was told that it is there,
+    /// or the close record, which says nothing that is missed. It is left out; its bytes stay where they are.
     TornTail {
         /// The segment.
         file: PathBuf,

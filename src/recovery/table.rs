@@ -2,7 +2,7 @@
 //!
 //! | row | found | the state says | verdict |
 //! |---|---|---|---|
-//! | E1 | close, confirmed, only zeros behind | anything certain | append in place |
+//! | E1 | close, confirmed (by a mark, or by the catalog, which may know of one that is gone), only zeros behind | anything certain | append in place |
 //! | E2 | no confirmed close (writer died, power cut) | certain; the segment is large | new segment, carry what lies above the mark |
 //! | E3 | no confirmed close | certain; the segment is small and needed by nothing else | new segment, carry it whole, release it |
 //! | E4 | anything | damage may hide a journal record, or a named successor is missing | read-only until repaired |
@@ -208,7 +208,7 @@ pub(crate) fn plan(
 }
 
 impl Plan {
-    /// F9 for the end of a segment: the catalog knows of a clean close at `position`, which lies behind the
+    /// F9 for the end of a segment: the catalog knows of a clean close, with all up to `position` durable, which lies behind the
     /// last good commit. What was durable there is gone, and may have been anything.
     pub(crate) fn lost_end(&mut self, tail: &Tail, position: u64) {
         self.lost = Some(lost_error(tail));
@@ -217,8 +217,8 @@ impl Plan {
             offset: tail.offset,
             until: None,
             what: format!(
-                "the log ends at position {}, but it was closed in good order at {position}: it was cut, or \
-                 replaced by an older copy",
+                "the log ends at position {}, but it was durable up to {position} when it was closed: it was cut, \
+                 or replaced by an older copy",
                 tail.state.position
             ),
             hides_state: true,

@@ -115,7 +115,7 @@ pub(crate) fn summary_of(shared: &Shared) -> Summary {
     summary_of_state(&shared.state, &shared.active_info(), shared.mark)
 }
 
-/// The same for one whose active segment is this, and whose log ends at this position.
+/// The same for one whose active segment is this, and whose log is durable up to this position.
 pub(crate) fn summary_of_state(s: &State, active: &SegmentInfo, position: u64) -> Summary {
     let log_bytes = s.segments.iter().fold(active.end_offset, |sum, i| sum.saturating_add(i.end_offset));
     Summary {

@@ -26,7 +26,7 @@ pub(crate) enum Op {
     ArchiveRemoved { number: u64 },
     /// These segments hold nothing that the session still has: their absence is no damage.
     Released { segments: Vec<u64> },
-    /// The writer closed in good order. A mark behind it says that this record is durable.
+    /// The writer closed in good order. A mark behind it says that what stands in front of it is durable.
     Close,
     /// The same, and the state behind this record.
     CloseWith(Box<Checkpoint>),

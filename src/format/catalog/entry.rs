@@ -57,7 +57,7 @@ pub(crate) struct Summary {
     pub(crate) segment: u64,
     /// The salt of that segment.
     pub(crate) salt: u64,
-    /// The end: the position of the next record.
+    /// The log was durable up to this position: nothing behind it says more than that it was closed.
     pub(crate) position: u64,
     /// How many messages are live.
     pub(crate) message_count: u64,

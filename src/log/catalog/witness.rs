@@ -14,7 +14,7 @@ pub(crate) struct Witness {
     pub(crate) segment: u64,
     /// The salt of that segment.
     pub(crate) salt: u64,
-    /// The end of the log, if it was closed cleanly and nothing speaks against that.
+    /// Up to where the log was durable when it was closed, if it was closed cleanly and nothing speaks against that.
     pub(crate) position: Option<u64>,
     /// It was opened and not closed, or there is a doubt.
     pub(crate) open: bool,

@@ -30,7 +30,7 @@ pub struct Know {
     pub states: Vec<State>,
     /// The first that a kill leaves: it was acknowledged.
     pub kill_from: usize,
-    /// It was closed, the close was acknowledged, and nothing had failed: the next opening finds a clean end.
+    /// It was closed, the close was acknowledged, and nothing had failed: the next opening finds a clean end, or a torn close record.
     pub clean: bool,
 }
 
