@@ -76,13 +76,19 @@ fn the_close_of_a_writer_that_committed_nothing_is_durable() {
     assert_eq!(findings(&fs.crash_copy_with(Choice::Nothing)), []);
 }
 
-/// What a repair says of the end of a session is not more than is durable there.
-#[test]
-fn the_summary_of_a_repair_holds_when_the_power_takes_what_a_close_left_unsynced() {
+/// A disk with a session of two messages that was closed, and its store.
+fn closed() -> SimFs {
     let fs = SimFs::new(1);
     let store = by_hand(&fs);
     fill(&store.session("s").unwrap(), 2);
     store.close().unwrap();
+    fs
+}
+
+/// What a repair says of the end of a session is not more than is durable there.
+#[test]
+fn the_summary_of_a_repair_holds_when_the_power_takes_what_a_close_left_unsynced() {
+    let fs = closed();
     let files = catalog(&fs);
     files.list().unwrap().iter().for_each(|file| files.remove_file(&file.name).unwrap());
     assert!(!fs.pending().is_empty());
@@ -97,10 +103,7 @@ fn the_summary_of_a_repair_holds_when_the_power_takes_what_a_close_left_unsynced
 /// A catalog that was put back tells of an earlier close: the log has gone on since, and its end is not clean.
 #[test]
 fn an_end_is_not_clean_because_an_earlier_one_was() {
-    let fs = SimFs::new(1);
-    let store = by_hand(&fs);
-    fill(&store.session("s").unwrap(), 2);
-    store.close().unwrap();
+    let fs = closed();
     let files = catalog(&fs);
     let old: Vec<_> =
         files.list().unwrap().into_iter().map(|file| (sim_read(&*files, &file.name), file.name)).collect();

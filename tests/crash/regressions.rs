@@ -305,17 +305,20 @@ fn a_catalog_file_that_comes_back_says_nothing_new() {
     store.session("another").unwrap().append("m0").unwrap();
     store.do_background(Instant::now());
     assert_eq!(catalog(&fs), 1);
-    let mut back = 0;
-    for mask in 0..1 << fs.pending().len().min(10) {
+    let (mut back, mut torn) = (0, 0);
+    let masks = 1 << fs.pending().len().min(10);
+    for mask in 0..masks {
         let fs = fs.crash_copy_with(Choice::Mask(mask));
         back += usize::from(catalog(&fs) == 2);
-        let report = open(&fs).session("s").unwrap().report().unwrap();
-        // Of the close record and the mark behind it the first may be gone, and the second there.
-        let said: Vec<_> =
-            report.findings.iter().filter(|f| !matches!(f, Finding::TornTail { .. })).collect();
-        assert!(said.is_empty(), "{mask}: {said:?}");
+        match &open(&fs).session("s").unwrap().report().unwrap().findings[..] {
+            [] => {}
+            [Finding::TornTail { .. }] => torn += 1,
+            found => panic!("{mask}: {found:?}"),
+        }
     }
     assert!(back > 0);
+    // Of the close record and the mark behind it, the first is gone and the second is there.
+    assert!(4 * torn <= masks, "{torn} of {masks}");
 }
 
 /// The rename that gives a new session its name said EIO and was done all the same. The catalog was told that the
